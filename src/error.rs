@@ -72,3 +72,9 @@ pub(crate) fn guard<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
         }
     }
 }
+
+/// Runs `f` without recording gradients; unlike `tch::no_grad`, restores the mode when `f` panics.
+pub(crate) fn no_grad<T>(f: impl FnOnce() -> T) -> T {
+    let _guard = tch::no_grad_guard();
+    f()
+}

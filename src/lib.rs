@@ -1,9 +1,44 @@
 //! Train and sample energy-based models with Jarzynski reweighting.
+//!
+//! ρ_θ(x) = e^{−U_θ(x)}/Z_θ. Walkers X_k move under any Markov kernel while θ_k changes; each carries a log-weight A_k
+//! with E[g(X_k) e^{A_k}] = (Z_k/Z_0) E_{ρ_k}[g] (Prop. 1), so weighted averages are exact and log Z comes for free.
+//!
+//! The data flow of every run:
+//!
+//! ```text
+//! base.sample            → X_0 ~ ρ_0 exactly, log Z_0 known, A_0 = 0
+//! kernel.forward  at θ_k → y and α = U_k(x) − log f_k(x→y)              pay for leaving
+//! θ_k → θ_{k+1}          by an optimiser (train) or along a path (transport)
+//! kernel.backward at θ_{k+1} → λ = U_{k+1}(y) − log r_{k+1}(y→x)        pay for arriving
+//! walkers.commit         A += α − λ; resample when the ESS is low, banking log mean e^A
+//! ```
+//!
+//! Equation numbers are those of Carbone 2025, "Jarzynski Reweighting and Sampling Dynamics for Training Energy-Based
+//! Models"; [G] marks "Hitchhiker's guide on Energy-Based Models". Where the code differs from the print, it says so.
 
+pub mod energy;
 pub mod error;
+pub mod kernel;
+pub mod model;
+pub mod record;
+mod resample;
+mod rng;
+mod run;
+pub mod train;
+mod transport;
+mod walkers;
 
+pub use energy::{Base, Energy, Model, Point};
+pub(crate) use error::no_grad;
 pub use error::{Error, Result};
+pub use kernel::{Back, Kernel, Mala, Reversed, Ula};
 pub use polars;
+pub use resample::Scheme;
+pub use rng::Rng;
+pub use run::{Outcome, Run, log_prob};
+pub use tch;
+pub use train::{Method, Optim, Schedule, Settings, Trainer, Update};
+pub use transport::{At, Geometric, Path, Transport, anneal, transport};
+pub use walkers::{Estimate, Walkers};
 #[cfg(feature = "plot")]
 pub use plotters;
-pub use tch;

@@ -1,0 +1,217 @@
+//! Define what a kernel may ask of an energy (U, ∇U) and what training may ask of a model (θ, an exact start).
+
+use crate::{Error, Result, Rng};
+use tch::{Device, Kind, Tensor, nn};
+
+/// An energy U, batched: ρ(x) = e^{−U(x)} / Z, eq. (1).
+///
+/// The one required method is [`energy`](Energy::energy); the gradient comes from one autograd pass unless a closed
+/// form overrides [`evaluate`](Energy::evaluate).
+///
+/// ```
+/// use jarzynski::{Energy, tch::{Kind, Tensor}};
+/// struct Quartic;
+/// impl Energy for Quartic {
+///     fn energy(&self, x: &Tensor) -> Tensor {
+///         x.pow_tensor_scalar(4).sum_dim_intlist(-1, false, Kind::Double)
+///     }
+/// }
+/// let at = Quartic.evaluate(&Tensor::from_slice(&[1.0, 2.0]).view([2, 1]));
+/// assert_eq!(Vec::<f64>::try_from(at.grad().view(-1)).unwrap(), [4.0, 32.0]);
+/// ```
+pub trait Energy {
+    /// U at each row: x `[n, d]` → `[n]`, differentiable in x (and in θ for a model).
+    fn energy(&self, x: &Tensor) -> Tensor;
+
+    /// U and ∇U at x, kept together: one forward and one backward pass over n rows.
+    fn evaluate(&self, x: &Tensor) -> Point {
+        Point::autograd(self, x)
+    }
+}
+
+impl<E: Energy + ?Sized> Energy for &E {
+    fn energy(&self, x: &Tensor) -> Tensor {
+        (**self).energy(x)
+    }
+    fn evaluate(&self, x: &Tensor) -> Point {
+        (**self).evaluate(x)
+    }
+}
+
+impl<E: Energy + ?Sized> Energy for Box<E> {
+    fn energy(&self, x: &Tensor) -> Tensor {
+        (**self).energy(x)
+    }
+    fn evaluate(&self, x: &Tensor) -> Point {
+        (**self).evaluate(x)
+    }
+}
+
+/// Walkers' positions with what one evaluation under θ_k gave: the next kernel move and the θ-gradient reuse it.
+#[derive(Debug)]
+pub struct Point {
+    /// Positions, `[n, d]`.
+    pub x: Tensor,
+    /// U_θ(x), `[n]`, detached.
+    pub u: Tensor,
+    grad: Tensor,
+    /// U with its autograd graph through θ; spent by the θ-gradient.
+    graph: Option<Tensor>,
+}
+
+impl Point {
+    /// From a closed form: x `[n, d]`, U `[n]`, ∇U `[n, d]`.
+    pub fn new(x: Tensor, u: Tensor, grad: Tensor) -> Self {
+        Point { x, u, grad, graph: None }
+    }
+
+    /// By one forward and one backward pass; the graph through θ is kept.
+    pub fn autograd<E: Energy + ?Sized>(e: &E, x: &Tensor) -> Self {
+        let leaf = x.detach().set_requires_grad(true);
+        let (graph, mut g) = tch::with_grad(|| {
+            let u = e.energy(&leaf);
+            let g = Tensor::run_backward(&[u.sum(u.kind())], &[&leaf], true, false);
+            (u, g)
+        });
+        Point { x: x.shallow_clone(), u: graph.detach(), grad: g.swap_remove(0), graph: Some(graph) }
+    }
+
+    /// Energies alone, with the graph through θ: what the data term of the loss needs.
+    pub fn energy_only<E: Energy + ?Sized>(e: &E, x: &Tensor) -> Self {
+        let graph = tch::with_grad(|| e.energy(x));
+        Point { x: x.shallow_clone(), u: graph.detach(), grad: Tensor::new(), graph: Some(graph) }
+    }
+
+    /// ∇U at x, `[n, d]`.
+    pub fn grad(&self) -> &Tensor {
+        &self.grad
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.x.size()[0] as usize
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes the graph out, leaving the numbers.
+    pub fn take_graph(&mut self) -> Option<Tensor> {
+        self.graph.take()
+    }
+
+    /// The rows named by `ancestors` `[m]`: *everything* cached per walker is permuted together.
+    pub fn select(&self, ancestors: &Tensor) -> Point {
+        let pick = |t: &Tensor| if t.defined() { t.index_select(0, ancestors) } else { Tensor::new() };
+        Point {
+            x: pick(&self.x),
+            u: pick(&self.u),
+            grad: pick(&self.grad),
+            graph: self.graph.as_ref().map(|g| tch::with_grad(|| g.index_select(0, ancestors))),
+        }
+    }
+
+    /// Rows of `self` where `mask` `[n]` is true, else of `other`; the graphs are dropped.
+    pub(crate) fn mix(self, mask: &Tensor, other: &Point) -> Point {
+        let wide = mask.unsqueeze(-1);
+        Point {
+            x: self.x.where_self(&wide, &other.x),
+            u: self.u.where_self(mask, &other.u),
+            grad: self.grad.where_self(&wide, &other.grad),
+            graph: None,
+        }
+    }
+}
+
+/// A law that can be sampled exactly and whose log Z is known: where walkers start with A_0 = 0.
+pub trait Base: Energy {
+    /// n exact, independent draws, `[n, d]`.
+    fn sample(&self, n: usize, rng: &mut Rng) -> Tensor;
+
+    /// As [`sample`](Base::sample), with less variance where the law allows (modes in proportion); unbiased too.
+    fn sample_stratified(&self, n: usize, rng: &mut Rng) -> Tensor {
+        self.sample(n, rng)
+    }
+
+    /// log ∫ e^{−U}, nats.
+    fn log_z(&self) -> f64;
+}
+
+/// A trainable energy U_θ.
+///
+/// Parameters live in a `VarStore`, which fixes their device and kind, saves them as safetensors and feeds the
+/// optimisers of tch.
+pub trait Model: Energy {
+    /// The parameters θ.
+    fn vars(&self) -> &nn::VarStore;
+
+    /// The same, for loading and moving.
+    fn vars_mut(&mut self) -> &mut nn::VarStore;
+
+    /// The exactly sampled law from which walkers start: ρ_{θ_0} itself where the model can (a mixture, a net whose
+    /// last layer is zero), else the nearest one; walkers carry A_0 = U_base − U_θ, so that both are exact.
+    fn base(&self) -> Result<Box<dyn Base>>;
+
+    /// Width d of a row.
+    fn dim(&self) -> i64;
+
+    /// Σ_i w_i ∂_θ U(x_i), one tensor for each trainable parameter in the store's order. w `[n]`, any sign.
+    ///
+    /// The default spends the graph kept in `at` (no second forward pass) in one backward pass.
+    fn param_grad(&self, at: &mut Point, w: &Tensor) -> Vec<Tensor> {
+        let params = self.vars().trainable_variables();
+        let graph = at.take_graph().unwrap_or_else(|| tch::with_grad(|| self.energy(&at.x)));
+        let loss = tch::with_grad(|| graph.dot(&w.to_kind(graph.kind())));
+        let grads = Tensor::run_backward(&[loss], &params, false, false);
+        grads.into_iter().zip(&params).map(|(g, p)| if g.defined() { g } else { p.zeros_like() }).collect()
+    }
+
+    /// Energies at data x `[n, d]` with what [`param_grad`](Model::param_grad) needs: one forward pass.
+    fn observe(&self, x: &Tensor) -> Point {
+        Point::energy_only(self, x)
+    }
+
+    /// Exact log Z_θ where a closed form exists, nats.
+    fn log_z_exact(&self) -> Option<f64> {
+        None
+    }
+
+    /// Where the parameters are, and of what kind.
+    fn options(&self) -> (Kind, Device) {
+        let vs = self.vars();
+        (vs.trainable_variables().first().map_or(Kind::Float, Tensor::kind), vs.device())
+    }
+
+    /// Writes the parameters as safetensors, to a temporary name first. Errors: [`Error::Io`], [`Error::Torch`].
+    fn save(&self, path: &std::path::Path) -> Result<()> {
+        let partial = path.with_file_name(format!(
+            ".{}.part.safetensors",
+            path.file_name().and_then(|n| n.to_str()).unwrap_or("model")
+        ));
+        self.vars().save(&partial)?;
+        std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))
+    }
+
+    /// Reads parameters written by [`save`](Model::save); names and shapes must agree.
+    fn load(&mut self, path: &std::path::Path) -> Result<()> {
+        Ok(self.vars_mut().load(path)?)
+    }
+}
+
+/// Checks that `x` is `[n, d]` with finite entries.
+pub(crate) fn check_rows(name: &'static str, x: &Tensor, d: i64) -> Result<()> {
+    let got = x.size();
+    if got.len() != 2 || got[1] != d || got[0] == 0 {
+        return Err(Error::Shape { name, got, expected: format!("[n, {d}] with n ≥ 1") });
+    }
+    if !x.is_floating_point() {
+        return Err(Error::param(name, format!("{:?}", x.kind()), "a floating-point tensor"));
+    }
+    let bad = x.isfinite().logical_not().any_dim(1, false).nonzero();
+    if bad.size()[0] > 0 {
+        return Err(Error::NonFinite { what: name, place: format!("in row {}", bad.int64_value(&[0, 0])) });
+    }
+    Ok(())
+}

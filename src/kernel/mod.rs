@@ -1,0 +1,109 @@
+//! State the contract of a transition kernel: a forward half that pays for leaving, a backward half for arriving.
+//!
+//! To add a kernel: one file here that implements [`Kernel`] (or [`Invariant`], and wrap it in [`Reversed`]), one
+//! `pub use`, one row in `tests/kernels.rs`.
+
+mod mala;
+mod reversed;
+mod ula;
+
+pub use mala::Mala;
+pub use reversed::{Invariant, Reversed};
+pub use ula::{Back, Ula};
+
+use crate::{Energy, Point, Result, Rng};
+use std::ops::AddAssign;
+use tch::Tensor;
+
+/// Network passes, counted in rows (images, for a net on images).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Rows sent forward through U.
+    pub forward: u64,
+    /// Rows sent backward, to x or to θ.
+    pub backward: u64,
+}
+
+impl Cost {
+    /// One evaluation of U and ∇U at `n` rows.
+    pub fn evaluation(n: usize) -> Self {
+        Cost { forward: n as u64, backward: n as u64 }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, o: Cost) {
+        self.forward += o.forward;
+        self.backward += o.backward;
+    }
+}
+
+/// What [`Kernel::forward`] hands to [`Kernel::backward`] across the change of θ.
+#[derive(Debug)]
+pub struct Move {
+    /// Where the walkers go, `[n, d]`.
+    pub y: Tensor,
+    /// α = U_k(x) − log f_k(x→y), up to a constant shared with λ, `[n]`, f64.
+    pub alpha: Tensor,
+    /// y under θ_k, where the kernel had to evaluate it.
+    pub at_y: Option<Point>,
+    /// Mean acceptance probability, for kernels that reject.
+    pub acceptance: Option<f64>,
+    /// Passes spent.
+    pub cost: Cost,
+}
+
+/// What [`Kernel::backward`] returns.
+#[derive(Debug)]
+pub struct Arrival {
+    /// λ = U_{k+1}(y) − log r_{k+1}(y→x), up to the same constant, `[n]`, f64.
+    pub lambda: Tensor,
+    /// Where the walkers are now, evaluated under θ_{k+1} and kept for the next move.
+    pub point: Point,
+    /// Passes spent.
+    pub cost: Cost,
+}
+
+/// A normalised forward density f paired with a normalised backward density r, for energies of type `E`.
+///
+/// Any such pair makes A += α − λ exact (Prop. 1, eqs (24)-(26)); the choice of r decides only the variance.
+/// What a kernel needs from the energy is a bound of its impl. A kernel owns its step *and* its noise.
+pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
+    /// At θ_k: propose y from `at` and compute α.
+    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move;
+
+    /// At θ_{k+1}: compute λ for the move from `at` and evaluate the energy at y.
+    fn backward(&self, u: &E, at: &Point, mv: Move, rng: &mut Rng) -> Arrival;
+
+    /// One whole move at fixed θ: the arrival's point and the weight increment α − λ.
+    fn step(&self, u: &E, at: &Point, rng: &mut Rng) -> Step {
+        let mv = self.forward(u, at, rng);
+        let (alpha, acceptance, mut cost) = (mv.alpha.shallow_clone(), mv.acceptance, mv.cost);
+        let arrival = self.backward(u, at, mv, rng);
+        cost += arrival.cost;
+        Step { point: arrival.point, increment: alpha - arrival.lambda, acceptance, cost }
+    }
+
+    /// Parameters in range? Called once before a run.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A whole move at fixed θ.
+#[derive(Debug)]
+pub struct Step {
+    /// Where the walkers are.
+    pub point: Point,
+    /// α − λ, `[n]`, f64.
+    pub increment: Tensor,
+    /// Mean acceptance probability, for kernels that reject.
+    pub acceptance: Option<f64>,
+    /// Passes spent.
+    pub cost: Cost,
+}
+
+/// Row-wise inner product, `[n, d] · [n, d] → [n]` in f64.
+pub(crate) fn dot(a: &Tensor, b: &Tensor) -> Tensor {
+    (a * b).sum_dim_intlist(-1, false, tch::Kind::Double)
+}

@@ -1,0 +1,97 @@
+//! Pair a kernel that leaves ρ_k invariant with its exact time reversal: the AIS weight, free at fixed θ.
+
+use super::{Arrival, Cost, Kernel, Move, Step};
+use crate::{Energy, Error, Point, Result, Rng};
+use serde::{Deserialize, Serialize};
+use tch::Kind;
+
+/// One move of a kernel that leaves ρ ∝ e^{−U} invariant.
+#[derive(Debug)]
+pub struct Sweep {
+    /// Where the walkers are, with U and ∇U under the same θ.
+    pub point: Point,
+    /// Mean acceptance probability.
+    pub acceptance: f64,
+    /// Passes spent.
+    pub cost: Cost,
+}
+
+/// The promise that a move leaves e^{−U}/Z invariant (MALA, Gibbs, HMC; **not** ULA): only such kernels have a time
+/// reversal whose density cancels in the weight, and only they can be wrapped in [`Reversed`].
+pub trait Invariant<E: Energy + ?Sized>: std::fmt::Debug {
+    /// One move at fixed θ.
+    fn sweep(&self, u: &E, at: &Point, rng: &mut Rng) -> Sweep;
+
+    /// Parameters in range?
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Forward: `sweeps` moves of an invariant kernel at θ_k. Backward: their exact reversal at θ_k. The densities cancel and
+/// A += U_k(y) − U_{k+1}(y), the weight of annealed importance sampling: it pays only for the change of θ.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Reversed<K> {
+    /// The invariant kernel.
+    pub kernel: K,
+    /// Moves of it per step, at least 1.
+    pub sweeps: usize,
+}
+
+impl<K> Reversed<K> {
+    /// One move per step.
+    pub fn new(kernel: K) -> Self {
+        Reversed { kernel, sweeps: 1 }
+    }
+
+    /// `sweeps` moves per step.
+    pub fn sweeps(kernel: K, sweeps: usize) -> Self {
+        Reversed { kernel, sweeps }
+    }
+
+    fn travel<E: Energy + ?Sized>(&self, u: &E, at: &Point, rng: &mut Rng) -> Sweep
+    where
+        K: Invariant<E>,
+    {
+        let mut all = self.kernel.sweep(u, at, rng);
+        for _ in 1..self.sweeps {
+            let next = self.kernel.sweep(u, &all.point, rng);
+            all.cost += next.cost;
+            all.acceptance += next.acceptance;
+            all.point = next.point;
+        }
+        all.acceptance /= self.sweeps.max(1) as f64;
+        all
+    }
+}
+
+impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
+    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+        let moved = self.travel(u, at, rng);
+        Move {
+            y: moved.point.x.shallow_clone(),
+            alpha: moved.point.u.to_kind(Kind::Double),
+            at_y: Some(moved.point),
+            acceptance: Some(moved.acceptance),
+            cost: moved.cost,
+        }
+    }
+
+    fn backward(&self, u: &E, _at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
+        let point = u.evaluate(&mv.y);
+        Arrival { lambda: point.u.to_kind(Kind::Double), cost: Cost::evaluation(point.len()), point }
+    }
+
+    fn step(&self, u: &E, at: &Point, rng: &mut Rng) -> Step {
+        let moved = self.travel(u, at, rng);
+        let increment = moved.point.u.zeros_like().to_kind(Kind::Double);
+        Step { point: moved.point, increment, acceptance: Some(moved.acceptance), cost: moved.cost }
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.sweeps == 0 {
+            return Err(Error::param("sweeps", 0, "at least 1"));
+        }
+        self.kernel.validate()
+    }
+}

@@ -1,0 +1,67 @@
+//! Give the Gaussian: the exactly sampled start of neural energies and the first test of every kernel.
+
+use crate::{Base, Energy, Error, Point, Result, Rng};
+use tch::{Device, Kind, Tensor};
+
+/// U(x) = Σ_j (x_j − μ_j)²/2σ_j², log Z = Σ_j log √(2π) σ_j.
+#[derive(Debug)]
+pub struct Gaussian {
+    mean: Tensor,
+    sigma: Tensor,
+}
+
+impl Gaussian {
+    /// Means and standard deviations, one per coordinate, in f64 on the CPU.
+    ///
+    /// Errors: no coordinates, unequal lengths, a σ that is not positive.
+    pub fn new(mean: &[f64], sigma: &[f64]) -> Result<Self> {
+        if mean.is_empty() || mean.len() != sigma.len() {
+            return Err(Error::Shape {
+                name: "sigma",
+                got: vec![sigma.len() as i64],
+                expected: format!("one σ for each of {} means, at least one", mean.len()),
+            });
+        }
+        if let Some(s) = sigma.iter().find(|s| !(**s > 0.0 && s.is_finite())) {
+            return Err(Error::param("sigma", s, "a positive, finite standard deviation"));
+        }
+        if let Some(m) = mean.iter().find(|m| !m.is_finite()) {
+            return Err(Error::param("mean", m, "a finite number"));
+        }
+        Ok(Gaussian { mean: Tensor::from_slice(mean), sigma: Tensor::from_slice(sigma) })
+    }
+
+    /// N(0, σ² I) in d dimensions, of a given kind and device.
+    pub fn isotropic(d: i64, sigma: f64, kind: Kind, device: Device) -> Result<Self> {
+        let g = Self::new(&vec![0.0; d.max(0) as usize], &vec![sigma; d.max(0) as usize])?;
+        Ok(Gaussian { mean: g.mean.to_kind(kind).to_device(device), sigma: g.sigma.to_kind(kind).to_device(device) })
+    }
+
+    /// Dimension d.
+    pub fn dim(&self) -> i64 {
+        self.mean.size()[0]
+    }
+}
+
+impl Energy for Gaussian {
+    fn energy(&self, x: &Tensor) -> Tensor {
+        ((x - &self.mean) / &self.sigma).square().sum_dim_intlist(-1, false, None::<Kind>) * 0.5
+    }
+
+    fn evaluate(&self, x: &Tensor) -> Point {
+        let z = (x - &self.mean) / &self.sigma;
+        let u = z.square().sum_dim_intlist(-1, false, None::<Kind>) * 0.5;
+        Point::new(x.shallow_clone(), u, z / &self.sigma)
+    }
+}
+
+impl Base for Gaussian {
+    fn sample(&self, n: usize, rng: &mut Rng) -> Tensor {
+        rng.normal(&[n as i64, self.dim()], self.mean.kind(), self.mean.device()) * &self.sigma + &self.mean
+    }
+
+    fn log_z(&self) -> f64 {
+        let half_log_2pi = 0.5 * (2.0 * std::f64::consts::PI).ln();
+        self.sigma.to_kind(Kind::Double).log().sum(Kind::Double).double_value(&[]) + self.dim() as f64 * half_log_2pi
+    }
+}

@@ -1,0 +1,227 @@
+//! Give the trainable Gaussian mixture: U, ∇U, ∂_θU and log Z all in closed form.
+
+use crate::{Base, Energy, Error, Model, Point, Result, Rng, Scheme};
+use tch::nn::{self, Init};
+use tch::{Device, Kind, Tensor};
+
+/// U_θ(x) = −log Σ_j e^{−z_j − |x − μ_j|²/2σ_j²} with z_0 = 0; θ = (means μ_j, z_1 … z_{J−1}); σ_j fixed.
+///
+/// log Z_θ = log Σ_j e^{−z_j} (2πσ_j²)^{d/2}; mode j has mass ∝ e^{−z_j} σ_j^d. Parameter groups: 0 the means, 1 the z.
+#[derive(Debug)]
+pub struct Mixture {
+    vs: nn::VarStore,
+    means: Tensor,
+    z: Option<Tensor>,
+    sigma: Tensor,
+}
+
+impl Mixture {
+    /// Unit-variance modes at `means` with masses `weights` (normalised here), f64 on the CPU.
+    ///
+    /// Errors: no modes, means of unequal length, a weight that is not positive.
+    pub fn new(means: &[Vec<f64>], weights: &[f64]) -> Result<Self> {
+        Self::with_sigma(means, weights, &vec![1.0; means.len()], Kind::Double, Device::Cpu)
+    }
+
+    /// Modes N(μ_j, σ_j² I) with the given masses, kind and device.
+    pub fn with_sigma(
+        means: &[Vec<f64>],
+        weights: &[f64],
+        sigma: &[f64],
+        kind: Kind,
+        device: Device,
+    ) -> Result<Self> {
+        let j = means.len();
+        let d = means.first().map_or(0, Vec::len);
+        if d == 0 || means.iter().any(|m| m.len() != d) {
+            return Err(Error::param("means", format!("{means:?}"), "at least one mode, all of the same dimension ≥ 1"));
+        }
+        for (name, v) in [("weights", weights), ("sigma", sigma)] {
+            if v.len() != j {
+                let expected = format!("one for each of {j} modes");
+                return Err(Error::Shape { name, got: vec![v.len() as i64], expected });
+            }
+            if let Some(bad) = v.iter().find(|w| !(**w > 0.0 && w.is_finite())) {
+                return Err(Error::param(name, bad, "positive, finite numbers"));
+            }
+        }
+        if means.iter().flatten().any(|m| !m.is_finite()) {
+            return Err(Error::param("means", format!("{means:?}"), "finite numbers"));
+        }
+        let energy: Vec<f64> = weights.iter().zip(sigma).map(|(w, s)| -w.ln() + d as f64 * s.ln()).collect();
+        let z: Vec<f64> = energy.iter().skip(1).map(|e| e - energy[0]).collect();
+        let vs = nn::VarStore::new(device);
+        let flat: Vec<f64> = means.concat();
+        let place = |t: Tensor| t.to_kind(kind).to_device(device);
+        let root = vs.root();
+        let at = Tensor::from_slice(&flat).view([j as i64, d as i64]);
+        let means = variable(&root, "means", &place(at));
+        let z = (j > 1).then(|| variable(&root.set_group(1), "z", &place(Tensor::from_slice(&z))));
+        Ok(Mixture { vs, means, z, sigma: place(Tensor::from_slice(sigma)) })
+    }
+
+    /// Modes' means, `[J, d]`.
+    pub fn means(&self) -> Tensor {
+        self.means.detach().copy()
+    }
+
+    /// Modes' masses, `[J]`, f64, summing to 1.
+    pub fn masses(&self) -> Tensor {
+        self.log_parts().softmax(0, Kind::Double)
+    }
+
+    /// n exact draws, `[n, d]`.
+    pub fn sample(&self, n: usize, rng: &mut Rng) -> Tensor {
+        Base::sample(self, n, rng)
+    }
+
+    /// A copy that shares nothing.
+    pub fn frozen(&self) -> Result<Mixture> {
+        let (kind, device) = self.options();
+        let rows: Vec<Vec<f64>> = Vec::try_from(self.means.detach().to_kind(Kind::Double).to_device(Device::Cpu))?;
+        let host = |t: Tensor| Vec::<f64>::try_from(t.to_kind(Kind::Double).to_device(Device::Cpu));
+        let copy = Mixture::with_sigma(&rows, &host(self.masses())?, &host(self.sigma.shallow_clone())?, kind, device)?;
+        // Masses fix z only up to rounding: copy the bits.
+        if let (Some(to), Some(from)) = (&copy.z, &self.z) {
+            crate::no_grad(|| to.shallow_clone().copy_(from));
+        }
+        Ok(copy)
+    }
+
+    /// −z_j, `[J]`, differentiable.
+    fn minus_z(&self) -> Tensor {
+        let zero = Tensor::zeros([1], (self.means.kind(), self.means.device()));
+        self.z.as_ref().map_or(zero.shallow_clone(), |z| -Tensor::cat(&[&zero, z], 0))
+    }
+
+    /// log ∫ of each mode, `[J]`, f64.
+    fn log_parts(&self) -> Tensor {
+        let log_volume = ((&self.sigma.to_kind(Kind::Double)).square() * (2.0 * std::f64::consts::PI)).log();
+        self.minus_z().detach().to_kind(Kind::Double) + log_volume * (0.5 * self.dim() as f64)
+    }
+
+    /// −z_j − |x − μ_j|²/2σ_j², `[n, J]`.
+    fn exponents(&self, x: &Tensor, means: &Tensor, minus_z: &Tensor) -> Tensor {
+        // Differences, not |x|² − 2xμ + |μ|²: for distant modes the latter loses the digits that the weights need.
+        let columns: Vec<Tensor> = means
+            .unbind(0)
+            .iter()
+            .map(|m| (x - m).square().sum_dim_intlist(-1, false, None::<Kind>))
+            .collect();
+        minus_z - Tensor::stack(&columns, -1) / (self.sigma.square() * 2.0)
+    }
+
+    /// Posterior mode probabilities g_j(x), `[n, J]`.
+    pub fn responsibilities(&self, x: &Tensor) -> Tensor {
+        crate::no_grad(|| self.exponents(x, &self.means, &self.minus_z()).softmax(-1, None::<Kind>))
+    }
+
+    fn mode_counts(&self, n: usize, rng: &mut Rng, scheme: Scheme) -> Vec<i64> {
+        let masses = Vec::<f64>::try_from(self.masses().to_device(Device::Cpu)).unwrap_or_default();
+        let points: Vec<f64> = match scheme {
+            Scheme::Multinomial => rng.uniforms(n),
+            _ => {
+                let u = rng.uniform();
+                (0..n).map(|i| (i as f64 + u) / n as f64).collect()
+            }
+        };
+        let pick = |p: f64| {
+            let mut cumulated = 0.0;
+            masses.iter().position(|m| {
+                cumulated += m;
+                p < cumulated
+            })
+        };
+        points.into_iter().map(|p| pick(p).unwrap_or(masses.len().saturating_sub(1)) as i64).collect()
+    }
+
+    fn draw(&self, n: usize, rng: &mut Rng, scheme: Scheme) -> Tensor {
+        let device = self.means.device();
+        let modes = Tensor::from_slice(&self.mode_counts(n, rng, scheme)).to_device(device);
+        let noise = rng.normal(&[n as i64, self.dim()], self.means.kind(), device);
+        let sigma = self.sigma.index_select(0, &modes).unsqueeze(-1);
+        self.means.detach().index_select(0, &modes) + noise * sigma
+    }
+}
+
+/// Registers a trainable copy of `t`, of `t`'s own kind.
+fn variable(path: &nn::Path, name: &str, t: &Tensor) -> Tensor {
+    let mut v = path.var(name, &t.size(), Init::Const(0.0));
+    if v.kind() != t.kind() {
+        v.set_data(&t.copy());
+    } else {
+        crate::no_grad(|| v.copy_(t));
+    }
+    v
+}
+
+impl Energy for Mixture {
+    fn energy(&self, x: &Tensor) -> Tensor {
+        -self.exponents(x, &self.means, &self.minus_z()).logsumexp(-1, false)
+    }
+
+    fn evaluate(&self, x: &Tensor) -> Point {
+        crate::no_grad(|| {
+            let e = self.exponents(x, &self.means, &self.minus_z());
+            let u = -e.logsumexp(-1, false);
+            // g_j/σ_j², so that ∇U = x Σ_j g_j/σ_j² − Σ_j g_j μ_j/σ_j².
+            let g = (e + u.unsqueeze(-1)).exp() / self.sigma.square();
+            let grad = x * g.sum_dim_intlist(-1, true, None::<Kind>) - g.matmul(&self.means);
+            Point::new(x.shallow_clone(), u, grad)
+        })
+    }
+}
+
+impl Base for Mixture {
+    fn sample(&self, n: usize, rng: &mut Rng) -> Tensor {
+        self.draw(n, rng, Scheme::Multinomial)
+    }
+
+    fn sample_stratified(&self, n: usize, rng: &mut Rng) -> Tensor {
+        self.draw(n, rng, Scheme::Systematic)
+    }
+
+    fn log_z(&self) -> f64 {
+        self.log_parts().logsumexp(0, false).double_value(&[])
+    }
+}
+
+impl Model for Mixture {
+    fn vars(&self) -> &nn::VarStore {
+        &self.vs
+    }
+
+    fn vars_mut(&mut self) -> &mut nn::VarStore {
+        &mut self.vs
+    }
+
+    fn base(&self) -> Result<Box<dyn Base>> {
+        Ok(Box::new(self.frozen()?))
+    }
+
+    fn dim(&self) -> i64 {
+        self.means.size()[1]
+    }
+
+    fn param_grad(&self, at: &mut Point, w: &Tensor) -> Vec<Tensor> {
+        crate::no_grad(|| {
+            // ∂U/∂μ_j = −g_j (x − μ_j)/σ_j², ∂U/∂z_j = g_j.
+            let weighted = self.responsibilities(&at.x) * w.to_kind(at.x.kind()).unsqueeze(-1);
+            let mass = weighted.sum_dim_intlist(0, false, None::<Kind>);
+            let pull = weighted.tr().matmul(&at.x) - &self.means * mass.unsqueeze(-1);
+            let mut grads = vec![-pull / self.sigma.square().unsqueeze(-1)];
+            if self.z.is_some() {
+                grads.push(mass.narrow(0, 1, mass.size()[0] - 1));
+            }
+            grads
+        })
+    }
+
+    fn observe(&self, x: &Tensor) -> Point {
+        Point::new(x.shallow_clone(), crate::no_grad(|| self.energy(x)), Tensor::new())
+    }
+
+    fn log_z_exact(&self) -> Option<f64> {
+        Some(Base::log_z(self))
+    }
+}

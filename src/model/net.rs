@@ -1,0 +1,204 @@
+//! Give neural energies: a quadratic well plus an MLP or a CNN whose last layer is zero, so that ρ_{θ_0} is Gaussian.
+
+use super::Gaussian;
+use crate::{Base, Energy, Error, Model, Result};
+use tch::nn::{self, ConvConfig, Module};
+use tch::{Device, Kind, Tensor};
+
+/// A scalar network: rows `[n, d]` → `[n]`.
+pub trait NetEnergy: std::fmt::Debug {
+    /// The network's output.
+    fn forward(&self, x: &Tensor) -> Tensor;
+}
+
+/// U_θ(x) = |x|²/2σ² + f_θ(x), f_θ an MLP d → widths → 1 with SiLU.
+///
+/// The last layer starts at zero: ρ_{θ_0} = N(0, σ² I) exactly, log Z_0 known.
+///
+/// ```
+/// use jarzynski::{Model, model::Mlp, tch::{Device, Kind}};
+/// let model = Mlp::new(64, &[256, 256], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
+/// assert_eq!(model.dim(), 64);
+/// ```
+#[derive(Debug)]
+pub struct Mlp {
+    well: Well,
+    layers: Vec<nn::Linear>,
+}
+
+/// U_θ(x) = |x|²/2σ² + f_θ(x), f_θ the CNN of the 2023 paper: four convolutions with SiLU, the last strides to one value.
+///
+/// For 28×28 images and channels [16, 32, 64, 64], kernels 5/3/3/3 with strides 2/2/2/2 and a linear read-out.
+#[derive(Debug)]
+pub struct Cnn {
+    well: Well,
+    side: i64,
+    convs: Vec<nn::Conv2D>,
+    readout: nn::Linear,
+}
+
+/// What both nets share: parameters, the quadratic well, the width of a row.
+#[derive(Debug)]
+struct Well {
+    vs: nn::VarStore,
+    sigma: f64,
+    dim: i64,
+    kind: Kind,
+}
+
+impl Well {
+    fn new(dim: i64, sigma: f64, kind: Kind, device: Device) -> Result<Self> {
+        if dim < 1 {
+            return Err(Error::param("dim", dim, "at least 1"));
+        }
+        if !(sigma > 0.0 && sigma.is_finite()) {
+            return Err(Error::param("sigma", sigma, "a positive, finite width of the well"));
+        }
+        if !matches!(kind, Kind::Float | Kind::Double) {
+            return Err(Error::param("kind", format!("{kind:?}"), "Kind::Float or Kind::Double"));
+        }
+        Ok(Well { vs: nn::VarStore::new(device), sigma, dim, kind })
+    }
+
+    fn energy(&self, x: &Tensor) -> Tensor {
+        x.square().sum_dim_intlist(-1, false, None::<Kind>) * (0.5 / (self.sigma * self.sigma))
+    }
+
+    /// Fills every weight from the library's own generator: the same seed gives the same net, whatever libtorch's state.
+    fn initialise(&mut self, seed: u64, last: &str) {
+        if self.kind == Kind::Double {
+            self.vs.double();
+        }
+        let mut rng = crate::Rng::new(seed).split(0x6e65_7473);
+        let mut named: Vec<(String, Tensor)> = self.vs.variables().into_iter().collect();
+        named.sort_by(|a, b| a.0.cmp(&b.0));
+        crate::no_grad(|| {
+            for (name, mut v) in named {
+                let size = v.size();
+                if name.starts_with(last) || size.len() < 2 {
+                    let _ = v.zero_();
+                    continue;
+                }
+                // Kaiming-uniform: keeps the variance of activations through the layers.
+                let fan_in: i64 = size.iter().skip(1).product();
+                let bound = (3.0 / fan_in as f64).sqrt();
+                let fresh = rng.uniform_tensor(&size, v.kind(), v.device()) * (2.0 * bound) - bound;
+                v.copy_(&fresh);
+            }
+        });
+    }
+}
+
+fn widths_in_range(name: &'static str, widths: &[i64]) -> Result<()> {
+    match widths.iter().find(|w| **w < 1) {
+        Some(w) => Err(Error::param(name, w, "at least 1")),
+        None if widths.is_empty() => Err(Error::param(name, "[]", "at least one hidden layer")),
+        None => Ok(()),
+    }
+}
+
+impl Mlp {
+    /// d inputs, hidden `widths`, a well of width `sigma`, weights drawn from `seed`.
+    ///
+    /// Errors: a width below 1, no hidden layer, σ ≤ 0, a kind other than `Float` or `Double`.
+    pub fn new(dim: i64, widths: &[i64], sigma: f64, seed: u64, kind: Kind, device: Device) -> Result<Self> {
+        widths_in_range("widths", widths)?;
+        let mut well = Well::new(dim, sigma, kind, device)?;
+        let root = well.vs.root();
+        let mut sizes = vec![dim];
+        sizes.extend_from_slice(widths);
+        sizes.push(1);
+        let hidden = widths.len();
+        let name = |i: usize| if i == hidden { "last".to_string() } else { format!("hidden{i}") };
+        let layers = sizes
+            .windows(2)
+            .enumerate()
+            .map(|(i, w)| nn::linear(&root / name(i), w[0], w[1], Default::default()))
+            .collect();
+        well.initialise(seed, "last");
+        Ok(Mlp { well, layers })
+    }
+}
+
+impl Cnn {
+    /// Square images of `side` pixels, four `channels`, a well of width `sigma`, weights drawn from `seed`.
+    ///
+    /// Errors: a side below 8, channels below 1 or not four of them, σ ≤ 0.
+    pub fn new(side: i64, channels: &[i64], sigma: f64, seed: u64, kind: Kind, device: Device) -> Result<Self> {
+        widths_in_range("channels", channels)?;
+        if channels.len() != 4 {
+            return Err(Error::param("channels", format!("{channels:?}"), "four numbers"));
+        }
+        if side < 8 {
+            return Err(Error::param("side", side, "at least 8 pixels"));
+        }
+        let mut well = Well::new(side * side, sigma, kind, device)?;
+        let root = well.vs.root();
+        let (mut inputs, mut size, mut convs) = (1, side, Vec::new());
+        for (i, &outputs) in channels.iter().enumerate() {
+            let (kernel, stride, padding) = if i == 0 { (5, 2, 2) } else { (3, 2, 1) };
+            let config = ConvConfig { stride, padding, ..Default::default() };
+            convs.push(nn::conv2d(&root / format!("conv{i}"), inputs, outputs, kernel, config));
+            size = (size + 2 * padding - kernel) / stride + 1;
+            inputs = outputs;
+        }
+        let readout = nn::linear(&root / "last", inputs * size * size, 1, Default::default());
+        well.initialise(seed, "last");
+        Ok(Cnn { well, side, convs, readout })
+    }
+}
+
+impl NetEnergy for Mlp {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let last = self.layers.len() - 1;
+        let hidden = self.layers[..last].iter().fold(x.shallow_clone(), |h, layer| layer.forward(&h).silu());
+        self.layers[last].forward(&hidden).squeeze_dim(-1)
+    }
+}
+
+impl NetEnergy for Cnn {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let image = x.view([-1, 1, self.side, self.side]);
+        let features = self.convs.iter().fold(image, |h, conv| conv.forward(&h).silu());
+        self.readout.forward(&features.flatten(1, -1)).squeeze_dim(-1)
+    }
+}
+
+macro_rules! neural_model {
+    ($net:ty) => {
+        impl $net {
+            /// Number of trainable parameters.
+            pub fn parameter_count(&self) -> usize {
+                self.well.vs.trainable_variables().iter().map(Tensor::numel).sum()
+            }
+        }
+
+        impl Energy for $net {
+            fn energy(&self, x: &Tensor) -> Tensor {
+                self.well.energy(x) + self.forward(x)
+            }
+        }
+
+        impl Model for $net {
+            fn vars(&self) -> &nn::VarStore {
+                &self.well.vs
+            }
+
+            fn vars_mut(&mut self) -> &mut nn::VarStore {
+                &mut self.well.vs
+            }
+
+            fn base(&self) -> Result<Box<dyn Base>> {
+                let device = self.well.vs.device();
+                Ok(Box::new(Gaussian::isotropic(self.well.dim, self.well.sigma, self.well.kind, device)?))
+            }
+
+            fn dim(&self) -> i64 {
+                self.well.dim
+            }
+        }
+    };
+}
+
+neural_model!(Mlp);
+neural_model!(Cnn);

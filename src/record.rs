@@ -1,0 +1,122 @@
+//! Record per-step statistics and turn them into a polars DataFrame; the dictionary of columns lives here.
+
+use crate::Result;
+use polars::prelude::{Column, DataFrame, NamedFrom, Series};
+
+/// What a column of [`Run::stats`](crate::Run::stats) means.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Column name.
+    pub name: &'static str,
+    /// Unit; empty for pure numbers.
+    pub unit: &'static str,
+    /// Meaning.
+    pub meaning: &'static str,
+    /// Where it is defined.
+    pub source: &'static str,
+    /// Whether it is an integer column.
+    pub integer: bool,
+}
+
+const fn real(name: &'static str, unit: &'static str, meaning: &'static str, source: &'static str) -> Entry {
+    Entry { name, unit, meaning, source, integer: false }
+}
+
+const fn count(name: &'static str, unit: &'static str, meaning: &'static str) -> Entry {
+    Entry { name, unit, meaning, source: "", integer: true }
+}
+
+/// Every column that the library itself writes.
+pub const COLUMNS: &[Entry] = &[
+    count("step", "updates", "updates of θ so far; the row describes θ_step and the walkers under it"),
+    real("t", "", "place on a prescribed path, 0 to 1", "eq. (17)"),
+    real("lr", "", "learning rate of the update that leaves this row", ""),
+    real("energy_data", "nats", "mean U over the data (batch)", "eq. (3)"),
+    real("energy_walkers", "nats", "weighted mean U over the walkers", "eq. (6)"),
+    real("cross_entropy", "nats", "log_z + energy_data; biased low, as log_z is", "eq. (55)"),
+    real("cross_entropy_monitor", "nats", "log_z_monitor + energy_data", "eq. (55)"),
+    real("cross_entropy_exact", "nats", "exact log Z + energy_data, where a closed form exists", "eq. (3)"),
+    real("log_z", "nats", "log Ẑ by the training walkers; self-interaction biases it low", "eq. (6)"),
+    real("log_z_se", "nats", "its standard error, without that bias", ""),
+    real("log_z_monitor", "nats", "log Ẑ by the monitor population: same θ, no influence on it", "eq. (6)"),
+    real("log_z_monitor_se", "nats", "its standard error", ""),
+    real("log_z_exact", "nats", "log Z in closed form", "eq. (1)"),
+    real("ess", "fraction of N", "effective sample size of the training walkers", ""),
+    real("ess_monitor", "fraction of N", "effective sample size of the monitor", ""),
+    count("resampled", "times", "resamplings of the training walkers since the previous row"),
+    count("resampled_monitor", "times", "resamplings of the monitor since the previous row"),
+    real("fraction", "", "part of the optimiser's step that the ESS limit let through, mean since the previous row", ""),
+    count("trials", "", "energy evaluations of the walkers spent on the ESS limit since the previous row"),
+    count("legs", "", "kernel steps with a change of θ since the previous row (more than updates when bridging)"),
+    real("acceptance", "probability", "mean acceptance of the last step's moves", "[G](78)"),
+    real("grad_norm", "", "norm of the cross-entropy gradient, before clipping", "eq. (4)"),
+    count("forward", "rows", "rows (images) sent forward through U since the previous row"),
+    count("backward", "rows", "rows (images) sent backward since the previous row"),
+    real("seconds", "s", "wall-clock time since the start", ""),
+];
+
+/// The dictionary's entry for a column, if the library writes it.
+pub fn column(name: &str) -> Option<&'static Entry> {
+    COLUMNS.iter().find(|c| c.name == name)
+}
+
+/// Rows of named numbers, all with the same columns.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder {
+    names: Vec<String>,
+    columns: Vec<Vec<f64>>,
+}
+
+impl Recorder {
+    /// Adds a row; the first one fixes the columns, a later name that is new to them is an empty column so far.
+    pub fn push<S: AsRef<str>>(&mut self, row: impl IntoIterator<Item = (S, f64)>) {
+        let rows = self.len();
+        for (name, value) in row {
+            let name = name.as_ref();
+            let at = self.names.iter().position(|n| n == name).unwrap_or_else(|| {
+                self.names.push(name.to_string());
+                self.columns.push(vec![f64::NAN; rows]);
+                self.names.len() - 1
+            });
+            self.columns[at].push(value);
+        }
+        for c in &mut self.columns {
+            c.resize(rows + 1, f64::NAN);
+        }
+    }
+
+    /// Rows so far.
+    pub fn len(&self) -> usize {
+        self.columns.first().map_or(0, Vec::len)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The last value of a column.
+    pub fn last(&self, name: &str) -> Option<f64> {
+        let at = self.names.iter().position(|n| n == name)?;
+        self.columns[at].last().copied()
+    }
+
+    /// As a DataFrame: NaN becomes null, columns without any value are left out.
+    pub fn frame(&self) -> Result<DataFrame> {
+        let mut out = Vec::new();
+        for (name, values) in self.names.iter().zip(&self.columns) {
+            if values.iter().all(|v| v.is_nan()) && !values.is_empty() {
+                continue;
+            }
+            let some = |v: &f64| (!v.is_nan()).then_some(*v);
+            let series = if column(name).is_some_and(|c| c.integer) {
+                let ints: Vec<Option<i64>> = values.iter().map(|v| some(v).map(|v| v as i64)).collect();
+                Series::new(name.as_str().into(), ints)
+            } else {
+                Series::new(name.as_str().into(), values.iter().map(some).collect::<Vec<_>>())
+            };
+            out.push(Column::from(series));
+        }
+        Ok(DataFrame::new(self.len(), out)?)
+    }
+}

@@ -1,0 +1,108 @@
+//! Return what a run leaves: the frame of statistics, the walkers, how it ended, and a normalised model.
+
+use crate::energy::check_rows;
+use crate::error::guard;
+use crate::{Estimate, Model, Result, Rng, Walkers};
+use polars::prelude::DataFrame;
+use tch::{Kind, Tensor};
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// All steps were done.
+    Finished,
+    /// Something was not finite, or the model panicked: the rows recorded before `step` are there.
+    Diverged {
+        /// The step that could not be finished.
+        step: usize,
+        /// What was not finite.
+        cause: String,
+    },
+}
+
+/// The result of [`Trainer::train`](crate::Trainer::train), [`transport`](crate::transport()) and
+/// [`anneal`](crate::anneal).
+#[derive(Debug)]
+pub struct Run {
+    /// One row per recorded step; the columns are explained in [`record::COLUMNS`](crate::record::COLUMNS).
+    pub stats: DataFrame,
+    /// The (training) walkers under the final parameters.
+    pub walkers: Walkers,
+    /// The monitor population, if there was one.
+    pub monitor: Option<Walkers>,
+    /// Whether the walkers carry weights (PCD's and CD's do not).
+    pub weighted: bool,
+    /// `jarzynski`, `pcd`, `cd` or `transport`.
+    pub label: String,
+    /// Method, kernel and settings.
+    pub config: serde_json::Value,
+    /// The seed.
+    pub seed: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Wall-clock duration.
+    pub seconds: f64,
+}
+
+impl Run {
+    /// Whether all steps were done.
+    pub fn finished(&self) -> bool {
+        self.outcome == Outcome::Finished
+    }
+
+    /// The population to trust: the monitor where there is one, else the walkers.
+    ///
+    /// Training walkers drive θ themselves, which biases their log Ẑ low by about γ Σ_k tr Cov(∂_θU)/N_eff.
+    pub fn population(&self) -> &Walkers {
+        self.monitor.as_ref().unwrap_or(&self.walkers)
+    }
+
+    /// log Ẑ of the final model, nats; `None` for PCD and CD, which have none: use [`anneal`](crate::anneal).
+    pub fn log_z(&self) -> Option<Estimate> {
+        self.weighted.then(|| self.population().log_z())
+    }
+
+    /// log ρ_θ(x) = −U_θ(x) − log Ẑ at rows x `[m, d]`, nats, f64, and the standard error that log Ẑ gives to all of them.
+    ///
+    /// Errors: x of the wrong width or not finite; a run without weights (PCD, CD).
+    pub fn log_prob<M: Model>(&self, model: &M, x: &Tensor) -> Result<(Tensor, f64)> {
+        let Some(z) = self.log_z() else {
+            return Err(crate::Error::param("run", &self.label, "a weighted run; `anneal` estimates log Z of any model"));
+        };
+        Ok((log_prob(model, x, z.value)?, z.se))
+    }
+
+    /// n equally weighted draws from the final model, `[n, d]`, resampled from [`population`](Run::population).
+    pub fn samples(&self, n: usize, rng: &mut Rng) -> Tensor {
+        self.population().samples(n, rng)
+    }
+
+    /// Values of a column of `stats`, NaN where null. Errors: no such column.
+    pub fn column(&self, name: &str) -> Result<Vec<f64>> {
+        let column = self.stats.column(name)?.cast(&polars::prelude::DataType::Float64)?;
+        Ok(column.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+    }
+
+    /// A few lines for a person.
+    pub fn summary(&self) -> String {
+        let how = match &self.outcome {
+            Outcome::Finished => "finished".to_string(),
+            Outcome::Diverged { step, cause } => format!("diverged at step {step}: {cause}"),
+        };
+        let mut text = format!("{}: {how}, {} rows, {:.1} s", self.label, self.stats.height(), self.seconds);
+        if let Some(z) = self.log_z() {
+            let who = if self.monitor.is_some() { "monitor" } else { "walkers" };
+            let w = self.population();
+            text += &format!("\nlog Z = {z} ({who}), ESS/N = {:.3}, {} resamplings", w.ess(), w.resamplings());
+        }
+        text
+    }
+}
+
+/// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]`, f64.
+pub fn log_prob<M: Model>(model: &M, x: &Tensor, log_z: f64) -> Result<Tensor> {
+    check_rows("x", x, model.dim())?;
+    let (kind, device) = model.options();
+    let x = x.to_device(device).to_kind(kind);
+    guard(|| Ok(-crate::no_grad(|| model.energy(&x)).to_kind(Kind::Double) - log_z))
+}

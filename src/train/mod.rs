@@ -1,0 +1,618 @@
+//! Train any model with any kernel: the learning loop, once, for Jarzynski, PCD and CD.
+
+mod optim;
+mod population;
+mod update;
+
+pub use optim::{Optim, Schedule};
+pub use update::Update;
+
+use crate::energy::check_rows;
+use crate::error::guard;
+use crate::kernel::Cost;
+use crate::record::Recorder;
+use crate::{Error, Kernel, Model, Outcome, Result, Rng, Run, Scheme, Walkers};
+use population::Population;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+use tch::{Kind, Tensor};
+use update::Segment;
+
+/// How the model's expectation in eq. (4) is estimated.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Method {
+    /// Walkers with Jarzynski weights: exact for every kernel and protocol; resampled when ESS/N < `ess_min`.
+    Jarzynski {
+        /// Threshold in [0, 1]; 0 never resamples.
+        ess_min: f64,
+    },
+    /// Persistent contrastive divergence: the same walkers without weights.
+    Pcd,
+    /// Contrastive divergence: before each update, `k` moves from fresh data points.
+    Cd {
+        /// Moves from the data, at least 1.
+        k: usize,
+    },
+}
+
+impl Method {
+    /// `jarzynski`, `pcd` or `cd`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Jarzynski { .. } => "jarzynski",
+            Method::Pcd => "pcd",
+            Method::Cd { .. } => "cd",
+        }
+    }
+}
+
+/// Everything about a training run but the kernel, the model and the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Walkers N.
+    pub walkers: usize,
+    /// Walkers of the monitor population; `None`: as many as there are walkers, for Jarzynski.
+    pub monitor: Option<usize>,
+    /// Updates of θ.
+    pub steps: usize,
+    /// Kernel moves per update (all but the last at fixed θ).
+    pub moves: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Factors of the learning rate for parameter groups 0, 1, … of the `VarStore`; missing ones are 1.
+    pub group_lr: Vec<f64>,
+    /// Its schedule.
+    pub schedule: Schedule,
+    /// The optimiser.
+    pub optim: Optim,
+    /// The ESS limit on an update; `None`: shrink to conditional ESS .95 for Jarzynski, free for PCD and CD.
+    pub update: Option<Update>,
+    /// Largest gradient norm.
+    pub clip: Option<f64>,
+    /// Coefficient of mean U² over data and walkers, added to the loss.
+    pub regularisation: f64,
+    /// Data points per update; `None`: all.
+    pub batch: Option<usize>,
+    /// Standard deviation of fresh Gaussian noise added to every data batch.
+    pub data_noise: f64,
+    /// Resampling scheme.
+    pub scheme: Scheme,
+    /// Start with walkers in proportion to the modes, where the base law can.
+    pub stratified: bool,
+    /// Steps between recorded rows.
+    pub every: usize,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Seconds between progress lines on standard error; 0 is silent.
+    pub progress: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            walkers: 1_000,
+            monitor: None,
+            steps: 1_000,
+            moves: 1,
+            lr: 1e-3,
+            group_lr: Vec::new(),
+            schedule: Schedule::Constant,
+            optim: Optim::Sgd { momentum: 0.0 },
+            update: None,
+            clip: None,
+            regularisation: 0.0,
+            batch: None,
+            data_noise: 0.0,
+            scheme: Scheme::Systematic,
+            stratified: false,
+            every: 1,
+            seed: 0,
+            progress: 5.0,
+        }
+    }
+}
+
+/// A kernel, a method and settings: `train` turns a model and data into a [`Run`].
+///
+/// ```
+/// use jarzynski::{Method, Rng, Trainer, Ula, model::Mixture};
+/// # fn main() -> jarzynski::Result<()> {
+/// let teacher = Mixture::new(&[vec![-2.0, 0.0], vec![2.0, 0.0]], &[0.3, 0.7])?;
+/// let data = teacher.sample(500, &mut Rng::new(1));
+/// let mut model = Mixture::new(&[vec![-1.0, 0.0], vec![1.0, 0.0]], &[0.5, 0.5])?;
+/// let run = Trainer::new(Ula::new(0.1), Method::Jarzynski { ess_min: 0.5 })
+///     .walkers(500).steps(50).lr(0.05).seed(0).quiet().train(&mut model, &data)?;
+/// assert_eq!(run.stats.height(), 51);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Trainer<K> {
+    /// The transition kernel.
+    pub kernel: K,
+    /// The method.
+    pub method: Method,
+    /// All other settings.
+    pub settings: Settings,
+}
+
+/// What an observer sees at each recorded row.
+#[derive(Debug)]
+pub struct View<'a, M: ?Sized> {
+    /// Updates so far.
+    pub step: usize,
+    /// The model at θ_step.
+    pub model: &'a M,
+    /// The training walkers under θ_step.
+    pub walkers: &'a Walkers,
+    /// The monitor population, if there is one.
+    pub monitor: Option<&'a Walkers>,
+}
+
+impl<K> Trainer<K> {
+    /// With default settings.
+    pub fn new(kernel: K, method: Method) -> Self {
+        Trainer { kernel, method, settings: Settings::default() }
+    }
+
+    /// Number of walkers N.
+    pub fn walkers(mut self, n: usize) -> Self {
+        self.settings.walkers = n;
+        self
+    }
+
+    /// Number of walkers of the monitor population; 0 for none.
+    pub fn monitor(mut self, n: usize) -> Self {
+        self.settings.monitor = Some(n);
+        self
+    }
+
+    /// Number of updates.
+    pub fn steps(mut self, steps: usize) -> Self {
+        self.settings.steps = steps;
+        self
+    }
+
+    /// Kernel moves per update.
+    pub fn moves(mut self, moves: usize) -> Self {
+        self.settings.moves = moves;
+        self
+    }
+
+    /// Learning rate.
+    pub fn lr(mut self, lr: f64) -> Self {
+        self.settings.lr = lr;
+        self
+    }
+
+    /// Optimiser.
+    pub fn optim(mut self, optim: Optim) -> Self {
+        self.settings.optim = optim;
+        self
+    }
+
+    /// The ESS limit on an update.
+    pub fn update(mut self, update: Update) -> Self {
+        self.settings.update = Some(update);
+        self
+    }
+
+    /// Data points per update.
+    pub fn batch(mut self, n: usize) -> Self {
+        self.settings.batch = Some(n);
+        self
+    }
+
+    /// Seed.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// No progress lines.
+    pub fn quiet(mut self) -> Self {
+        self.settings.progress = 0.0;
+        self
+    }
+
+    /// All settings at once.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    fn validate(&self) -> Result<()> {
+        let s = &self.settings;
+        let at_least_one = |name, n: usize| if n == 0 { Err(Error::param(name, n, "at least 1")) } else { Ok(()) };
+        at_least_one("walkers", s.walkers)?;
+        at_least_one("moves", s.moves)?;
+        at_least_one("every", s.every)?;
+        at_least_one("batch", s.batch.unwrap_or(1))?;
+        let non_negative = |name, v: f64| {
+            if v >= 0.0 && v.is_finite() { Ok(()) } else { Err(Error::param(name, v, "a finite number ≥ 0")) }
+        };
+        non_negative("lr", s.lr)?;
+        non_negative("regularisation", s.regularisation)?;
+        non_negative("data_noise", s.data_noise)?;
+        non_negative("progress", s.progress)?;
+        s.group_lr.iter().try_for_each(|&v| non_negative("group_lr", v))?;
+        if let Some(c) = s.clip.filter(|c| !(*c > 0.0)) {
+            return Err(Error::param("clip", c, "a positive gradient norm"));
+        }
+        match self.method {
+            Method::Jarzynski { ess_min } if !(0.0..=1.0).contains(&ess_min) => {
+                return Err(Error::param("ess_min", ess_min, "a fraction in [0, 1]"));
+            }
+            Method::Cd { k: 0 } => return Err(Error::param("k", 0, "at least 1 move from the data")),
+            Method::Pcd | Method::Cd { .. } if s.update.is_some_and(|u| u.bound().is_some()) => {
+                return Err(Error::param("update", self.method.name(), "Update::Free: only weights have an ESS"));
+            }
+            _ => {}
+        }
+        s.schedule.validate()?;
+        self.limit().validate()
+    }
+
+    fn limit(&self) -> Update {
+        let jarzynski = matches!(self.method, Method::Jarzynski { .. });
+        self.settings.update.unwrap_or(if jarzynski { Update::Shrink { ess: 0.95 } } else { Update::Free })
+    }
+
+    /// Trains `model` in place on `data` `[n, d]` by descent along eq. (4).
+    ///
+    /// A run that diverges (NaN, infinite energy, a panic inside the model) comes back as `Ok` with the rows recorded so
+    /// far and the cause in [`Run::outcome`]. Errors: settings out of range, data of the wrong shape or not finite, a
+    /// model that cannot be evaluated at the start.
+    pub fn train<M: Model>(&self, model: &mut M, data: &Tensor) -> Result<Run>
+    where
+        K: Kernel<M>,
+    {
+        self.train_observed(model, data, &mut |_| Vec::new())
+    }
+
+    /// As [`train`](Trainer::train); `observe` adds columns of one's own to every recorded row.
+    pub fn train_observed<M: Model>(
+        &self,
+        model: &mut M,
+        data: &Tensor,
+        observe: &mut dyn FnMut(&View<M>) -> Vec<(String, f64)>,
+    ) -> Result<Run>
+    where
+        K: Kernel<M>,
+    {
+        self.validate()?;
+        self.kernel.validate()?;
+        check_rows("data", data, model.dim())?;
+        let mut session = guard(|| Session::start(self, model, data))?;
+        let outcome = session.run(observe);
+        session.finish(outcome)
+    }
+}
+
+/// One run in progress.
+struct Session<'a, K, M> {
+    trainer: &'a Trainer<K>,
+    model: &'a mut M,
+    data: Tensor,
+    order: Vec<i64>,
+    optimiser: tch::nn::Optimizer,
+    population: Population,
+    monitor: Option<Population>,
+    data_rng: Rng,
+    recorder: Recorder,
+    since: Since,
+    started: Instant,
+    spoken: Instant,
+}
+
+/// What is summed up between two recorded rows.
+#[derive(Default)]
+struct Since {
+    cost: Cost,
+    resampled: u64,
+    resampled_monitor: u64,
+    fraction: f64,
+    updates: u64,
+    trials: usize,
+    legs: usize,
+    acceptance: Option<f64>,
+}
+
+impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
+    fn start(trainer: &'a Trainer<K>, model: &'a mut M, data: &Tensor) -> Result<Self> {
+        let s = &trainer.settings;
+        let (kind, device) = model.options();
+        let root = Rng::new(s.seed);
+        let jarzynski = matches!(trainer.method, Method::Jarzynski { .. });
+        let population = Population::start(model, s.walkers, s.stratified, root.split(1))?;
+        let watchers = if jarzynski { s.monitor.unwrap_or(s.walkers) } else { 0 };
+        let monitor = match watchers {
+            0 => None,
+            n => Some(Population::start(model, n, s.stratified, root.split(2))?),
+        };
+        let since = Since { cost: Cost::evaluation(s.walkers + watchers), ..Default::default() };
+        Ok(Session {
+            optimiser: trainer.settings.optim.build(model.vars(), s.lr)?,
+            trainer,
+            model,
+            data: data.to_device(device).to_kind(kind),
+            order: Vec::new(),
+            population,
+            monitor,
+            data_rng: root.split(3),
+            recorder: Recorder::default(),
+            since,
+            started: Instant::now(),
+            spoken: Instant::now(),
+        })
+    }
+
+    fn run(&mut self, observe: &mut dyn FnMut(&View<M>) -> Vec<(String, f64)>) -> Outcome {
+        let steps = self.trainer.settings.steps;
+        for k in 0..=steps {
+            match guard(|| self.update(k, k == steps, observe)) {
+                Ok(None) => {}
+                Ok(Some(cause)) => return Outcome::Diverged { step: k, cause },
+                Err(e) => return Outcome::Diverged { step: k, cause: e.to_string() },
+            }
+        }
+        Outcome::Finished
+    }
+
+    /// One update, as in the algorithm box; on the last call only the row is recorded. Returns the cause if it diverged.
+    fn update(
+        &mut self,
+        k: usize,
+        last: bool,
+        observe: &mut dyn FnMut(&View<M>) -> Vec<(String, f64)>,
+    ) -> Result<Option<String>> {
+        let trainer = self.trainer;
+        let s = &trainer.settings;
+        if let Method::Cd { k: moves } = trainer.method {
+            self.restart_from_data(moves);
+        }
+        let batch = self.batch();
+        let mut seen = self.model.observe(&batch);
+        self.since.cost.forward += seen.len() as u64;
+        let energy_data = seen.u.mean(Kind::Double).double_value(&[]);
+        if !energy_data.is_finite() {
+            return Ok(Some(format!("mean energy of the data is {energy_data}")));
+        }
+
+        // eq. (4): ∂H = E_*[∂U] − E_θ[∂U], the second by weights.
+        let w = trainer.method.weights(&self.population.walkers);
+        let energy_walkers = self.population.walkers.point.u.to_kind(Kind::Double).dot(&w).double_value(&[]);
+        let lr = s.lr * s.schedule.factor(k, s.steps);
+        let mut grad_norm = f64::NAN;
+        if !last {
+            let mut on_data = seen.u.full_like(1.0 / seen.len() as f64).to_kind(Kind::Double);
+            let mut on_walkers = -&w;
+            if s.regularisation > 0.0 {
+                let twice = 2.0 * s.regularisation;
+                on_data = on_data * (seen.u.to_kind(Kind::Double) * twice + 1.0);
+                on_walkers = on_walkers + &w * self.population.walkers.point.u.to_kind(Kind::Double) * twice;
+            }
+            let mut grads = self.model.param_grad(&mut seen, &on_data);
+            let from_walkers = self.model.param_grad(&mut self.population.walkers.point, &on_walkers);
+            grads.iter_mut().zip(from_walkers).for_each(|(g, more)| *g = &*g + more);
+            self.since.cost.backward += (seen.len() + self.population.walkers.len()) as u64;
+            grad_norm = optim::norm(&grads);
+            if let Some(max) = s.clip.filter(|max| grad_norm > *max) {
+                grads.iter_mut().for_each(|g| *g = &*g * (max / grad_norm));
+            }
+            optim::assign(&self.model.vars().trainable_variables(), &grads);
+            self.optimiser.set_lr(lr);
+            for (group, factor) in s.group_lr.iter().enumerate() {
+                self.optimiser.set_lr_group(group, lr * factor);
+            }
+        }
+        if k % s.every == 0 || last || !grad_norm.is_finite() {
+            self.record(k, lr, energy_data, energy_walkers, grad_norm, observe);
+        }
+        self.speak(k);
+        if last {
+            return Ok(None);
+        }
+        if !grad_norm.is_finite() {
+            return Ok(Some(format!("gradient norm is {grad_norm}")));
+        }
+        self.walk();
+        for (who, p) in [("walkers", Some(&self.population)), ("monitor", self.monitor.as_ref())] {
+            if p.is_some_and(|p| !p.walkers.is_finite()) {
+                return Ok(Some(format!("energy or log-weights of the {who} are not finite after update {}", k + 1)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Kernel moves at fixed θ, then forward at θ_k, the optimiser's step (limited by ESS), backward at θ_{k+1}.
+    fn walk(&mut self) {
+        let trainer = self.trainer;
+        let (kernel, limit) = (&trainer.kernel, trainer.limit());
+        if let Method::Cd { .. } = trainer.method {
+            self.optimiser.step();
+            self.since.updates += 1;
+            self.since.fraction += 1.0;
+            return;
+        }
+        let weighted = matches!(trainer.method, Method::Jarzynski { .. });
+        for _ in 1..trainer.settings.moves {
+            self.each(|p, model| p.step(kernel, model, weighted));
+        }
+        let mut segment: Option<Segment> = None;
+        for leg in 1..=limit.legs() {
+            self.each(|p, model| p.leave(kernel, model));
+            match limit.bound() {
+                None => self.optimiser.step(),
+                Some(bound) => {
+                    let segment = segment.get_or_insert_with(|| {
+                        let from = Segment::begin(self.model);
+                        self.optimiser.step();
+                        Segment::new(self.model, from)
+                    });
+                    let (walkers, known) = (&self.population.walkers, self.population.known());
+                    let trials = segment.advance(self.model, walkers, known, bound);
+                    self.since.trials += trials;
+                    self.since.cost.forward += (trials * walkers.len()) as u64;
+                }
+            }
+            self.each(|p, model| p.arrive(kernel, model, weighted));
+            self.since.legs += 1;
+            if let Method::Jarzynski { ess_min } = trainer.method {
+                self.since.resampled += self.population.resample_below(ess_min, trainer.settings.scheme) as u64;
+                if let Some(m) = &mut self.monitor {
+                    self.since.resampled_monitor += m.resample_below(ess_min, trainer.settings.scheme) as u64;
+                }
+            }
+            let there = segment.as_ref().is_none_or(|s| s.at == 1.0);
+            if there || leg == limit.legs() || !self.population.walkers.is_finite() {
+                break;
+            }
+        }
+        self.since.updates += 1;
+        self.since.fraction += segment.map_or(1.0, |s| s.at);
+    }
+
+    /// Runs `f` on the walkers and on the monitor and collects what it cost.
+    fn each(&mut self, f: impl Fn(&mut Population, &M) -> (Cost, Option<f64>)) {
+        let (cost, acceptance) = f(&mut self.population, self.model);
+        self.since.cost += cost;
+        self.since.acceptance = acceptance.or(self.since.acceptance);
+        if let Some(m) = &mut self.monitor {
+            self.since.cost += f(m, self.model).0;
+        }
+    }
+
+    fn restart_from_data(&mut self, moves: usize) {
+        let n = self.trainer.settings.walkers;
+        let rows = Tensor::from_slice(&self.data_rng.indices(self.data.size()[0] as usize, n));
+        let mut x = self.data.index_select(0, &rows.to_device(self.data.device()));
+        x = self.with_noise(x);
+        self.population.walkers.relocate(self.model.evaluate(&x));
+        self.since.cost += Cost::evaluation(n);
+        for _ in 0..moves {
+            self.each(|p, model| p.step(&self.trainer.kernel, model, false));
+        }
+    }
+
+    fn with_noise(&mut self, x: Tensor) -> Tensor {
+        match self.trainer.settings.data_noise {
+            0.0 => x,
+            sigma => &x + self.data_rng.normal(&x.size(), x.kind(), x.device()) * sigma,
+        }
+    }
+
+    /// The next batch: every data point once per epoch, in a fresh order.
+    fn batch(&mut self) -> Tensor {
+        let n = self.data.size()[0] as usize;
+        let size = self.trainer.settings.batch.unwrap_or(n).min(n);
+        if size == n {
+            let all = self.data.shallow_clone();
+            return self.with_noise(all);
+        }
+        if self.order.len() < size {
+            self.order = self.data_rng.permutation(n);
+        }
+        let rows = Tensor::from_slice(&self.order.split_off(self.order.len() - size));
+        let x = self.data.index_select(0, &rows.to_device(self.data.device()));
+        self.with_noise(x)
+    }
+
+    fn record(
+        &mut self,
+        k: usize,
+        lr: f64,
+        energy_data: f64,
+        energy_walkers: f64,
+        grad_norm: f64,
+        observe: &mut dyn FnMut(&View<M>) -> Vec<(String, f64)>,
+    ) {
+        let since = std::mem::take(&mut self.since);
+        let weighted = matches!(self.trainer.method, Method::Jarzynski { .. });
+        let walkers = &self.population.walkers;
+        let monitor = self.monitor.as_ref().map(|m| &m.walkers);
+        let nan = crate::Estimate { value: f64::NAN, se: f64::NAN };
+        let log_z = if weighted { walkers.log_z() } else { nan };
+        let log_z_monitor = monitor.map_or(nan, Walkers::log_z);
+        let exact = self.model.log_z_exact().unwrap_or(f64::NAN);
+        let per_update = |v: f64| if since.updates > 0 { v / since.updates as f64 } else { f64::NAN };
+        let mut row = vec![
+            ("step".to_string(), k as f64),
+            ("lr".into(), lr),
+            ("energy_data".into(), energy_data),
+            ("energy_walkers".into(), energy_walkers),
+            ("cross_entropy".into(), log_z.value + energy_data),
+            ("cross_entropy_monitor".into(), log_z_monitor.value + energy_data),
+            ("cross_entropy_exact".into(), exact + energy_data),
+            ("log_z".into(), log_z.value),
+            ("log_z_se".into(), log_z.se),
+            ("log_z_monitor".into(), log_z_monitor.value),
+            ("log_z_monitor_se".into(), log_z_monitor.se),
+            ("log_z_exact".into(), exact),
+            ("ess".into(), if weighted { walkers.ess() } else { f64::NAN }),
+            ("ess_monitor".into(), monitor.map_or(f64::NAN, Walkers::ess)),
+            ("resampled".into(), if weighted { since.resampled as f64 } else { f64::NAN }),
+            ("resampled_monitor".into(), monitor.map_or(f64::NAN, |_| since.resampled_monitor as f64)),
+            ("fraction".into(), per_update(since.fraction)),
+            ("trials".into(), since.trials as f64),
+            ("legs".into(), since.legs as f64),
+            ("acceptance".into(), since.acceptance.unwrap_or(f64::NAN)),
+            ("grad_norm".into(), grad_norm),
+            ("forward".into(), since.cost.forward as f64),
+            ("backward".into(), since.cost.backward as f64),
+            ("seconds".into(), self.started.elapsed().as_secs_f64()),
+        ];
+        row.extend(observe(&View { step: k, model: self.model, walkers, monitor }));
+        self.recorder.push(row);
+    }
+
+    fn speak(&mut self, k: usize) {
+        let (s, elapsed) = (&self.trainer.settings, self.started.elapsed());
+        if s.progress == 0.0 || self.spoken.elapsed() < Duration::from_secs_f64(s.progress) {
+            return;
+        }
+        self.spoken = Instant::now();
+        let rate = k as f64 / elapsed.as_secs_f64();
+        let mut line = format!("{} {k}/{}  {rate:.1} updates/s", self.trainer.method.name(), s.steps);
+        for (label, name) in [("H", "cross_entropy_monitor"), ("ESS", "ess")] {
+            if let Some(v) = self.recorder.last(name).filter(|v| v.is_finite()) {
+                line += &format!("  {label} {v:.3}");
+            }
+        }
+        eprintln!("{line}  {:.0} s left", (s.steps - k) as f64 / rate.max(1e-9));
+    }
+
+    fn finish(self, outcome: Outcome) -> Result<Run> {
+        if let Outcome::Diverged { step, cause } = &outcome
+            && self.trainer.settings.progress > 0.0
+        {
+            eprintln!("{}: stopped at update {step}: {cause}", self.trainer.method.name());
+        }
+        Ok(Run {
+            stats: self.recorder.frame()?,
+            walkers: self.population.walkers,
+            monitor: self.monitor.map(|m| m.walkers),
+            weighted: matches!(self.trainer.method, Method::Jarzynski { .. }),
+            label: self.trainer.method.name().to_string(),
+            config: serde_json::json!({
+                "method": self.trainer.method,
+                "kernel": format!("{:?}", self.trainer.kernel),
+                "settings": self.trainer.settings,
+            }),
+            seed: self.trainer.settings.seed,
+            outcome,
+            seconds: self.started.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+impl Method {
+    /// Weights of the walkers in eq. (4), `[n]`, f64.
+    fn weights(self, walkers: &Walkers) -> Tensor {
+        match self {
+            Method::Jarzynski { .. } => walkers.weights(),
+            Method::Pcd | Method::Cd { .. } => walkers.log_weights().full_like(1.0 / walkers.len() as f64),
+        }
+    }
+}

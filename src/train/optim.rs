@@ -1,0 +1,96 @@
+//! Choose an optimiser of tch and a learning-rate schedule.
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use tch::nn::{self, OptimizerConfig};
+use tch::{Kind, Tensor};
+
+/// The optimisers of tch. Weight decay acts on θ only: the Jarzynski weights stay exact under all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Optim {
+    /// θ ← θ − lr·g, with momentum.
+    Sgd { momentum: f64 },
+    /// Adam with β = (.9, .999).
+    Adam,
+    /// Adam with decoupled weight decay.
+    AdamW { weight_decay: f64 },
+    /// RMSProp with α = .99.
+    RmsProp,
+}
+
+impl Optim {
+    pub(super) fn build(self, vs: &nn::VarStore, lr: f64) -> Result<nn::Optimizer> {
+        Ok(match self {
+            Optim::Sgd { momentum } => nn::sgd(momentum, 0.0, 0.0, false).build(vs, lr)?,
+            Optim::Adam => nn::Adam::default().build(vs, lr)?,
+            Optim::AdamW { weight_decay } => nn::AdamW { wd: weight_decay, ..Default::default() }.build(vs, lr)?,
+            Optim::RmsProp => nn::RmsProp::default().build(vs, lr)?,
+        })
+    }
+}
+
+/// The learning rate's factor over a run of K updates.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Schedule {
+    /// 1 throughout.
+    #[default]
+    Constant,
+    /// Linear from 1 to `end`.
+    Linear { end: f64 },
+    /// Half a cosine from 1 to `end`.
+    Cosine { end: f64 },
+    /// Multiplied by `factor` every `every` updates.
+    Step { every: usize, factor: f64 },
+}
+
+impl Schedule {
+    /// The factor at update k of `steps`.
+    ///
+    /// ```
+    /// use jarzynski::train::Schedule;
+    /// assert_eq!(Schedule::Linear { end: 0.0 }.factor(5, 10), 0.5);
+    /// assert_eq!(Schedule::Step { every: 3, factor: 0.1 }.factor(3, 10), 0.1);
+    /// ```
+    pub fn factor(self, k: usize, steps: usize) -> f64 {
+        let s = k as f64 / steps.max(1) as f64;
+        match self {
+            Schedule::Constant => 1.0,
+            Schedule::Linear { end } => 1.0 + s * (end - 1.0),
+            Schedule::Cosine { end } => end + (1.0 - end) * 0.5 * (1.0 + (std::f64::consts::PI * s).cos()),
+            Schedule::Step { every, factor } => factor.powi((k / every.max(1)) as i32),
+        }
+    }
+
+    pub(super) fn validate(self) -> Result<()> {
+        match self {
+            Schedule::Step { every: 0, .. } => Err(Error::param("schedule.every", 0, "at least 1")),
+            Schedule::Linear { end } | Schedule::Cosine { end } if !(0.0..=1e6).contains(&end) => {
+                Err(Error::param("schedule.end", end, "a non-negative factor"))
+            }
+            Schedule::Step { factor, .. } if !(factor > 0.0 && factor.is_finite()) => {
+                Err(Error::param("schedule.factor", factor, "a positive factor"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// √Σ|g|² over all parameters.
+pub(super) fn norm(grads: &[Tensor]) -> f64 {
+    grads.iter().map(|g| g.square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt()
+}
+
+/// Hands gradients to the optimiser, which reads them from each parameter's `grad`.
+pub(super) fn assign(params: &[Tensor], grads: &[Tensor]) {
+    for (p, g) in params.iter().zip(grads) {
+        let mut held = p.grad();
+        if held.defined() {
+            crate::no_grad(|| held.copy_(g));
+        } else {
+            // tch cannot set an undefined grad; the gradient of ⟨θ, g⟩ is g.
+            tch::with_grad(|| (p * g.detach()).sum(p.kind())).backward();
+        }
+    }
+}

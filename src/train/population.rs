@@ -1,0 +1,60 @@
+//! Take one set of walkers through the two halves of a kernel step, with its own stream of randomness.
+
+use crate::kernel::{Cost, Move};
+use crate::{Kernel, Model, Point, Result, Rng, Scheme, Walkers};
+use tch::Tensor;
+
+/// Walkers with their randomness and, between the halves, their pending move.
+pub(super) struct Population {
+    pub walkers: Walkers,
+    rng: Rng,
+    pending: Option<Move>,
+}
+
+impl Population {
+    pub fn start<M: Model>(model: &M, n: usize, stratified: bool, mut rng: Rng) -> Result<Self> {
+        Ok(Population { walkers: Walkers::start(model, n, stratified, &mut rng)?, rng, pending: None })
+    }
+
+    /// A whole move at fixed θ.
+    pub fn step<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M, weighted: bool) -> (Cost, Option<f64>) {
+        let step = kernel.step(model, &self.walkers.point, &mut self.rng);
+        let zero = Tensor::zeros_like(&step.increment);
+        if weighted {
+            self.walkers.commit(step.point, &step.increment, &zero);
+        } else {
+            self.walkers.relocate(step.point);
+        }
+        (step.cost, step.acceptance)
+    }
+
+    /// The forward half, at θ_k.
+    pub fn leave<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M) -> (Cost, Option<f64>) {
+        let mv = kernel.forward(model, &self.walkers.point, &mut self.rng);
+        let spent = (mv.cost, mv.acceptance);
+        self.pending = Some(mv);
+        spent
+    }
+
+    /// Where the energy under θ_k is known and the next weight is decided: y if the kernel evaluated it, else x.
+    pub fn known(&self) -> &Point {
+        self.pending.as_ref().and_then(|mv| mv.at_y.as_ref()).unwrap_or(&self.walkers.point)
+    }
+
+    /// The backward half, at θ_{k+1}, and A += α − λ.
+    pub fn arrive<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M, weighted: bool) -> (Cost, Option<f64>) {
+        let Some(mv) = self.pending.take() else { return Default::default() };
+        let alpha = mv.alpha.shallow_clone();
+        let arrival = kernel.backward(model, &self.walkers.point, mv, &mut self.rng);
+        if weighted {
+            self.walkers.commit(arrival.point, &alpha, &arrival.lambda);
+        } else {
+            self.walkers.relocate(arrival.point);
+        }
+        (arrival.cost, None)
+    }
+
+    pub fn resample_below(&mut self, ess_min: f64, scheme: Scheme) -> bool {
+        self.walkers.resample_below(ess_min, scheme, &mut self.rng)
+    }
+}

@@ -1,0 +1,220 @@
+//! Carry the walkers X_k with their log-weights A_k: weights, ESS, log Z, exact averages, commit, resample.
+
+use crate::{Base, Energy, Error, Model, Point, Result, Rng, Scheme};
+use tch::{Kind, Tensor};
+
+/// A number with its standard error.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The estimate.
+    pub value: f64,
+    /// One standard error; NaN where none can be given.
+    pub se: f64,
+}
+
+impl std::fmt::Display for Estimate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.5} ± {:.2}", self.value, self.se)
+    }
+}
+
+/// N walkers with f64 log-weights A; E[g(X_k) e^{A_k}] = (Z_k/Z_0) E_{ρ_k}[g], Prop. 1.
+///
+/// log Ẑ_k = log Z_0 + L + log mean e^A, where L banks the log-means of past resamplings.
+#[derive(Debug)]
+pub struct Walkers {
+    /// Positions with U and ∇U under the current parameters.
+    pub point: Point,
+    log_weights: Tensor,
+    banked: f64,
+    banked_variance: f64,
+    resamplings: u64,
+}
+
+/// Sum in blocks, so that libtorch's split among threads cannot change the bits.
+fn sum(t: &Tensor) -> f64 {
+    const BLOCK: i64 = 16384;
+    if t.size()[0] <= BLOCK {
+        return t.sum(Kind::Double).double_value(&[]);
+    }
+    t.split(BLOCK, 0).iter().map(|b| b.sum(Kind::Double).double_value(&[])).sum()
+}
+
+impl Walkers {
+    /// Walkers at `point`, drawn exactly from a law with the given log Z_0; A = 0.
+    pub fn new(point: Point, log_z0: f64) -> Self {
+        let log_weights = Tensor::zeros([point.len() as i64], (Kind::Double, point.x.device()));
+        Walkers { point, log_weights, banked: log_z0, banked_variance: 0.0, resamplings: 0 }
+    }
+
+    /// n walkers for `model`: X_0 from its base (in proportion to the modes if `stratified`), A_0 = U_base − U_θ, so
+    /// that they are exact for the model's present parameters, whatever these are; A_0 = 0 where the base *is* the model.
+    ///
+    /// Errors: n = 0; an energy that is not finite.
+    pub fn start<M: Model + ?Sized>(model: &M, n: usize, stratified: bool, rng: &mut Rng) -> Result<Self> {
+        Self::start_from(model.base()?.as_ref(), model, n, stratified, rng)
+    }
+
+    /// As [`start`](Walkers::start) for any energy and a base of one's own.
+    pub fn start_from<E: Energy + ?Sized>(
+        base: &dyn Base,
+        energy: &E,
+        n: usize,
+        stratified: bool,
+        rng: &mut Rng,
+    ) -> Result<Self> {
+        if n == 0 {
+            return Err(Error::param("walkers", n, "at least 1"));
+        }
+        let x = if stratified { base.sample_stratified(n, rng) } else { base.sample(n, rng) };
+        let u0 = crate::no_grad(|| base.energy(&x)).to_kind(Kind::Double);
+        let point = energy.evaluate(&x);
+        let a = u0 - point.u.to_kind(Kind::Double);
+        let mut walkers = Walkers::new(point, base.log_z());
+        walkers.reweight(&a);
+        if !walkers.is_finite() {
+            return Err(Error::NonFinite { what: "energy", place: "at the walkers' start".into() });
+        }
+        Ok(walkers)
+    }
+
+    /// Number of walkers N.
+    pub fn len(&self) -> usize {
+        self.point.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Positions, `[n, d]`.
+    pub fn x(&self) -> &Tensor {
+        &self.point.x
+    }
+
+    /// Log-weights A, `[n]`, f64, since the last resampling.
+    pub fn log_weights(&self) -> &Tensor {
+        &self.log_weights
+    }
+
+    /// How often the walkers were resampled.
+    pub fn resamplings(&self) -> u64 {
+        self.resamplings
+    }
+
+    /// Normalised weights softmax(A), `[n]`, f64.
+    pub fn weights(&self) -> Tensor {
+        let e = (&self.log_weights - self.log_weights.max()).exp();
+        let total = sum(&e);
+        e / total
+    }
+
+    /// Effective sample size as a fraction of N: (Σ w)² / (N Σ w²), in (0, 1].
+    pub fn ess(&self) -> f64 {
+        let w = self.weights();
+        1.0 / (self.len() as f64 * sum(&(&w * &w)))
+    }
+
+    /// log mean e^A.
+    fn log_mean(&self) -> f64 {
+        let top = self.log_weights.max().double_value(&[]);
+        if !top.is_finite() {
+            return top;
+        }
+        (sum(&(&self.log_weights - top).exp()) / self.len() as f64).ln() + top
+    }
+
+    /// log Ẑ = log Z_0 + L + log mean e^A, nats, with the standard error √(Σ_epochs (N/ESS − 1)/N).
+    ///
+    /// Within one epoch (no resampling yet) this is the delta method. Across epochs it adds their variances, as if each
+    /// began from an equilibrated population; where nothing mixes between modes that is optimistic: use replicates.
+    /// For *training* walkers log Ẑ is biased low besides (their θ depends on them): see [`Run::log_z`](crate::Run::log_z).
+    pub fn log_z(&self) -> Estimate {
+        let se = (self.banked_variance + self.epoch_variance()).sqrt();
+        Estimate { value: self.banked + self.log_mean(), se }
+    }
+
+    fn epoch_variance(&self) -> f64 {
+        (1.0 / self.ess() - 1.0).max(0.0) / self.len() as f64
+    }
+
+    /// E_{ρ_k}[g] by weighted average, with its delta-method standard error. `g` `[n]`: g at each walker.
+    ///
+    /// Errors: a length other than N.
+    pub fn mean(&self, g: &Tensor) -> Result<Estimate> {
+        if g.size() != [self.len() as i64] {
+            return Err(Error::Shape { name: "g", got: g.size(), expected: format!("[{}]", self.len()) });
+        }
+        let (w, g) = (self.weights(), g.to_kind(Kind::Double));
+        let value = sum(&(&w * &g));
+        let se = sum(&(&w * (g - value)).square()).sqrt();
+        Ok(Estimate { value, se })
+    }
+
+    /// A += α − λ, and the walkers move to `point`: the only place where a kernel changes A. Both `[n]`, f64.
+    pub fn commit(&mut self, point: Point, alpha: &Tensor, lambda: &Tensor) {
+        self.log_weights = &self.log_weights + (alpha - lambda);
+        self.point = point;
+    }
+
+    /// Moves without touching A (PCD, CD).
+    pub fn relocate(&mut self, point: Point) {
+        self.point = point;
+    }
+
+    /// A += δ `[n]` at fixed positions.
+    pub(crate) fn reweight(&mut self, delta: &Tensor) {
+        self.log_weights = &self.log_weights + delta;
+    }
+
+    /// Whether energies and log-weights are numbers and at least one weight is positive.
+    pub fn is_finite(&self) -> bool {
+        // A sum is NaN or infinite as soon as one term is; A = −∞ alone is a walker of weight zero, which is legitimate.
+        let u = self.point.u.sum(Kind::Double).double_value(&[]);
+        let top = self.log_weights.max().double_value(&[]);
+        u.is_finite() && top.is_finite()
+    }
+
+    /// Draws ancestors in proportion to e^A, banks log mean e^A, permutes everything cached per walker, sets A = 0.
+    pub fn resample(&mut self, scheme: Scheme, rng: &mut Rng) {
+        let w = Vec::<f64>::try_from(self.weights().to_device(tch::Device::Cpu)).unwrap_or_default();
+        let ancestors = Tensor::from_slice(&scheme.ancestors(&w, rng)).to_device(self.point.x.device());
+        self.banked_variance += self.epoch_variance();
+        self.banked += self.log_mean();
+        self.point = self.point.select(&ancestors);
+        self.log_weights = self.log_weights.zeros_like();
+        self.resamplings += 1;
+    }
+
+    /// Resamples if ESS/N < `ess_min`; says whether it did.
+    pub fn resample_below(&mut self, ess_min: f64, scheme: Scheme, rng: &mut Rng) -> bool {
+        let low = self.ess() < ess_min;
+        if low {
+            self.resample(scheme, rng);
+        }
+        low
+    }
+
+    /// n equally weighted draws from the walkers, `[n, d]`, by systematic resampling.
+    pub fn samples(&self, n: usize, rng: &mut Rng) -> Tensor {
+        let w = Vec::<f64>::try_from(self.weights().to_device(tch::Device::Cpu)).unwrap_or_default();
+        // Whole combs of N teeth, each in random order: any first n of them are fair draws.
+        let mut picks = Vec::with_capacity(n);
+        while picks.len() < n {
+            let drawn = Scheme::Systematic.ancestors(&w, rng);
+            let order = rng.permutation(drawn.len());
+            picks.extend(order.iter().map(|&i| drawn[i as usize]).take(n - picks.len()));
+        }
+        self.point.x.index_select(0, &Tensor::from_slice(&picks).to_device(self.point.x.device()))
+    }
+
+    /// Conditional ESS of adding δ to A: (Σ w e^δ)² / Σ w e^{2δ}, in (0, 1]; 0 where δ is not finite.
+    pub(crate) fn conditional_ess(&self, delta: &Tensor) -> f64 {
+        let (w, d) = (self.weights(), delta - delta.max());
+        let e = d.exp();
+        let (one, two) = (sum(&(&w * &e)), sum(&(&w * &e * &e)));
+        let c = one * one / two;
+        if c.is_finite() { c } else { 0.0 }
+    }
+}
