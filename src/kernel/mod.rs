@@ -8,7 +8,7 @@ mod reversed;
 mod ula;
 
 pub use mala::Mala;
-pub use reversed::{Invariant, Reversed};
+pub use reversed::{Invariant, Reversed, Sweep};
 pub use ula::{Back, Ula};
 
 use crate::{Energy, Point, Result, Rng};
