@@ -23,6 +23,7 @@ pub mod model;
 pub mod record;
 mod resample;
 mod rng;
+mod rows;
 mod run;
 pub mod train;
 mod transport;
@@ -32,6 +33,8 @@ pub use energy::{Base, Energy, Model, Point};
 pub(crate) use error::no_grad;
 pub use error::{Error, Result};
 pub use kernel::{Back, Kernel, Mala, Reversed, Ula};
+#[cfg(feature = "plot")]
+pub use plotters;
 pub use polars;
 pub use resample::Scheme;
 pub use rng::Rng;
@@ -40,5 +43,3 @@ pub use tch;
 pub use train::{Method, Optim, Schedule, Settings, Trainer, Update};
 pub use transport::{At, Geometric, Path, Transport, anneal, transport};
 pub use walkers::{Estimate, Walkers};
-#[cfg(feature = "plot")]
-pub use plotters;

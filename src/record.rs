@@ -45,7 +45,12 @@ pub const COLUMNS: &[Entry] = &[
     real("ess_monitor", "fraction of N", "effective sample size of the monitor", ""),
     count("resampled", "times", "resamplings of the training walkers since the previous row"),
     count("resampled_monitor", "times", "resamplings of the monitor since the previous row"),
-    real("fraction", "", "part of the optimiser's step that the ESS limit let through, mean since the previous row", ""),
+    real(
+        "fraction",
+        "",
+        "part of the optimiser's step that the ESS limit let through, mean since the previous row",
+        "",
+    ),
     count("trials", "", "energy evaluations of the walkers spent on the ESS limit since the previous row"),
     count("legs", "", "kernel steps with a change of θ since the previous row (more than updates when bridging)"),
     real("acceptance", "probability", "mean acceptance of the last step's moves", "[G](78)"),

@@ -67,7 +67,11 @@ impl Run {
     /// Errors: x of the wrong width or not finite; a run without weights (PCD, CD).
     pub fn log_prob<M: Model>(&self, model: &M, x: &Tensor) -> Result<(Tensor, f64)> {
         let Some(z) = self.log_z() else {
-            return Err(crate::Error::param("run", &self.label, "a weighted run; `anneal` estimates log Z of any model"));
+            return Err(crate::Error::param(
+                "run",
+                &self.label,
+                "a weighted run; `anneal` estimates log Z of any model",
+            ));
         };
         Ok((log_prob(model, x, z.value)?, z.se))
     }

@@ -139,7 +139,8 @@ fn ula_at_a_fixed_quadratic_telescopes() {
     let start = u.evaluate(&path.base().sample(300, &mut rng));
     let g0 = start.grad().square().sum_dim_intlist(-1, false, None::<Kind>);
     for kernel in [Ula::new(h), Ula::same(h)] {
-        let (mut at, mut a) = (Point::new(start.x.copy(), start.u.copy(), start.grad().copy()), Tensor::zeros_like(&g0));
+        let (mut at, mut a) =
+            (Point::new(start.x.copy(), start.u.copy(), start.grad().copy()), Tensor::zeros_like(&g0));
         for _ in 0..7 {
             let step = kernel.step(&u, &at, &mut rng);
             a += step.increment;

@@ -1,6 +1,7 @@
 //! Move by the Metropolis-adjusted Langevin algorithm, [G](78) with its normaliser corrected to (4πh)^{−d/2}.
 
-use super::{Cost, Invariant, dot, reversed::Sweep, ula::check_step};
+use super::langevin::{propose, reverse_cost};
+use super::{Cost, Invariant, reversed::Sweep, ula::check_step};
 use crate::{Energy, Point, Result, Rng};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -23,18 +24,14 @@ impl Mala {
 
 impl<E: Energy + ?Sized> Invariant<E> for Mala {
     fn sweep(&self, u: &E, at: &Point, rng: &mut Rng) -> Sweep {
-        let (x, g, h) = (&at.x, at.grad(), self.h);
-        let noise = rng.normal(&x.size(), x.kind(), x.device()) * (2.0 * h).sqrt();
-        let step = noise - g * h;
-        let there = u.evaluate(&(x + &step));
-        let leaving = at.u.to_kind(Kind::Double) + dot(&(&step + g * (0.5 * h)), g) * 0.5;
-        let arriving = there.u.to_kind(Kind::Double)
-            + dot(&(there.grad() * (0.5 * h) - &step), there.grad()) * 0.5;
-        let log_ratio = leaving - arriving;
-        let uniform = rng.uniform_tensor(&[there.len() as i64], Kind::Double, x.device());
+        let (y, leaving) = propose(at, self.h, rng);
+        let there = u.evaluate(&y);
+        let log_ratio = leaving - reverse_cost(&at.x, &there, self.h);
+        let uniform = rng.uniform_tensor(&[there.len() as i64], Kind::Double, at.x.device());
         // A NaN ratio compares false: the proposal is rejected, the walker stays where its energy is finite.
         let accept: Tensor = uniform.log().lt_tensor(&log_ratio);
-        let acceptance = log_ratio.exp().clamp_max(1.0).nan_to_num(0.0, None, None).mean(Kind::Double).double_value(&[]);
+        let acceptance =
+            log_ratio.exp().clamp_max(1.0).nan_to_num(0.0, None, None).mean(Kind::Double).double_value(&[]);
         let cost = Cost::evaluation(there.len());
         Sweep { point: there.mix(&accept, at), acceptance, cost }
     }

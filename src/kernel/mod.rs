@@ -3,6 +3,7 @@
 //! To add a kernel: one file here that implements [`Kernel`] (or [`Invariant`], and wrap it in [`Reversed`]), one
 //! `pub use`, one row in `tests/kernels.rs`.
 
+mod langevin;
 mod mala;
 mod reversed;
 mod ula;
@@ -101,9 +102,4 @@ pub struct Step {
     pub acceptance: Option<f64>,
     /// Passes spent.
     pub cost: Cost,
-}
-
-/// Row-wise inner product, `[n, d] · [n, d] → [n]` in f64.
-pub(crate) fn dot(a: &Tensor, b: &Tensor) -> Tensor {
-    (a * b).sum_dim_intlist(-1, false, tch::Kind::Double)
 }

@@ -1,6 +1,7 @@
 //! Move by the unadjusted Langevin algorithm, eq. (13), with the paper's backward kernel or the lower-variance one.
 
-use super::{Arrival, Cost, Kernel, Move, dot};
+use super::langevin::{propose, reverse_cost};
+use super::{Arrival, Cost, Kernel, Move};
 use crate::{Energy, Error, Point, Result, Rng};
 use serde::{Deserialize, Serialize};
 use tch::Kind;
@@ -49,16 +50,12 @@ impl Ula {
 
 impl<E: Energy + ?Sized> Kernel<E> for Ula {
     fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
-        let (x, g, h) = (&at.x, at.grad(), self.h);
-        let noise = rng.normal(&x.size(), x.kind(), x.device()) * (2.0 * h).sqrt();
-        let step = noise - g * h;
-        let y = x + &step;
-        // eq. (16); −log f = |y − x + h∇U|²/4h up to |y − x|²/4h, which λ leaves out too.
-        let mut alpha = at.u.to_kind(Kind::Double) + dot(&(&step + g * (0.5 * h)), g) * 0.5;
+        let (y, mut alpha) = propose(at, self.h, rng);
         let (mut at_y, mut cost) = (None, Cost::default());
         if self.back == Back::Same {
+            // U_{k+1}(y) enters with λ: here only the part of the reverse density beyond U_k(y).
             let there = u.evaluate(&y);
-            alpha = alpha - dot(&(there.grad() * (0.5 * h) - &step), there.grad()) * 0.5;
+            alpha = alpha - (reverse_cost(&at.x, &there, self.h) - there.u.to_kind(Kind::Double));
             cost = Cost::evaluation(there.len());
             at_y = Some(there);
         }
@@ -68,11 +65,10 @@ impl<E: Energy + ?Sized> Kernel<E> for Ula {
     fn backward(&self, u: &E, at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
         drop(mv.at_y);
         let point = u.evaluate(&mv.y);
-        let mut lambda = point.u.to_kind(Kind::Double);
-        if self.back == Back::Next {
-            let g = point.grad();
-            lambda = lambda + dot(&((&at.x - &mv.y) + g * (0.5 * self.h)), g) * 0.5;
-        }
+        let lambda = match self.back {
+            Back::Next => reverse_cost(&at.x, &point, self.h),
+            Back::Same => point.u.to_kind(Kind::Double),
+        };
         Arrival { lambda, cost: Cost::evaluation(point.len()), point }
     }
 

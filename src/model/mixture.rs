@@ -1,5 +1,6 @@
 //! Give the trainable Gaussian mixture: U, ∇U, ∂_θU and log Z all in closed form.
 
+use crate::rows::{Fresh, Real, for_blocks, lanes, on_host, read, sum_blocks};
 use crate::{Base, Energy, Error, Model, Point, Result, Rng, Scheme};
 use tch::nn::{self, Init};
 use tch::{Device, Kind, Tensor};
@@ -24,17 +25,15 @@ impl Mixture {
     }
 
     /// Modes N(μ_j, σ_j² I) with the given masses, kind and device.
-    pub fn with_sigma(
-        means: &[Vec<f64>],
-        weights: &[f64],
-        sigma: &[f64],
-        kind: Kind,
-        device: Device,
-    ) -> Result<Self> {
+    pub fn with_sigma(means: &[Vec<f64>], weights: &[f64], sigma: &[f64], kind: Kind, device: Device) -> Result<Self> {
         let j = means.len();
         let d = means.first().map_or(0, Vec::len);
         if d == 0 || means.iter().any(|m| m.len() != d) {
-            return Err(Error::param("means", format!("{means:?}"), "at least one mode, all of the same dimension ≥ 1"));
+            return Err(Error::param(
+                "means",
+                format!("{means:?}"),
+                "at least one mode, all of the same dimension ≥ 1",
+            ));
         }
         for (name, v) in [("weights", weights), ("sigma", sigma)] {
             if v.len() != j {
@@ -103,17 +102,38 @@ impl Mixture {
     /// −z_j − |x − μ_j|²/2σ_j², `[n, J]`.
     fn exponents(&self, x: &Tensor, means: &Tensor, minus_z: &Tensor) -> Tensor {
         // Differences, not |x|² − 2xμ + |μ|²: for distant modes the latter loses the digits that the weights need.
-        let columns: Vec<Tensor> = means
-            .unbind(0)
-            .iter()
-            .map(|m| (x - m).square().sum_dim_intlist(-1, false, None::<Kind>))
-            .collect();
+        let columns: Vec<Tensor> =
+            means.unbind(0).iter().map(|m| (x - m).square().sum_dim_intlist(-1, false, None::<Kind>)).collect();
         minus_z - Tensor::stack(&columns, -1) / (self.sigma.square() * 2.0)
     }
 
     /// Posterior mode probabilities g_j(x), `[n, J]`.
     pub fn responsibilities(&self, x: &Tensor) -> Tensor {
         crate::no_grad(|| self.exponents(x, &self.means, &self.minus_z()).softmax(-1, None::<Kind>))
+    }
+
+    /// Σ_i w_i g_j(x_i) x_i, `[J, d]`, and Σ_i w_i g_j(x_i), `[J]`.
+    fn weighted_sums(&self, x: &Tensor, w: &Tensor) -> (Tensor, Tensor) {
+        if on_host(x) {
+            let weights = w.to_kind(Kind::Double).contiguous();
+            let all = match x.kind() {
+                Kind::Float => self.modes().sums::<f32>(x, read(&weights)),
+                _ => self.modes().sums::<f64>(x, read(&weights)),
+            };
+            let (j, d) = (self.means.size()[0], self.dim());
+            let all = Tensor::from_slice(&all).to_kind(x.kind());
+            return (all.narrow(0, 0, j * d).view([j, d]), all.narrow(0, j * d, j));
+        }
+        let weighted = self.responsibilities(x) * w.to_kind(x.kind()).unsqueeze(-1);
+        (weighted.tr().matmul(x), weighted.sum_dim_intlist(0, false, None::<Kind>))
+    }
+
+    /// The parameters as numbers, for the row-wise forms.
+    fn modes(&self) -> Modes {
+        let host = |t: Tensor| Vec::<f64>::try_from(t.detach().to_kind(Kind::Double).view(-1)).unwrap_or_default();
+        let inverse_variance = host(self.sigma.to_kind(Kind::Double)).iter().map(|s| 1.0 / (s * s)).collect();
+        let minus_z = crate::no_grad(|| host(self.minus_z()));
+        Modes { d: self.dim() as usize, means: host(self.means.shallow_clone()), minus_z, inverse_variance }
     }
 
     fn mode_counts(&self, n: usize, rng: &mut Rng, scheme: Scheme) -> Vec<i64> {
@@ -144,6 +164,84 @@ impl Mixture {
     }
 }
 
+/// Plain numbers of a mixture on the CPU: U, ∇U and ∂_θU row by row, without temporaries.
+struct Modes {
+    d: usize,
+    means: Vec<f64>,
+    minus_z: Vec<f64>,
+    inverse_variance: Vec<f64>,
+}
+
+impl Modes {
+    /// U(x), leaving the posterior mode probabilities in `g`.
+    fn energy<T: Real>(&self, x: &[T], g: &mut [f64]) -> f64 {
+        for (j, g) in g.iter_mut().enumerate() {
+            let m = &self.means[j * self.d..(j + 1) * self.d];
+            let r2 = lanes(self.d, |i| (x[i].f() - m[i]) * (x[i].f() - m[i]));
+            *g = self.minus_z[j] - 0.5 * r2 * self.inverse_variance[j];
+        }
+        let top = g.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+        // All −∞ (a walker at infinity): U = +∞, which the walkers' own check reports.
+        let total: f64 = g
+            .iter_mut()
+            .map(|g| {
+                *g = (*g - top).exp();
+                *g
+            })
+            .sum();
+        g.iter_mut().for_each(|g| *g /= total);
+        -(top + total.ln())
+    }
+
+    fn evaluate<T: Real>(&self, x: &Tensor) -> (Tensor, Tensor) {
+        let (n, d, xs) = (x.size()[0], self.d, read::<T>(x));
+        let (mut u, mut grad) = (Fresh::<T>::new(&[n]), Fresh::<T>::new(&[n, d as i64]));
+        for_blocks(u.elements(), 1, grad.elements(), d, |first, u, grad| {
+            let mut g = vec![0.0; self.minus_z.len()];
+            for (i, (u, grad)) in u.iter_mut().zip(grad.chunks_mut(d)).enumerate() {
+                let x = &xs[(first + i) * d..(first + i + 1) * d];
+                *u = T::of(self.energy(x, &mut g));
+                for (k, out) in grad.iter_mut().enumerate() {
+                    let pull =
+                        |(j, g): (usize, &f64)| g * self.inverse_variance[j] * (x[k].f() - self.means[j * d + k]);
+                    *out = T::of(g.iter().enumerate().map(pull).sum());
+                }
+            }
+        });
+        (u.tensor(), grad.tensor())
+    }
+
+    fn energies<T: Real>(&self, x: &Tensor) -> Tensor {
+        let (n, d, xs) = (x.size()[0], self.d, read::<T>(x));
+        let mut u = Fresh::<T>::new(&[n]);
+        for_blocks(u.elements(), 1, &mut vec![(); n as usize], 1, |first, u, _| {
+            let mut g = vec![0.0; self.minus_z.len()];
+            for (i, u) in u.iter_mut().enumerate() {
+                *u = T::of(self.energy(&xs[(first + i) * d..(first + i + 1) * d], &mut g));
+            }
+        });
+        u.tensor()
+    }
+
+    /// Σ_i w_i g_j(x_i) x_i (J·d numbers), then Σ_i w_i g_j(x_i) (J numbers).
+    fn sums<T: Real>(&self, x: &Tensor, w: &[f64]) -> Vec<f64> {
+        let (d, modes, xs) = (self.d, self.minus_z.len(), read::<T>(x));
+        sum_blocks(w.len(), |rows| {
+            let (mut out, mut g) = (vec![0.0; modes * (d + 1)], vec![0.0; modes]);
+            for i in rows {
+                let x = &xs[i * d..(i + 1) * d];
+                self.energy(x, &mut g);
+                for (j, g) in g.iter().enumerate() {
+                    let wg = w[i] * g;
+                    out[j * d..(j + 1) * d].iter_mut().zip(x).for_each(|(o, x)| *o += wg * x.f());
+                    out[modes * d + j] += wg;
+                }
+            }
+            out
+        })
+    }
+}
+
 /// Registers a trainable copy of `t`, of `t`'s own kind.
 fn variable(path: &nn::Path, name: &str, t: &Tensor) -> Tensor {
     let mut v = path.var(name, &t.size(), Init::Const(0.0));
@@ -161,6 +259,14 @@ impl Energy for Mixture {
     }
 
     fn evaluate(&self, x: &Tensor) -> Point {
+        let closed = match x.kind() {
+            Kind::Float if on_host(x) => Some(self.modes().evaluate::<f32>(x)),
+            Kind::Double if on_host(x) => Some(self.modes().evaluate::<f64>(x)),
+            _ => None,
+        };
+        if let Some((u, grad)) = closed {
+            return Point::new(x.shallow_clone(), u, grad);
+        }
         crate::no_grad(|| {
             let e = self.exponents(x, &self.means, &self.minus_z());
             let u = -e.logsumexp(-1, false);
@@ -206,9 +312,8 @@ impl Model for Mixture {
     fn param_grad(&self, at: &mut Point, w: &Tensor) -> Vec<Tensor> {
         crate::no_grad(|| {
             // ∂U/∂μ_j = −g_j (x − μ_j)/σ_j², ∂U/∂z_j = g_j.
-            let weighted = self.responsibilities(&at.x) * w.to_kind(at.x.kind()).unsqueeze(-1);
-            let mass = weighted.sum_dim_intlist(0, false, None::<Kind>);
-            let pull = weighted.tr().matmul(&at.x) - &self.means * mass.unsqueeze(-1);
+            let (sums, mass) = self.weighted_sums(&at.x, w);
+            let pull = sums - &self.means * mass.unsqueeze(-1);
             let mut grads = vec![-pull / self.sigma.square().unsqueeze(-1)];
             if self.z.is_some() {
                 grads.push(mass.narrow(0, 1, mass.size()[0] - 1));
@@ -218,7 +323,12 @@ impl Model for Mixture {
     }
 
     fn observe(&self, x: &Tensor) -> Point {
-        Point::new(x.shallow_clone(), crate::no_grad(|| self.energy(x)), Tensor::new())
+        let u = match x.kind() {
+            Kind::Float if on_host(x) => self.modes().energies::<f32>(x),
+            Kind::Double if on_host(x) => self.modes().energies::<f64>(x),
+            _ => crate::no_grad(|| self.energy(x)),
+        };
+        Point::new(x.shallow_clone(), u, Tensor::new())
     }
 
     fn log_z_exact(&self) -> Option<f64> {

@@ -1,0 +1,97 @@
+//! Propose by one Euler step of Langevin dynamics and pay for it: what ULA and MALA share, eqs (13), (15), (16).
+
+use crate::rows::{Fresh, Real, for_blocks, lanes, on_host, read};
+use crate::{Point, Rng};
+use tch::{Kind, Tensor};
+
+/// y = x − h∇U(x) + √(2h) ξ and α = U(x) + ½(y−x)·∇U(x) + (h/4)|∇U(x)|², eqs (15)-(16): `[n, d]` and `[n]` in f64.
+pub(super) fn propose(at: &Point, h: f64, rng: &mut Rng) -> (Tensor, Tensor) {
+    let (x, g) = (&at.x, at.grad());
+    let noise = rng.normal(&x.size(), x.kind(), x.device());
+    let u = at.u.to_kind(Kind::Double);
+    let (y, half) = match x.kind() {
+        Kind::Float if on_host(x) && on_host(g) => propose_rows::<f32>(x, g, h, noise),
+        Kind::Double if on_host(x) && on_host(g) => propose_rows::<f64>(x, g, h, noise),
+        _ => {
+            let step = noise * (2.0 * h).sqrt() - g * h;
+            (x + &step, dot(&(&step + g * (0.5 * h)), g) * 0.5)
+        }
+    };
+    (y, u + half)
+}
+
+fn propose_rows<T: Real>(x: &Tensor, g: &Tensor, h: f64, noise: Tensor) -> (Tensor, Tensor) {
+    let (n, d) = (x.size()[0], x.size()[1] as usize);
+    let (xs, gs, scale) = (read::<T>(x), read::<T>(g), (2.0 * h).sqrt());
+    // The noise's own buffer becomes y: it is fresh and nobody else holds it.
+    let (mut y, mut half) = (Fresh::<T>::reuse(noise), Fresh::<f64>::new(&[n]));
+    for_blocks(y.elements(), d, half.elements(), 1, |first, y, half| {
+        for (i, (y, out)) in y.chunks_mut(d).zip(half).enumerate() {
+            let row = (first + i) * d..(first + i + 1) * d;
+            let (x, g) = (&xs[row.clone()], &gs[row]);
+            for j in 0..d {
+                y[j] = T::of(x[j].f() + (scale * y[j].f() - h * g[j].f()));
+            }
+            // From the rounded y: the weight must belong to the move that was made.
+            *out = 0.5 * lanes(d, |j| ((y[j].f() - x[j].f()) + 0.5 * h * g[j].f()) * g[j].f());
+        }
+    });
+    (y.tensor(), half.tensor())
+}
+
+/// λ = U(y) + ½(x−y)·∇U(y) + (h/4)|∇U(y)|²: what the reverse move y → x costs at the point `there`, `[n]` in f64.
+pub(super) fn reverse_cost(x: &Tensor, there: &Point, h: f64) -> Tensor {
+    let (y, g) = (&there.x, there.grad());
+    let u = there.u.to_kind(Kind::Double);
+    let fits = on_host(x) && on_host(y) && on_host(g) && x.kind() == g.kind();
+    u + match x.kind() {
+        Kind::Float if fits => reverse_rows::<f32>(x, y, g, h),
+        Kind::Double if fits => reverse_rows::<f64>(x, y, g, h),
+        _ => dot(&((x - y) + g * (0.5 * h)), g) * 0.5,
+    }
+}
+
+fn reverse_rows<T: Real>(x: &Tensor, y: &Tensor, g: &Tensor, h: f64) -> Tensor {
+    let d = x.size()[1] as usize;
+    let (xs, ys, gs) = (read::<T>(x), read::<T>(y), read::<T>(g));
+    let mut half = Fresh::<f64>::new(&[x.size()[0]]);
+    for_blocks(half.elements(), 1, &mut vec![(); x.size()[0] as usize], 1, |first, half, _| {
+        for (i, out) in half.iter_mut().enumerate() {
+            let row = (first + i) * d..(first + i + 1) * d;
+            let (x, y, g) = (&xs[row.clone()], &ys[row.clone()], &gs[row]);
+            *out = 0.5 * lanes(d, |j| ((x[j].f() - y[j].f()) + 0.5 * h * g[j].f()) * g[j].f());
+        }
+    });
+    half.tensor()
+}
+
+/// Row-wise inner product, `[n, d] · [n, d] → [n]` in f64.
+fn dot(a: &Tensor, b: &Tensor) -> Tensor {
+    (a * b).sum_dim_intlist(-1, false, Kind::Double)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    #[test]
+    fn rows_and_tensors_agree() {
+        for kind in [Kind::Float, Kind::Double] {
+            let mut rng = Rng::new(1);
+            let mut draw = || rng.normal(&[1300, 11], kind, Device::Cpu);
+            let (x, g, u) = (draw(), draw(), draw().select(1, 0).contiguous());
+            let at = Point::new(x.copy(), u.copy(), g.copy());
+            // A transposed copy of the same numbers is not contiguous and takes the tensor path.
+            let strided = |t: &Tensor| t.tr().contiguous().tr();
+            let other = Point::new(strided(&x), u, strided(&g));
+            let (y, a) = propose(&at, 0.3, &mut Rng::new(5));
+            let (z, b) = propose(&other, 0.3, &mut Rng::new(5));
+            let tolerance = if kind == Kind::Float { 1e-4 } else { 1e-12 };
+            let gap = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+            assert!(gap(&y, &z) < tolerance && gap(&a, &b) < tolerance);
+            let (c, d) = (reverse_cost(&y, &at, 0.3), reverse_cost(&strided(&y), &other, 0.3));
+            assert!(gap(&c, &d) < tolerance);
+        }
+    }
+}
