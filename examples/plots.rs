@@ -26,6 +26,11 @@ fn main() -> jarzynski::Result<()> {
     let curves = bands(&rows.finish()?, &["method", "step"], "seed", &["cross_entropy", "ess"])?;
     let entropy = Panel::new("Cross-entropy").x("step").y("cross-entropy / nats");
     let entropy = entropy.frame(&curves, "method", "step", "cross_entropy")?.hline("exact", -36.2);
+    let same = |title: &str, y: &str| Panel::new(title).x("step").y(y).frame(&curves, "method", "step", "ess");
+    let figure = Figure::new(900, 320).title("One legend where panels share their labels");
+    let figure =
+        figure.panel(same("Effective sample size", "ESS / N")?).panel(same("On a log axis", "ESS / N")?.log_y());
+    figure.panel(same("A closer look", "ESS / N")?.xlim(1000.0, 1500.0)).save(&dir, "shared")?;
     let one: Vec<f64> = (0..8_000).map(f64::from).collect();
     let saw: Vec<f64> = one.iter().map(|s| 0.5 + 0.5 * (-(s % 900.0) / 700.0).exp() + 0.01 * noise()).collect();
     let ess = Panel::new("Effective sample size").x("step").y("ESS / N").ylim(0.0, 1.05);

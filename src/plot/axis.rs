@@ -73,7 +73,7 @@ fn linear_ticks(lo: f64, hi: f64, most: usize) -> Vec<Tick> {
         return vec![];
     }
     let base = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * base).find(|s| *s >= raw * 0.999).unwrap_or(10.0 * base);
+    let step = [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * base).find(|s| *s >= raw * 0.8).unwrap_or(10.0 * base);
     let first = (lo / step - 1e-9).ceil();
     let count = ((hi / step + 1e-9).floor() - first).clamp(0.0, 60.0) as usize + 1;
     let at: Vec<f64> = (0..count).map(|i| (first + i as f64) * step).filter(|v| *v <= hi + 1e-9 * step).collect();
@@ -115,20 +115,23 @@ fn log_ticks(lo: f64, hi: f64, most: usize) -> Vec<Tick> {
         let all = (first - 1..=last).flat_map(|e| ms.iter().map(move |m| m * 10f64.powi(e)));
         all.filter(within).collect()
     };
+    let few = multiples(&[1.0, 2.0, 5.0]);
+    if few.len() >= 3 && few.len() <= most && (hi / lo).log10() < 2.0 {
+        return few.into_iter().map(|v| Tick { at: v, label: plain(v) }).collect();
+    }
     if last - first >= 1 {
         let stride = ((last - first) as usize / most + 1) as i32;
         let label = |e: i32| if e % stride == 0 { format!("10{}", superscript(e)) } else { String::new() };
-        let decades = (first..=last).map(|e| Tick { at: 10f64.powi(e), label: label(e) });
+        let every = if last - first > 12 { stride } else { 1 };
+        let decades = (first..=last).filter(|e| e % every == 0).map(|e| Tick { at: 10f64.powi(e), label: label(e) });
         let minor = if last - first <= 6 { multiples(&[2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]) } else { vec![] };
         let mut all: Vec<Tick> = decades.chain(minor.into_iter().map(|at| Tick { at, label: String::new() })).collect();
         all.sort_by(|a, b| a.at.total_cmp(&b.at));
         return all;
     }
-    for ms in [&[1.0, 2.0, 5.0][..], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0][..]] {
-        let at = multiples(ms);
-        if at.len() >= 3 {
-            return at.into_iter().map(|v| Tick { at: v, label: plain(v) }).collect();
-        }
+    let more = multiples(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]);
+    if more.len() >= 3 && more.len() <= most + 2 {
+        return more.into_iter().map(|v| Tick { at: v, label: plain(v) }).collect();
     }
     linear_ticks(lo, hi, most)
 }
@@ -167,7 +170,7 @@ mod tests {
         assert_eq!(labels(-0.01, 1.02, false, 5), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(0.0, 8000.0, false, 5), ["0", "2,000", "4,000", "6,000", "8,000"]);
         assert_eq!(labels(-35.0, 5.0, false, 4), ["−30", "−20", "−10", "0"]);
-        assert_eq!(labels(0.0, 2.1e7, false, 4), ["0", "1×10⁷", "2×10⁷"]);
+        assert_eq!(labels(0.0, 2.1e7, false, 2), ["0", "1×10⁷", "2×10⁷"]);
         assert_eq!(labels(0.0, 3e-6, false, 3), ["0", "1×10⁻⁶", "2×10⁻⁶", "3×10⁻⁶"]);
         assert_eq!(labels(1e-3, 10.0, true, 6), ["10⁻³", "10⁻²", "10⁻¹", "10⁰", "10¹"]);
         assert_eq!(labels(0.05, 0.6, true, 6), ["0.05", "0.1", "0.2", "0.5"]);

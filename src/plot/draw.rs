@@ -270,7 +270,7 @@ fn x_ticks(panel: &Panel, plan: &Plan, axes: &Axes, w: f64) -> Vec<Tick> {
     if plan.empty {
         return vec![];
     }
-    let mut most = (w / 60.0).clamp(2.0, 9.0) as usize;
+    let mut most = (w / 46.0).clamp(2.0, 9.0) as usize;
     loop {
         let found = ticks(plan.x.0, plan.x.1, panel.log.0, most);
         let mut end = f64::NEG_INFINITY;

@@ -17,7 +17,7 @@ pub(super) struct Tiles {
 }
 
 /// Pixels of the PNG between two images.
-const GAP: usize = 3;
+const GAP: usize = 6;
 
 impl Tiles {
     pub fn check(&self) -> Result<()> {
@@ -89,6 +89,12 @@ pub(super) fn cloud(discs: &[(f64, f64)], radius: f64, rgb: Rgb, area: (f64, f64
         if let Some(disc) = PathBuilder::from_circle(centre.0, centre.1, (radius * FINE) as f32) {
             pixmap.fill_path(&disc, &paint, FillRule::Winding, Transform::identity(), None);
         }
+    }
+    // Eight levels of opacity look the same and compress to a fraction.
+    for pixel in pixmap.data_mut().chunks_exact_mut(4) {
+        let alpha = (pixel[3] as u16 + 16).min(255) / 32 * 32;
+        let level = |c: u8| (c as u16 * alpha / 255) as u8;
+        pixel.copy_from_slice(&[level(rgb.0), level(rgb.1), level(rgb.2), alpha as u8]);
     }
     let size = (pixmap.width() as f64 / FINE, pixmap.height() as f64 / FINE);
     Ok(Shape::Image { png: encode(&pixmap)?, at: (x, y), size })

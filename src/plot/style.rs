@@ -81,7 +81,8 @@ impl Looks {
                     *CYCLE.iter().find(free).unwrap_or(&CYCLE[looks.len() % CYCLE.len()])
                 }
             };
-            let marker = looks.len() % 4;
+            let method = METHODS.iter().position(|(name, _)| *name == first_word(label));
+            let marker = method.unwrap_or(looks.len()) % 4;
             looks.insert(label.to_string(), Look { rgb, marker });
         }
         Looks(looks)
