@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Versions of what a result depends on, for [`Manifest::versions`].
+// tch says neither; a test compares with the lock file.
 const TCH: &str = "0.26.0";
 const LIBTORCH: &str = "2.13.0";
 
@@ -80,9 +80,13 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 /// Versions of what a result depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Versions {
+    /// This library.
     pub jarzynski: String,
+    /// The bindings to libtorch.
     pub tch: String,
+    /// The libtorch that these bindings are made for.
     pub libtorch: String,
+    /// The frames.
     pub polars: String,
     /// The compiler on the path when the result was written; null where there is none.
     pub rustc: Option<String>,
@@ -104,18 +108,24 @@ impl Versions {
 /// A table of a result, stored as `name.csv` and `name.parquet`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableEntry {
+    /// The file name without extension.
     pub name: String,
+    /// Rows, without the header.
     pub rows: usize,
+    /// Column names in their order.
     pub columns: Vec<String>,
 }
 
 /// `manifest.json`: what made the tables and figures beside it. It holds no path and no host name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// The name of the experiment: that of the folder.
     pub experiment: String,
     /// The configuration of the experiment, as it ran.
     pub config: serde_json::Value,
+    /// The seed of all its randomness.
     pub seed: u64,
+    /// What it ran on.
     pub versions: Versions,
     /// `cpu` or `cuda:0`.
     pub device: String,
@@ -127,6 +137,7 @@ pub struct Manifest {
     pub started: String,
     /// The commit of the library's sources, with `-dirty` for uncommitted changes; null outside a repository.
     pub git: Option<String>,
+    /// The tables beside the manifest.
     pub tables: Vec<TableEntry>,
     /// Names of figures, each stored as `name.svg` and `name.png`.
     pub figures: Vec<String>,

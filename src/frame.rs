@@ -7,8 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 /// One value of a row; a column holds one kind (integers give way to floats).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
+    /// Text.
     Str(String),
+    /// A number; NaN where there is none.
     Float(f64),
+    /// A whole number, or a truth value as 0 or 1.
     Int(i64),
 }
 
@@ -196,7 +199,7 @@ pub fn concat(frames: &[DataFrame]) -> Result<DataFrame> {
     Ok(all)
 }
 
-/// The frame with one more column of the same text in every row, in front: what tells runs apart after [`concat`].
+/// The frame with one more column of the same text in every row, in front: what tells runs apart after [`concat()`].
 ///
 /// # Errors
 /// A column of that name is there already.
@@ -218,8 +221,8 @@ pub fn bands(df: &DataFrame, by: &[&str], over: &str, columns: &[&str]) -> Resul
     let keys: Vec<Key> = by.iter().map(|name| Key::read(df, name)).collect::<Result<_>>()?;
     let replicate = column_str(df, over)?;
     let values: Vec<Vec<f64>> = columns.iter().map(|name| column_f64(df, name)).collect::<Result<_>>()?;
-    // group -> replicate -> per column (sum, count)
-    let mut groups: BTreeMap<Vec<usize>, BTreeMap<&str, Vec<(f64, f64)>>> = BTreeMap::new();
+    type Sums = Vec<(f64, f64)>; // per column: sum and count
+    let mut groups: BTreeMap<Vec<usize>, BTreeMap<&str, Sums>> = BTreeMap::new();
     for (row, seed) in replicate.iter().enumerate() {
         let group = groups.entry(keys.iter().map(|k| k.rank[row]).collect()).or_default();
         let sums = group.entry(seed).or_insert_with(|| vec![(0.0, 0.0); columns.len()]);
@@ -236,7 +239,9 @@ pub fn bands(df: &DataFrame, by: &[&str], over: &str, columns: &[&str]) -> Resul
         for replicates in groups.values() {
             let v: Vec<f64> = replicates.values().map(|s| s[i].0 / s[i].1).filter(|m| !m.is_nan()).collect();
             let (m, s) = mean_se(&v);
-            (mean.push(m), se.push(s), n.push(v.len() as i64));
+            mean.push(m);
+            se.push(s);
+            n.push(v.len() as i64);
         }
         out.push(Column::new((*name).into(), mean));
         out.push(Column::new(format!("{name}_se").into(), se));

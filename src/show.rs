@@ -10,7 +10,9 @@ const TAIL: usize = 4;
 /// What a notebook cell displays, with a fallback for places that know no HTML.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Html {
+    /// For a notebook.
     pub html: String,
+    /// For a terminal.
     pub text: String,
 }
 
@@ -152,6 +154,11 @@ fn text(names: &[String], right: &[bool], body: &[Vec<String>], cut: Option<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn content_is_what_evcxr_reads() {
+        assert_eq!(content("text/html", "<b>"), "EVCXR_BEGIN_CONTENT text/html\n<b>\nEVCXR_END_CONTENT");
+    }
 
     #[test]
     fn numbers_keep_five_digits() {

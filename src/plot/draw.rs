@@ -51,7 +51,7 @@ pub(super) fn figure(figure: &Figure) -> Result<String> {
         let head = same(|p| p.head, &|j| j / columns == r);
         let foot = same(|p| p.foot, &|j| j / columns == r);
         let (x, y) = (EDGE + c as f64 * (cell_w + GAP), top + r as f64 * (cell_h + GAP));
-        let inner = (x + left, y + head, (cell_w - left - 8.0).max(1.0), (cell_h - head - foot).max(1.0));
+        let inner = (x + left, y + head, (cell_w - left - 16.0).max(1.0), (cell_h - head - foot).max(1.0));
         if panel.tiles.is_some() {
             let foot = plan.foot;
             let whole = (x, y + head, cell_w.max(1.0), (cell_h - head - foot).max(1.0));
@@ -143,7 +143,7 @@ fn ranges(panel: &Panel) -> (Range, Range) {
     let mut y = range(ys.iter().copied(), panel.log.1, 0.06);
     if from_zero && !panel.log.1 && usable(&ys) {
         ys.push(0.0);
-        let (low, high) = (ys.iter().all(|v| !(*v < 0.0)), ys.iter().all(|v| !(*v > 0.0)));
+        let (low, high) = (!ys.iter().any(|v| *v < 0.0), !ys.iter().any(|v| *v > 0.0));
         y = range(ys.iter().copied(), false, 0.06)
             .map(|(lo, hi)| (if low { 0.0 } else { lo }, if high && !low { 0.0 } else { hi }));
     }
@@ -278,7 +278,7 @@ fn x_ticks(panel: &Panel, plan: &Plan, axes: &Axes, w: f64) -> Vec<Tick> {
         for tick in found.iter().filter(|t| !t.label.is_empty()) {
             let Some(x) = axes.x.px(tick.at) else { continue };
             let half = width(&tick.label, TICK) / 2.0;
-            apart &= x - half > end + 8.0;
+            apart &= x - half > end + 12.0;
             end = x + half;
         }
         if apart || most <= 2 {

@@ -133,10 +133,12 @@ impl Ink {
 
     fn mark(&mut self, (x, y): (f64, f64)) {
         let (c, r) = ((x - self.area.0) / CELL, (y - self.area.1) / CELL);
-        if c >= 0.0 && r >= 0.0 && (c as usize) < self.columns {
-            if let Some(cell) = self.cells.get_mut(r as usize * self.columns + c as usize) {
-                *cell = true;
-            }
+        if c >= 0.0
+            && r >= 0.0
+            && (c as usize) < self.columns
+            && let Some(cell) = self.cells.get_mut(r as usize * self.columns + c as usize)
+        {
+            *cell = true;
         }
     }
 

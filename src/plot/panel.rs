@@ -151,6 +151,10 @@ impl Panel {
             let (xs, ys) = (frame::column_f64(&part, x)?, frame::column_f64(&part, y)?);
             if part.column(&se).is_ok() {
                 let se = frame::column_f64(&part, &se)?;
+                if se.iter().all(|s| s.is_nan()) {
+                    self = self.line(&label, &xs, &ys);
+                    continue;
+                }
                 let edge = |sign: f64| ys.iter().zip(&se).map(|(y, s)| y + sign * s).collect::<Vec<_>>();
                 self = self.band(&label, &xs, &edge(-1.0), &edge(1.0));
             }
