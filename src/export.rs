@@ -173,7 +173,9 @@ impl Manifest {
 /// The folder of one experiment: tables and figures go in, the manifest closes it.
 ///
 /// ```no_run
-/// # use jarzynski::{export::Results, frame::Rows, plot::{Figure, Panel}};
+/// # use jarzynski::{export::Results, frame::Rows};
+/// # #[cfg(feature = "plot")]
+/// # use jarzynski::plot::{Figure, Panel};
 /// let df = Rows::new(&["step", "ess"]).push((0, 1.0)).finish()?;
 /// let mut results = Results::create("results/mixture")?;
 /// results.table("steps", &df)?;
