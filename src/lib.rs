@@ -18,13 +18,19 @@
 
 pub mod energy;
 pub mod error;
+pub mod experiments;
+pub mod export;
+pub mod frame;
 pub mod kernel;
 pub mod model;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod record;
 mod resample;
 mod rng;
 mod rows;
 mod run;
+pub mod show;
 pub mod train;
 mod transport;
 mod walkers;

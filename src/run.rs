@@ -83,8 +83,7 @@ impl Run {
 
     /// Values of a column of `stats`, NaN where null. Errors: no such column.
     pub fn column(&self, name: &str) -> Result<Vec<f64>> {
-        let column = self.stats.column(name)?.cast(&polars::prelude::DataType::Float64)?;
-        Ok(column.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+        crate::frame::column_f64(&self.stats, name)
     }
 
     /// A few lines for a person.

@@ -1,0 +1,152 @@
+//! Regenerate every figure: one file per experiment, each a configuration, a function that returns frames, and a plot.
+
+use crate::export::{Manifest, Results};
+use crate::{Error, Result};
+use polars::prelude::DataFrame;
+use serde::{Serialize, de::DeserializeOwned};
+use std::path::Path;
+
+/// What an experiment returns: named tables and figures, and what was measured in words.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Tables by name; verification tables have the columns `case, method, quantity, value, se, exact`.
+    pub tables: Vec<(String, DataFrame)>,
+    /// Figures by name.
+    #[cfg(feature = "plot")]
+    pub figures: Vec<(String, crate::plot::Figure)>,
+    /// Lines for a person: the result in numbers.
+    pub notes: Vec<String>,
+}
+
+impl Output {
+    /// Adds a table.
+    pub fn table(&mut self, name: &str, df: DataFrame) -> &mut Self {
+        self.tables.push((name.into(), df));
+        self
+    }
+
+    /// Adds a figure.
+    #[cfg(feature = "plot")]
+    pub fn figure(&mut self, name: &str, figure: crate::plot::Figure) -> &mut Self {
+        self.figures.push((name.into(), figure));
+        self
+    }
+
+    /// Adds a line for a person.
+    pub fn note(&mut self, line: impl Into<String>) -> &mut Self {
+        self.notes.push(line.into());
+        self
+    }
+
+    /// The table of that name. Errors: there is none.
+    pub fn get(&self, name: &str) -> Result<&DataFrame> {
+        let found = self.tables.iter().find(|(n, _)| n == name).map(|(_, df)| df);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.tables.iter().map(|(n, _)| n.as_str()).collect();
+            Error::param("table", name, format!("one of {}", names.join(", ")))
+        })
+    }
+}
+
+/// A configuration that runs. The `Default` fits a laptop; `full` is the published size.
+pub trait Experiment: Serialize + DeserializeOwned + Default {
+    /// Its name on the command line and under `results/`.
+    const NAME: &'static str;
+    /// What it shows, in one line.
+    const ABOUT: &'static str;
+
+    /// The published size.
+    fn full() -> Self {
+        Self::default()
+    }
+
+    /// The first seed; `--seed` replaces it.
+    fn seed(&self) -> u64;
+
+    /// Computes tables and figures; writes nothing.
+    fn run(&self) -> Result<Output>;
+}
+
+type Runner = fn(&toml::Table, bool, &Path) -> Result<(Manifest, Vec<String>)>;
+type Shower = fn(&toml::Table, bool) -> Result<String>;
+
+/// An experiment by name.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub about: &'static str,
+    runner: Runner,
+    shower: Shower,
+}
+
+impl Entry {
+    const fn of<E: Experiment>() -> Self {
+        Entry { name: E::NAME, about: E::ABOUT, runner: run_as::<E>, shower: show_as::<E> }
+    }
+
+    /// Runs it with `overrides` over the default (or full) configuration and writes everything to `dir`.
+    ///
+    /// Errors: an unknown key or a value of the wrong type in `overrides`, and whatever the run refuses.
+    pub fn run(&self, overrides: &toml::Table, full: bool, dir: &Path) -> Result<(Manifest, Vec<String>)> {
+        (self.runner)(overrides, full, dir)
+    }
+
+    /// The configuration that [`run`](Entry::run) would use, as TOML.
+    pub fn config(&self, overrides: &toml::Table, full: bool) -> Result<String> {
+        (self.shower)(overrides, full)
+    }
+}
+
+/// All experiments, in the order of the text.
+pub const ALL: &[Entry] = &[];
+
+/// The experiment of that name. Errors: there is none; the message lists them.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    ALL.iter().find(|e| e.name == name).ok_or_else(|| {
+        let names: Vec<&str> = ALL.iter().map(|e| e.name).collect();
+        Error::param("experiment", name, format!("one of {}", names.join(", ")))
+    })
+}
+
+/// The default (or full) configuration with `overrides` laid over it, key by key, tables within tables.
+pub fn configure<E: Experiment>(overrides: &toml::Table, full: bool) -> Result<E> {
+    let base = if full { E::full() } else { E::default() };
+    let bad = |e: &dyn std::fmt::Display| Error::param("config", e.to_string().trim(), format!("the keys and types of `{}`", E::NAME));
+    let mut table = toml::Table::try_from(&base).map_err(|e| bad(&e))?;
+    overlay(&mut table, overrides);
+    table.try_into().map_err(|e| bad(&e))
+}
+
+fn overlay(base: &mut toml::Table, over: &toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(more)) => overlay(inner, more),
+            // `--h 1` for a float: TOML tells integers from floats, people do not.
+            (Some(toml::Value::Float(f)), toml::Value::Integer(i)) => *f = *i as f64,
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn show_as<E: Experiment>(overrides: &toml::Table, full: bool) -> Result<String> {
+    let config = configure::<E>(overrides, full)?;
+    toml::to_string_pretty(&config).map_err(|e| Error::param("config", e, "what TOML can hold"))
+}
+
+fn run_as<E: Experiment>(overrides: &toml::Table, full: bool, dir: &Path) -> Result<(Manifest, Vec<String>)> {
+    let config = configure::<E>(overrides, full)?;
+    let mut results = Results::create(dir)?;
+    let output = config.run()?;
+    for (name, df) in &output.tables {
+        results.table(name, df)?;
+    }
+    #[cfg(feature = "plot")]
+    for (name, figure) in &output.figures {
+        results.figure(name, figure)?;
+    }
+    Ok((results.finish(&config, config.seed())?, output.notes))
+}

@@ -1,0 +1,338 @@
+//! Write every table as CSV and Parquet, every figure as SVG and PNG, and say in a manifest how they came about.
+
+use crate::{Error, Result};
+use polars::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+// tch says neither; a test compares with the lock file.
+const TCH: &str = "0.26.0";
+const LIBTORCH: &str = "2.13.0";
+
+/// Writes `path` so that it is there completely or not at all: into a temporary file beside it, then renamed.
+///
+/// # Errors
+/// `Io` with the path where the folder is missing or not writable; what stood at `path` before is then untouched.
+pub fn write_atomic(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let path = path.as_ref();
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new();
+    file.prefix(".partial-");
+    #[cfg(unix)]
+    file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let file = file.tempfile_in(dir).map_err(|e| Error::io(path, e.error_in(dir)))?;
+    let mut buffer = std::io::BufWriter::new(file);
+    write(&mut buffer)?;
+    let file = buffer.into_inner().map_err(|e| Error::io(path, e.into_error()))?;
+    file.persist(path).map_err(|e| Error::io(path, e.error))?;
+    Ok(())
+}
+
+/// Keeps the message of `tempfile` free of the random name it tried.
+trait ErrorIn {
+    fn error_in(self, dir: &Path) -> std::io::Error;
+}
+
+impl ErrorIn for std::io::Error {
+    fn error_in(self, dir: &Path) -> std::io::Error {
+        let what = if dir.is_dir() { "the folder cannot be written" } else { "the folder does not exist" };
+        std::io::Error::new(self.kind(), format!("{what} ({})", self.kind()))
+    }
+}
+
+/// A DataFrame as CSV: a header, commas, floats with all their digits, NaN as `NaN`, null as nothing.
+///
+/// # Errors
+/// `Io` with the path, or `Frame` for a column that CSV cannot hold.
+pub fn write_csv(df: &DataFrame, path: impl AsRef<Path>) -> Result<()> {
+    write_atomic(path, |out| Ok(CsvWriter::new(out).finish(&mut df.clone())?))
+}
+
+/// A DataFrame as Parquet, compressed with zstd.
+///
+/// # Errors
+/// `Io` with the path.
+pub fn write_parquet(df: &DataFrame, path: impl AsRef<Path>) -> Result<()> {
+    write_atomic(path, |out| Ok(ParquetWriter::new(out).finish(&mut df.clone()).map(|_| ())?))
+}
+
+/// `dir/name.csv` and `dir/name.parquet`.
+///
+/// # Errors
+/// `Param` for a name that is no plain file name, else as [`write_csv`] and [`write_parquet`].
+pub fn write_table(df: &DataFrame, dir: impl AsRef<Path>, name: &str) -> Result<()> {
+    check_name(name)?;
+    write_csv(df, dir.as_ref().join(format!("{name}.csv")))?;
+    write_parquet(df, dir.as_ref().join(format!("{name}.parquet")))
+}
+
+/// A plain file name: no folders, not empty, not hidden.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
+    if plain { Ok(()) } else { Err(Error::param("name", name, "a file name without folder and extension")) }
+}
+
+/// Versions of what a result depends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Versions {
+    /// This library.
+    pub jarzynski: String,
+    /// The bindings to libtorch.
+    pub tch: String,
+    /// The libtorch that these bindings are made for.
+    pub libtorch: String,
+    /// The frames.
+    pub polars: String,
+    /// The compiler on the path when the result was written; null where there is none.
+    pub rustc: Option<String>,
+}
+
+impl Versions {
+    /// Of this build.
+    pub fn current() -> Self {
+        Versions {
+            jarzynski: env!("CARGO_PKG_VERSION").into(),
+            tch: TCH.into(),
+            libtorch: LIBTORCH.into(),
+            polars: polars::VERSION.into(),
+            rustc: output("rustc", &["-V"], None).and_then(|s| s.split(' ').nth(1).map(str::to_string)),
+        }
+    }
+}
+
+/// A table of a result, stored as `name.csv` and `name.parquet`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableEntry {
+    /// The file name without extension.
+    pub name: String,
+    /// Rows, without the header.
+    pub rows: usize,
+    /// Column names in their order.
+    pub columns: Vec<String>,
+}
+
+/// `manifest.json`: what made the tables and figures beside it. It holds no path and no host name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The name of the experiment: that of the folder.
+    pub experiment: String,
+    /// The configuration of the experiment, as it ran.
+    pub config: serde_json::Value,
+    /// The seed of all its randomness.
+    pub seed: u64,
+    /// What it ran on.
+    pub versions: Versions,
+    /// `cpu` or `cuda:0`.
+    pub device: String,
+    /// Threads of libtorch inside one operation.
+    pub threads: usize,
+    /// Seconds from [`Results::create`] to [`Results::finish`].
+    pub duration_s: f64,
+    /// UTC, as `2026-01-31T12:00:00Z`.
+    pub started: String,
+    /// The commit of the library's sources, with `-dirty` for uncommitted changes; null outside a repository.
+    pub git: Option<String>,
+    /// The tables beside the manifest.
+    pub tables: Vec<TableEntry>,
+    /// Names of figures, each stored as `name.svg` and `name.png`.
+    pub figures: Vec<String>,
+}
+
+impl Manifest {
+    /// Writes `dir/manifest.json`, indented.
+    ///
+    /// # Errors
+    /// `Io` with the path.
+    pub fn write(&self, dir: impl AsRef<Path>) -> Result<()> {
+        let path = dir.as_ref().join("manifest.json");
+        write_atomic(&path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self).map_err(|e| Error::io(&path, e.into()))?;
+            writeln!(out).map_err(|e| Error::io(&path, e))
+        })
+    }
+
+    /// Reads `dir/manifest.json`.
+    ///
+    /// # Errors
+    /// `Io` where it is missing, `Data` with line and column where it is no manifest.
+    pub fn read(dir: impl AsRef<Path>) -> Result<Self> {
+        let path = dir.as_ref().join("manifest.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        serde_json::from_str(&text).map_err(|e| {
+            let place = format!("line {}, column {}", e.line(), e.column());
+            Error::data(&path, place, format!("a manifest ({e})"))
+        })
+    }
+}
+
+/// The folder of one experiment: tables and figures go in, the manifest closes it.
+///
+/// ```no_run
+/// # use jarzynski::{export::Results, frame::Rows};
+/// # #[cfg(feature = "plot")]
+/// # use jarzynski::plot::{Figure, Panel};
+/// let df = Rows::new(&["step", "ess"]).push((0, 1.0)).finish()?;
+/// let mut results = Results::create("results/mixture")?;
+/// results.table("steps", &df)?;
+/// # #[cfg(feature = "plot")]
+/// results.figure("curves", &Figure::new(900, 400).panel(Panel::new("ESS").line("jarzynski", &[0.0], &[1.0])))?;
+/// results.finish(&serde_json::json!({"walkers": 10_000}), 0)?;
+/// # Ok::<(), jarzynski::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Results {
+    dir: PathBuf,
+    experiment: String,
+    device: String,
+    started: SystemTime,
+    clock: Instant,
+    tables: Vec<TableEntry>,
+    figures: Vec<String>,
+}
+
+impl Results {
+    /// Opens `dir`, making it where it is missing; the experiment is named after its last part.
+    /// A manifest of an earlier run is removed, so that one never stands beside tables it does not describe.
+    ///
+    /// # Errors
+    /// `Io` with the path.
+    pub fn create(dir: impl Into<PathBuf>) -> Result<Self> {
+        let dir = dir.into();
+        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
+        match std::fs::remove_file(dir.join("manifest.json")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(dir.join("manifest.json"), e)),
+            _ => {}
+        }
+        let full = std::path::absolute(&dir).unwrap_or_else(|_| dir.clone());
+        let experiment = full.file_name().map_or("results".into(), |n| n.to_string_lossy().into_owned());
+        let (started, clock) = (SystemTime::now(), Instant::now());
+        Ok(Results { dir, experiment, device: "cpu".into(), started, clock, tables: vec![], figures: vec![] })
+    }
+
+    /// The device that the manifest names; the CPU unless said.
+    pub fn device(&mut self, device: tch::Device) -> &mut Self {
+        self.device = match device {
+            tch::Device::Cuda(i) => format!("cuda:{i}"),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        self
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes `name.csv` and `name.parquet`; a second call with the same name replaces the first.
+    ///
+    /// # Errors
+    /// As [`write_table`].
+    pub fn table(&mut self, name: &str, df: &DataFrame) -> Result<()> {
+        write_table(df, &self.dir, name)?;
+        let columns = df.get_column_names().iter().map(|c| c.to_string()).collect();
+        self.tables.retain(|t| t.name != name);
+        self.tables.push(TableEntry { name: name.into(), rows: df.height(), columns });
+        Ok(())
+    }
+
+    /// Writes `name.svg` and `name.png`; a second call with the same name replaces the first.
+    ///
+    /// # Errors
+    /// As [`Figure::save`](crate::plot::Figure::save).
+    #[cfg(feature = "plot")]
+    pub fn figure(&mut self, name: &str, figure: &crate::plot::Figure) -> Result<()> {
+        figure.save(&self.dir, name)?;
+        self.figures.retain(|f| f != name);
+        self.figures.push(name.into());
+        Ok(())
+    }
+
+    /// Writes the manifest and returns it.
+    ///
+    /// # Errors
+    /// `Param` for a configuration that JSON cannot hold, `Io` with the path.
+    pub fn finish(self, config: &impl Serialize, seed: u64) -> Result<Manifest> {
+        let config = serde_json::to_value(config).map_err(|e| Error::param("config", e, "what JSON can hold"))?;
+        let manifest = Manifest {
+            experiment: self.experiment,
+            config,
+            seed,
+            versions: Versions::current(),
+            device: self.device,
+            threads: tch::get_num_threads().max(1) as usize,
+            duration_s: (self.clock.elapsed().as_secs_f64() * 1e3).round() / 1e3,
+            started: utc(self.started),
+            git: revision(),
+            tables: self.tables,
+            figures: self.figures,
+        };
+        manifest.write(&self.dir)?;
+        Ok(manifest)
+    }
+}
+
+/// `2026-01-31T12:00:00Z`; days to date by H. Hinnant's `civil_from_days`.
+fn utc(t: SystemTime) -> String {
+    let s = t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let z = s / 86_400 + 719_468;
+    let (era, doe) = (z / 146_097, z % 146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    let year = yoe + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", s / 3600 % 24, s / 60 % 60, s % 60)
+}
+
+/// The commit that the library's sources stand at, where they are the root of a git repository.
+fn revision() -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let prefix = output("git", &["rev-parse", "--show-prefix"], Some(root))?;
+    if !prefix.is_empty() {
+        return None;
+    }
+    output("git", &["describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"], Some(root))
+}
+
+fn output(program: &str, args: &[&str], dir: Option<&Path>) -> Option<String> {
+    let mut command = std::process::Command::new(program);
+    command.args(args);
+    if let Some(dir) = dir {
+        command.current_dir(dir);
+    }
+    let out = command.output().ok().filter(|o| o.status.success())?;
+    Some(String::from_utf8_lossy(&out.stdout).trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn utc_knows_leap_years() {
+        // date -u -d @1709164799 +%FT%TZ and neighbours
+        for (s, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_709_251_200, "2024-03-01T00:00:00Z"),
+            (4_102_444_799, "2099-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(s)), text);
+        }
+    }
+
+    #[test]
+    fn versions_are_those_of_the_lock_file() {
+        let lock = include_str!("../Cargo.lock");
+        for (name, version) in [("tch", TCH), ("polars", polars::VERSION)] {
+            assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"")), "{name} {version}");
+        }
+    }
+}

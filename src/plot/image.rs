@@ -1,0 +1,130 @@
+//! Turn pixel grids, dense point clouds and finished figures into PNGs.
+
+use super::canvas::Shape;
+use super::style::Rgb;
+use crate::{Error, Result};
+use resvg::tiny_skia::{Color, FillRule, Paint, PathBuilder, Pixmap, Transform};
+use resvg::usvg;
+use std::sync::Arc;
+
+/// Images of one size in a grid.
+#[derive(Debug, Clone)]
+pub(super) struct Tiles {
+    pub images: Vec<Vec<f32>>,
+    pub shape: (usize, usize),
+    pub columns: usize,
+    pub range: (f32, f32),
+}
+
+/// Pixels of the PNG between two images.
+const GAP: usize = 6;
+
+impl Tiles {
+    pub fn check(&self) -> Result<()> {
+        let (h, w) = self.shape;
+        if h == 0 || w == 0 || h > 4096 || w > 4096 || self.columns == 0 {
+            let value = format!("{h}×{w} in {} columns", self.columns);
+            return Err(Error::param("images", value, "1 to 4096 pixels each way, at least one column"));
+        }
+        let (lo, hi) = self.range;
+        if !(lo < hi && (hi - lo).is_finite()) {
+            return Err(Error::param("range", format!("{lo}..{hi}"), "white below black, finite"));
+        }
+        match self.images.iter().find(|image| image.len() != h * w) {
+            Some(image) => {
+                let expected = format!("[{}] (height {h} × width {w})", h * w);
+                Err(Error::Shape { name: "image", got: vec![image.len() as i64], expected })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The grid in its largest size within a rectangle `(x, y, width, height)`, centred across; None without images.
+    pub fn shape(&self, (x, y, width, height): (f64, f64, f64, f64)) -> Result<Option<Shape>> {
+        if self.images.is_empty() {
+            return Ok(None);
+        }
+        let (h, w) = self.shape;
+        // Each pixel becomes a block, so that the picture stays crisp where a viewer smooths images.
+        let block = (48 / h.max(w)).clamp(1, 8);
+        let columns = self.columns.min(self.images.len());
+        let rows = self.images.len().div_ceil(columns);
+        let (cell_w, cell_h) = (w * block + GAP, h * block + GAP);
+        let (full_w, full_h) = (columns * cell_w + GAP, rows * cell_h + GAP);
+        let mut pixmap = pixmap(full_w, full_h)?;
+        let data = pixmap.data_mut();
+        data.fill(255);
+        for (i, image) in self.images.iter().enumerate() {
+            let (x0, y0) = (GAP + i % columns * cell_w, GAP + i / columns * cell_h);
+            // A hairline around each image: white images on white paper need an edge.
+            for (r, c) in (y0 - 1..=y0 + h * block).flat_map(|r| (x0 - 1..=x0 + w * block).map(move |c| (r, c))) {
+                let inside = r >= y0 && c >= x0 && r < y0 + h * block && c < x0 + w * block;
+                let grey = if inside { self.grey(image[(r - y0) / block * w + (c - x0) / block]) } else { 200 };
+                let at = (r * full_w + c) * 4;
+                data[at..at + 3].fill(grey);
+            }
+        }
+        let zoom = (width / full_w as f64).min(height / full_h as f64).max(0.01);
+        let size = (full_w as f64 * zoom, full_h as f64 * zoom);
+        Ok(Some(Shape::Image { png: encode(&pixmap)?, at: (x + (width - size.0) / 2.0, y), size }))
+    }
+
+    fn grey(&self, v: f32) -> u8 {
+        let (lo, hi) = self.range;
+        let share = if v.is_nan() { 0.0 } else { ((v - lo) / (hi - lo)).clamp(0.0, 1.0) };
+        (255.0 * (1.0 - share)).round() as u8
+    }
+}
+
+/// Many discs as one image over the rectangle `(x, y, width, height)`: an SVG of 10,000 circles is a megabyte.
+pub(super) fn cloud(discs: &[(f64, f64)], radius: f64, rgb: Rgb, area: (f64, f64, f64, f64)) -> Result<Shape> {
+    const FINE: f64 = 2.0;
+    let (x, y, width, height) = area;
+    let mut pixmap = pixmap((width * FINE).ceil().max(1.0) as usize, (height * FINE).ceil().max(1.0) as usize)?;
+    let mut paint = Paint::default();
+    paint.set_color_rgba8(rgb.0, rgb.1, rgb.2, 110);
+    paint.anti_alias = true;
+    for (px, py) in discs {
+        let centre = (((px - x) * FINE) as f32, ((py - y) * FINE) as f32);
+        if let Some(disc) = PathBuilder::from_circle(centre.0, centre.1, (radius * FINE) as f32) {
+            pixmap.fill_path(&disc, &paint, FillRule::Winding, Transform::identity(), None);
+        }
+    }
+    // Eight levels of opacity look the same and compress to a fraction.
+    for pixel in pixmap.data_mut().chunks_exact_mut(4) {
+        let alpha = (pixel[3] as u16 + 16).min(255) / 32 * 32;
+        let level = |c: u8| (c as u16 * alpha / 255) as u8;
+        pixel.copy_from_slice(&[level(rgb.0), level(rgb.1), level(rgb.2), alpha as u8]);
+    }
+    let size = (pixmap.width() as f64 / FINE, pixmap.height() as f64 / FINE);
+    Ok(Shape::Image { png: encode(&pixmap)?, at: (x, y), size })
+}
+
+/// An SVG as PNG, `scale` pixels per unit, with the DejaVu fonts that the library carries.
+pub(super) fn rasterise(svg: &str, scale: f32) -> Result<Vec<u8>> {
+    let mut fonts = usvg::fontdb::Database::new();
+    fonts.load_font_data(dejavu::sans::regular().to_vec());
+    fonts.load_font_data(dejavu::sans::bold().to_vec());
+    fonts.set_sans_serif_family("DejaVu Sans");
+    let options =
+        usvg::Options { fontdb: Arc::new(fonts), font_family: "DejaVu Sans".into(), ..usvg::Options::default() };
+    let tree = usvg::Tree::from_str(svg, &options).map_err(|e| Error::data("figure", "SVG", format!("SVG ({e})")))?;
+    let size = tree.size();
+    let mut pixmap = pixmap((size.width() * scale).round() as usize, (size.height() * scale).round() as usize)?;
+    pixmap.fill(Color::WHITE);
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixmap.as_mut());
+    encode(&pixmap)
+}
+
+fn pixmap(width: usize, height: usize) -> Result<Pixmap> {
+    let expected = "1 to 16384 pixels each way";
+    let wrong = || Error::param("image size", format!("{width}×{height}"), expected);
+    if width > 16_384 || height > 16_384 {
+        return Err(wrong());
+    }
+    Pixmap::new(width as u32, height as u32).ok_or_else(wrong)
+}
+
+fn encode(pixmap: &Pixmap) -> Result<Vec<u8>> {
+    pixmap.encode_png().map_err(|e| Error::io("figure", std::io::Error::other(e.to_string())))
+}
