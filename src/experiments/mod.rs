@@ -113,7 +113,9 @@ pub fn find(name: &str) -> Result<&'static Entry> {
 /// The default (or full) configuration with `overrides` laid over it, key by key, tables within tables.
 pub fn configure<E: Experiment>(overrides: &toml::Table, full: bool) -> Result<E> {
     let base = if full { E::full() } else { E::default() };
-    let bad = |e: &dyn std::fmt::Display| Error::param("config", e.to_string().trim(), format!("the keys and types of `{}`", E::NAME));
+    let bad = |e: &dyn std::fmt::Display| {
+        Error::param("config", e.to_string().trim(), format!("the keys and types of `{}`", E::NAME))
+    };
     let mut table = toml::Table::try_from(&base).map_err(|e| bad(&e))?;
     overlay(&mut table, overrides);
     table.try_into().map_err(|e| bad(&e))
