@@ -31,6 +31,7 @@ mod rng;
 mod rows;
 mod run;
 pub mod show;
+mod threads;
 pub mod train;
 mod transport;
 mod walkers;

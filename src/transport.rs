@@ -90,12 +90,14 @@ pub struct Transport<K> {
     pub every: usize,
     /// Seed of all randomness.
     pub seed: u64,
+    /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads).
+    pub threads: usize,
 }
 
 impl<K> Transport<K> {
     /// K steps with N walkers, never resampled.
     pub fn new(kernel: K, steps: usize, walkers: usize, seed: u64) -> Self {
-        Transport { kernel, steps, walkers, ess_min: 0.0, scheme: Scheme::Systematic, every: 1, seed }
+        Transport { kernel, steps, walkers, ess_min: 0.0, scheme: Scheme::Systematic, every: 1, seed, threads: 2 }
     }
 
     /// With resampling below an ESS threshold.
@@ -117,7 +119,9 @@ impl<K> Transport<K> {
     where
         K: for<'a> Kernel<At<'a, P>>,
     {
-        for (name, n) in [("steps", self.steps), ("walkers", self.walkers), ("every", self.every)] {
+        for (name, n) in
+            [("steps", self.steps), ("walkers", self.walkers), ("every", self.every), ("threads", self.threads)]
+        {
             if n == 0 {
                 return Err(Error::param(name, n, "at least 1"));
             }
@@ -126,6 +130,7 @@ impl<K> Transport<K> {
             return Err(Error::param("ess_min", self.ess_min, "a fraction in [0, 1]"));
         }
         self.kernel.validate()?;
+        let _threads = crate::threads::Threads::request(self.threads);
         let root = Rng::new(self.seed);
         let mut rng = root.split(1);
         let started = Instant::now();

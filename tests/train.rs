@@ -187,6 +187,7 @@ fn the_limit_holds_and_its_cost_is_in_the_statistics() {
 
 #[test]
 fn same_seed_same_bits_for_one_and_two_threads() {
+    // What the machine offers (libtorch's own setting, rayon's pool) must not matter; what a run requests is its setting.
     let bits = |threads: i32| {
         tch::set_num_threads(threads);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build().unwrap();

@@ -26,15 +26,15 @@ pub struct Mlp {
     layers: Vec<nn::Linear>,
 }
 
-/// U_θ(x) = |x|²/2σ² + f_θ(x), f_θ the CNN of the 2023 paper: four convolutions with SiLU, the last strides to one value.
-///
-/// For 28×28 images and channels [16, 32, 64, 64], kernels 5/3/3/3 with strides 2/2/2/2 and a linear read-out.
+/// U_θ(x) = |x|²/2σ² + f_θ(x), f_θ the CNN of the 2023 paper: four convolutions of stride 2 (kernels 5/3/3/3), a hidden
+/// layer of 64 and a linear read-out, SiLU between: 76,993 parameters for 28×28 images and channels 16-32-64-64.
 #[derive(Debug)]
 pub struct Cnn {
     well: Well,
     side: i64,
     convs: Vec<nn::Conv2D>,
-    readout: nn::Linear,
+    head: nn::Linear,
+    last: nn::Linear,
 }
 
 /// What both nets share: parameters, the quadratic well, the width of a row.
@@ -142,9 +142,10 @@ impl Cnn {
             size = (size + 2 * padding - kernel) / stride + 1;
             inputs = outputs;
         }
-        let readout = nn::linear(&root / "last", inputs * size * size, 1, Default::default());
+        let head = nn::linear(&root / "head", inputs * size * size, 64, Default::default());
+        let last = nn::linear(&root / "last", 64, 1, Default::default());
         well.initialise(seed, "last");
-        Ok(Cnn { well, side, convs, readout })
+        Ok(Cnn { well, side, convs, head, last })
     }
 }
 
@@ -160,7 +161,7 @@ impl NetEnergy for Cnn {
     fn forward(&self, x: &Tensor) -> Tensor {
         let image = x.view([-1, 1, self.side, self.side]);
         let features = self.convs.iter().fold(image, |h, conv| conv.forward(&h).silu());
-        self.readout.forward(&features.flatten(1, -1)).squeeze_dim(-1)
+        self.last.forward(&self.head.forward(&features.flatten(1, -1)).silu()).squeeze_dim(-1)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::energy::check_rows;
 use crate::error::guard;
 use crate::kernel::Cost;
 use crate::record::Recorder;
+use crate::threads::Threads;
 use crate::{Error, Kernel, Model, Outcome, Result, Rng, Run, Scheme, Walkers};
 use population::Population;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,9 @@ pub struct Settings {
     pub every: usize,
     /// Seed of all randomness.
     pub seed: u64,
+    /// Threads that libtorch splits one operation among. Part of the configuration because a net's sums round differently
+    /// for different counts: same seed and same `threads`, same bits, on any machine. More cores: raise it.
+    pub threads: usize,
     /// Seconds between progress lines on standard error; 0 is silent.
     pub progress: f64,
 }
@@ -109,6 +113,7 @@ impl Default for Settings {
             stratified: false,
             every: 1,
             seed: 0,
+            threads: 2,
             progress: 5.0,
         }
     }
@@ -210,6 +215,12 @@ impl<K> Trainer<K> {
         self
     }
 
+    /// Threads that libtorch splits one operation among.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.settings.threads = threads;
+        self
+    }
+
     /// No progress lines.
     pub fn quiet(mut self) -> Self {
         self.settings.progress = 0.0;
@@ -228,6 +239,7 @@ impl<K> Trainer<K> {
         at_least_one("walkers", s.walkers)?;
         at_least_one("moves", s.moves)?;
         at_least_one("every", s.every)?;
+        at_least_one("threads", s.threads)?;
         at_least_one("batch", s.batch.unwrap_or(1))?;
         let non_negative = |name, v: f64| {
             if v >= 0.0 && v.is_finite() { Ok(()) } else { Err(Error::param(name, v, "a finite number ≥ 0")) }
@@ -284,6 +296,7 @@ impl<K> Trainer<K> {
         self.validate()?;
         self.kernel.validate()?;
         check_rows("data", data, model.dim())?;
+        let _threads = Threads::request(self.settings.threads);
         let mut session = guard(|| Session::start(self, model, data))?;
         let outcome = session.run(observe);
         session.finish(outcome)
