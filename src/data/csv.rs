@@ -1,8 +1,7 @@
 //! Read numbers from a CSV file, plain or gzipped, and say the line and column of what is not one.
 
+use std::io::BufRead;
 use std::path::Path;
-
-use ::csv::{ByteRecord, ReaderBuilder, Trim};
 
 use super::source::{Source, refused};
 use super::{Dataset, check_range, fault, table};
@@ -58,54 +57,42 @@ pub(super) fn parse(source: Source, options: &CsvOptions) -> Result<Dataset> {
     if let Some(range) = options.range {
         check_range("range", range)?;
     }
-    let (path, reader) = source.into_parts();
-    let wrong = |place: String, expected: String| Error::data(&path, place, expected);
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(reader);
-    let mut record = ByteRecord::new();
-    let mut next = |record: &mut ByteRecord| -> Result<Option<u64>> {
-        let more = reader.read_byte_record(record).map_err(|e| unreadable(&path, &e, record))?;
-        Ok(more.then(|| record.position().map_or(0, |p| p.line())))
-    };
-
-    let first =
-        next(&mut record)?.ok_or_else(|| wrong("line 1".into(), "a row of numbers, the file is empty".into()))?;
-    let width = record.len();
+    let mut lines = Lines { source, number: 0, text: Vec::new() };
+    let wrong = |lines: &Lines, at: u64, expected: String| lines.error(format!("line {at}"), expected);
+    if !lines.advance()? {
+        return Err(wrong(&lines, 1, "a row of numbers, the file is empty".into()));
+    }
+    let first = lines.number;
+    let width = lines.fields().count();
     let label = match &options.label_column {
         None => None,
         Some(Column::Index(i)) if *i < width => Some(*i),
         Some(Column::Index(i)) => {
-            return Err(wrong(format!("line {first}"), format!("a label in column {}, found {width} columns", i + 1)));
+            return Err(wrong(&lines, first, format!("a label in column {}, found {width} columns", i + 1)));
         }
         Some(Column::Name(name)) => {
-            let found = record.iter().position(|field| options.has_header && field == name.as_bytes());
-            let missing =
-                || wrong(format!("line {first}"), format!("a header with a column \"{name}\" for the labels"));
-            Some(found.ok_or_else(missing)?)
+            let found = lines.fields().position(|field| options.has_header && field == name.as_bytes());
+            let expected = || wrong(&lines, first, format!("a header with a column \"{name}\" for the labels"));
+            Some(found.ok_or_else(expected)?)
         }
     };
     let d = width - usize::from(label.is_some());
     if d == 0 {
-        return Err(wrong(format!("line {first}"), "a column besides that of the labels".into()));
+        return Err(wrong(&lines, first, "a column besides that of the labels".into()));
+    }
+    if options.has_header && !lines.advance()? {
+        return Err(wrong(&lines, first + 1, "a row of numbers below the header, the file ends".into()));
     }
 
-    let mut line = Some(first);
-    if options.has_header {
-        line = next(&mut record)?;
-        if line.is_none() {
-            return Err(wrong(
-                format!("line {}", first + 1),
-                "a row of numbers below the header, the file ends".into(),
-            ));
-        }
-    }
     let (mut values, mut labels) = (Vec::new(), label.map(|_| Vec::new()));
-    while let Some(at) = line {
-        if record.len() != width {
-            return Err(wrong(format!("line {at}"), format!("{width} columns, found {}", record.len())));
+    loop {
+        let found = lines.fields().count();
+        if found != width {
+            return Err(wrong(&lines, lines.number, format!("{width} columns, found {found}")));
         }
-        for (column, field) in record.iter().enumerate() {
+        for (column, field) in lines.fields().enumerate() {
             let text = std::str::from_utf8(field).unwrap_or("bytes that are not UTF-8");
-            let here = |expected: String| wrong(format!("line {at}, column {}", column + 1), expected);
+            let here = |expected| lines.error(format!("line {}, column {}", lines.number, column + 1), expected);
             if let Some(labels) = labels.as_mut().filter(|_| label == Some(column)) {
                 labels.push(text.parse().map_err(|_| here(format!("an integer label, found {}", short(text))))?);
                 continue;
@@ -116,24 +103,61 @@ pub(super) fn parse(source: Source, options: &CsvOptions) -> Result<Dataset> {
             }
             values.push(value);
         }
-        line = next(&mut record)?;
+        if !lines.advance()? {
+            return table(lines.source.path.display().to_string(), &values, d, labels, options.range);
+        }
     }
-    table(path.display().to_string(), &values, d, labels, options.range)
 }
+
+/// The lines of a file that are not blank, with their numbers from 1: a CSV library counts records, not lines.
+struct Lines {
+    source: Source,
+    number: u64,
+    text: Vec<u8>,
+}
+
+impl Lines {
+    /// Goes on to the next line that is not blank; false at the end of the file.
+    fn advance(&mut self) -> Result<bool> {
+        loop {
+            self.number += 1;
+            self.text.clear();
+            let read = self.source.reader.read_until(b'\n', &mut self.text);
+            let read = read.map_err(|e| refused(&self.source.path, format!("line {}", self.number), e))?;
+            if self.number == 1 && self.text.starts_with(BYTE_ORDER_MARK) {
+                self.text.drain(..BYTE_ORDER_MARK.len());
+            }
+            if read == 0 || !self.text.trim_ascii().is_empty() {
+                return Ok(read > 0);
+            }
+        }
+    }
+
+    /// The fields of the line without the spaces and quotes around them; a comma between quotes divides nothing.
+    fn fields(&self) -> impl Iterator<Item = &[u8]> {
+        let mut quoted = false;
+        let fields = self.text.split(move |&byte| {
+            quoted ^= byte == b'"';
+            byte == b',' && !quoted
+        });
+        fields.map(|field| {
+            let field = field.trim_ascii();
+            field.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")).unwrap_or(field).trim_ascii()
+        })
+    }
+
+    fn error(&self, place: String, expected: String) -> Error {
+        Error::data(&self.source.path, place, expected)
+    }
+}
+
+/// What some spreadsheets put before the first line.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The start of a field, quoted: a broken file's field may be megabytes long.
 fn short(field: &str) -> String {
     match field.char_indices().nth(24) {
         None => format!("{field:?}"),
         Some((end, _)) => format!("{:?}…", &field[..end]),
-    }
-}
-
-/// The csv reader passes on only what reading the stream gave: widths and UTF-8 are not its business here.
-fn unreadable(path: &Path, e: &::csv::Error, last: &ByteRecord) -> Error {
-    let place = format!("line {} or after", last.position().map_or(1, |p| p.line()));
-    match e.kind() {
-        ::csv::ErrorKind::Io(io) => refused(path, place, std::io::Error::new(io.kind(), io.to_string())),
-        _ => Error::data(path, place, format!("comma-separated values ({e})")),
     }
 }

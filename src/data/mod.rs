@@ -4,6 +4,7 @@ mod csv;
 mod digits;
 mod idx;
 mod mnist;
+mod pages;
 mod parquet;
 mod source;
 
@@ -168,7 +169,8 @@ impl Dataset {
     /// The first `n` examples and the others. [`Error::Param`] unless both parts have an example.
     pub fn split(&self, n: usize) -> Result<(Self, Self)> {
         if n == 0 || n >= self.len() {
-            let expected = format!("from 1 to {}: {} has {} examples", self.len() - 1, self.name, self.len());
+            let expected =
+                format!("from 1 to {}: {} has {} examples", self.len().saturating_sub(1), self.name, self.len());
             return Err(Error::param("n", n, expected));
         }
         let part = |from: usize, to: usize| -> Result<Self> {
@@ -178,9 +180,7 @@ impl Dataset {
         Ok((part(0, n)?, part(n, self.len())?))
     }
 
-    /// The values mapped from their declared range onto `[lo, hi]`: x ↦ lo + (x − a)(hi − lo)/(b − a).
-    ///
-    /// The ends are mapped exactly up to rounding, and the new range is `[lo, hi]`.
+    /// The values mapped from their declared range `[a, b]` onto `[lo, hi]`: x ↦ lo + (hi − lo)(x − a)/(b − a).
     ///
     /// # Errors
     /// [`Error::Param`] unless lo < hi are finite and the data declare a range ([`Dataset::with_range`]).
@@ -189,7 +189,9 @@ impl Dataset {
         let Some((a, b)) = self.range else {
             return Err(Error::param("range", "none", format!("{} with a declared range", self.name)));
         };
-        let x = ((&self.x - a) * ((hi - lo) / (b - a)) + lo).f_clamp(lo, hi)?;
+        // divided first, so that b maps to 1 exactly
+        let unit = self.x.f_sub_scalar(a)?.f_div_scalar(b - a)?;
+        let x = unit.f_mul_scalar(hi - lo)?.f_add_scalar(lo)?;
         Ok(Dataset { x, range: Some((lo, hi)), ..self.same() })
     }
 

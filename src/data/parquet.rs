@@ -1,12 +1,12 @@
 //! Read numbers from a Parquet file, and say the column and row of what is not one.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
 use polars::prelude::{DataFrame, DataType, ParquetReader, SerReader};
 
-use super::{Dataset, check_range, fault, table};
+use super::{Dataset, check_range, fault, pages, table};
 use crate::error::guard;
 use crate::{Error, Result};
 
@@ -72,38 +72,38 @@ fn names(frame: &DataFrame) -> Vec<&str> {
     frame.columns().iter().map(|c| c.name().as_str()).collect()
 }
 
-/// The whole table, after a look at the two places where a Parquet file says that it is one and where its footer is.
+/// The whole table, after a look at what polars would take on trust.
 fn frame(path: &Path) -> Result<DataFrame> {
-    let refused = |e| Error::io(path, e);
-    let mut file = File::open(path).map_err(refused)?;
-    let length = file.metadata().map_err(refused)?.len();
-    if length < 12 {
-        return Err(Error::data(path, format!("byte {length}"), "a Parquet file of 12 bytes or more, the file ends"));
+    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
+    let wrong = |byte: u64, expected: String| Err(Error::data(path, format!("byte {byte}"), expected));
+    let length = bytes.len() as u64;
+    let Some((content, [f0, f1, f2, f3, magic @ ..])) = bytes.split_last_chunk::<8>().filter(|_| length >= 12) else {
+        return wrong(length, "a Parquet file of 12 bytes or more, the file ends".into());
+    };
+    if !content.starts_with(b"PAR1") {
+        return wrong(0, "the magic PAR1 of a Parquet file".into());
     }
-    let (mut head, mut tail) = ([0; 4], [0; 8]);
-    file.read_exact(&mut head).map_err(refused)?;
-    file.seek(SeekFrom::End(-8)).map_err(refused)?;
-    file.read_exact(&mut tail).map_err(refused)?;
-    file.rewind().map_err(refused)?;
-    let [f0, f1, f2, f3, magic @ ..] = tail;
-    if &head != b"PAR1" {
-        return Err(Error::data(path, "byte 0", "the magic PAR1 of a Parquet file"));
+    if magic != b"PAR1" {
+        return wrong(length - 4, "the closing magic PAR1, the file is truncated".into());
     }
-    if &magic != b"PAR1" {
-        return Err(Error::data(path, format!("byte {}", length - 4), "the closing magic PAR1, the file is truncated"));
-    }
-    let footer = u64::from(u32::from_le_bytes([f0, f1, f2, f3]));
+    let footer = u64::from(u32::from_le_bytes([*f0, *f1, *f2, *f3]));
     if footer > length - 12 {
-        let expected = format!("a footer of at most {} bytes, found {footer}", length - 12);
-        return Err(Error::data(path, format!("byte {}", length - 8), expected));
+        return wrong(length - 8, format!("a footer of at most {} bytes, found {footer}", length - 12));
     }
-    // polars reports most damage as an error and some as a panic
-    guard(|| Ok(ParquetReader::new(file).finish()?)).map_err(|e| {
-        let place = format!("byte 4 to byte {}", length - 8);
-        Error::data(path, place, format!("readable Parquet columns ({})", brief(&e)))
-    })
+    // polars reports most damage as an error and some as a panic, and aborts on some page headers
+    let mut reader = ParquetReader::new(Cursor::new(bytes.as_slice()));
+    let unreadable = |from: u64, to: u64, what: &str, e: Error| {
+        Error::data(path, format!("byte {from} to byte {to}"), format!("{what} ({})", brief(&e)))
+    };
+    let fault = guard(|| Ok(pages::check(&bytes, reader.get_metadata()?)))
+        .map_err(|e| unreadable(length - 8 - footer, length - 8, "a readable footer", e))?;
+    if let Err((byte, expected)) = fault {
+        return wrong(byte, expected);
+    }
+    guard(|| Ok(reader.finish()?)).map_err(|e| unreadable(4, length - 8, "readable columns", e))
 }
 
+/// One line of what polars says, without the prefix of this crate's error.
 fn brief(e: &Error) -> String {
     let text = e.to_string();
     let text = text.trim_start_matches("libtorch: ").trim_start_matches("frame: ");

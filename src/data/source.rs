@@ -1,7 +1,7 @@
 //! Open a file plain or gzipped, whichever its first two bytes say.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -14,7 +14,7 @@ const MOST_EXPANSION: u64 = 1040;
 /// The content of one file, decompressed.
 pub(super) struct Source {
     pub(super) path: PathBuf,
-    reader: Box<dyn Read>,
+    pub(super) reader: Box<dyn BufRead>,
     /// The content cannot be longer than this, known before anything is decompressed.
     pub(super) most: u64,
 }
@@ -32,7 +32,7 @@ impl Source {
         Source::new(name.into(), bytes, bytes.len() as u64)
     }
 
-    fn new(path: PathBuf, mut raw: impl Read + 'static, length: u64) -> Result<Self> {
+    fn new(path: PathBuf, mut raw: impl BufRead + 'static, length: u64) -> Result<Self> {
         let mut start = Vec::with_capacity(2);
         raw.by_ref().take(2).read_to_end(&mut start).map_err(|e| Error::io(&path, e))?;
         let gzipped = start == [0x1f, 0x8b];
@@ -51,11 +51,6 @@ impl Source {
         let done = self.reader.by_ref().take(limit).read_to_end(&mut bytes);
         done.map_err(|e| refused(&self.path, format!("byte {}", from + bytes.len() as u64), e))?;
         Ok(bytes)
-    }
-
-    /// The path, and the rest of the content as a stream.
-    pub(super) fn into_parts(self) -> (PathBuf, Box<dyn Read>) {
-        (self.path, self.reader)
     }
 }
 
