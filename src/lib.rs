@@ -16,6 +16,7 @@
 //! Equation numbers are those of Carbone 2025, "Jarzynski Reweighting and Sampling Dynamics for Training Energy-Based
 //! Models"; [G] marks "Hitchhiker's guide on Energy-Based Models". Where the code differs from the print, it says so.
 
+pub mod data;
 pub mod energy;
 pub mod error;
 pub mod experiments;
