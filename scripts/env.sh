@@ -12,7 +12,7 @@ JZ_HOST=$(rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 if [ -z "${LIBTORCH:-}" ] && [ -z "${LIBTORCH_USE_PYTORCH:-}" ]; then
   JZ_TORCH_OURS=1    # no install was named: setup.sh provides one
   export LIBTORCH=$JZ_CACHE/libtorch-$JZ_TORCH-cpu
-  if [ -d "$JZ_CACHE/libtorch-$JZ_TORCH-cuda" ] || [ -n "${CUDA:-}" ]; then LIBTORCH=$JZ_CACHE/libtorch-$JZ_TORCH-cuda; fi
+  if [ -d "$JZ_CACHE/libtorch-$JZ_TORCH-cuda" ] || [ "${CUDA:-}" = 1 ]; then LIBTORCH=$JZ_CACHE/libtorch-$JZ_TORCH-cuda; fi
 fi
 JZ_TORCH_LIB=${LIBTORCH_LIB:-${LIBTORCH:-}}/lib
 JZ_TORCH_INCLUDE=${LIBTORCH_INCLUDE:-${LIBTORCH:-}}/include
@@ -34,4 +34,8 @@ export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECK
 JZ_KERNEL=$JZ_CACHE/evcxr-$JZ_EVCXR-rust$JZ_RUSTC
 JZ_JUPYTER=$JZ_CACHE/jupyter
 JZ_RUST_SRC=$JZ_CACHE/rust-src-$JZ_RUSTC
-JZ_PYTHON=$JZ_CACHE/python    # followed by the name and checksum of a list of pinned packages
+
+# The Python environment of a list of pinned packages: keyed by Python's version and the list's content.
+jz_venv() {
+  echo "$JZ_CACHE/python$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-$1-$(cksum < "$JZ_ROOT/scripts/requirements-$1.txt" | cut -d' ' -f1)"
+}
