@@ -56,5 +56,5 @@ clean: ## remove results/ and this crate's own build; the cache stays
 
 clean-cache: ## remove all that setup and the builds put in the cache folder
 	@. scripts/env.sh; cd "$$JZ_CACHE" 2> /dev/null || exit 0; \
-	rm -rf libtorch-* build-rust* evcxr-* rust-src-* python3* jupyter logs; \
+	rm -rf libtorch-* build-rust* evcxr-* rust-src-* python3* jupyter datasets logs; \
 	cd ..; rmdir "$$JZ_CACHE" 2> /dev/null && echo "removed $$JZ_CACHE" || echo "emptied $$JZ_CACHE of what is ours"

@@ -6,8 +6,8 @@ JZ_TORCH=2.13.0    # what tch 0.26 links against
 JZ_EVCXR=0.22.0    # the Rust kernel of the notebooks
 JZ_CACHE=${JARZYNSKI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/jarzynski}
 case $JZ_CACHE in /*) ;; *) JZ_CACHE=$JZ_ROOT/$JZ_CACHE ;; esac
-JZ_RUSTC=$(rustc -V 2>/dev/null | cut -d' ' -f2)
-JZ_HOST=$(rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+JZ_RUSTC=$(rustc -V 2>/dev/null | cut -d' ' -f2) || true    # setup.sh says so when there is none
+JZ_HOST=$(rustc -vV 2>/dev/null | sed -n 's/^host: //p') || true
 
 if [ -z "${LIBTORCH:-}" ] && [ -z "${LIBTORCH_USE_PYTORCH:-}" ]; then
   JZ_TORCH_OURS=1    # no install was named: setup.sh provides one
@@ -18,10 +18,12 @@ JZ_TORCH_LIB=${LIBTORCH_LIB:-${LIBTORCH:-}}/lib
 JZ_TORCH_INCLUDE=${LIBTORCH_INCLUDE:-${LIBTORCH:-}}/include
 if [ -n "${LIBTORCH_USE_PYTORCH:-}" ]; then    # found without importing it, which takes seconds; `python` in a venv is what torch-sys asks
   JZ_TORCH_PKG=$("$([ -n "${VIRTUAL_ENV:-}" ] && echo python || echo python3)" -c \
-    'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s else "")' 2>/dev/null)
+    'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s else "")' 2>/dev/null) || true
   JZ_TORCH_LIB=$JZ_TORCH_PKG/lib JZ_TORCH_INCLUDE=$JZ_TORCH_PKG/include
 fi
-export LD_LIBRARY_PATH=$JZ_TORCH_LIB${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+# a notebook's cells load Rust's own standard library too (-Cprefer-dynamic): evcxr moves them, which breaks their rpath
+JZ_LIBS=$JZ_TORCH_LIB:$(rustc --print target-libdir 2>/dev/null || true)
+export LD_LIBRARY_PATH=$JZ_LIBS${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 # evcxr builds for an explicit target with -Cprefer-dynamic in EVCXR_TMPDIR/target; building everything else
 # in the same place with the same flags means that nothing (polars above all) is compiled twice.

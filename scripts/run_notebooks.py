@@ -64,7 +64,7 @@ def execute(path, check):
     try:
         client.execute()
         failure = first_error(nb)
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as e:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as e:    # RuntimeError: the kernel did not start
         failure = first_error(nb) or str(e)
     if failure:
         print(failure, file=sys.stderr)

@@ -83,11 +83,11 @@ check_libtorch() {
   [ -f "$JZ_TORCH_LIB/libtorch_cpu.so" ] || [ -f "$JZ_TORCH_LIB/libtorch_cpu.dylib" ] || die "$named: no libtorch there ($JZ_TORCH_LIB/libtorch_cpu.so is missing). $hint"
   [ -f "$JZ_TORCH_INCLUDE/torch/csrc/api/include/torch/torch.h" ] || die "$named: no headers there ($JZ_TORCH_INCLUDE/torch is missing or incomplete). $hint"
   version=$(cat "$JZ_TORCH_INCLUDE"/torch/{headeronly,csrc/api/include/torch}/version.h 2> /dev/null |
-    sed -nE 's/^#define TORCH_VERSION_(MAJOR|MINOR|PATCH) +([0-9]+).*/\2/p' | head -3 | paste -sd. -)
+    sed -nE 's/^#define TORCH_VERSION_(MAJOR|MINOR|PATCH) +([0-9]+).*/\2/p' | head -3 | paste -sd. -) || true
   [ "$version" = "$JZ_TORCH" ] || [ -n "${LIBTORCH_BYPASS_VERSION_CHECK:-}" ] ||
     die "$named is version ${version:-unknown}, but tch needs $JZ_TORCH. $hint"
   if command -v ldd > /dev/null; then
-    lost=$(ldd "$JZ_TORCH_LIB"/libtorch.so 2> /dev/null | awk '/not found/ { print $1 }' | sort -u | paste -sd' ' -)
+    lost=$(ldd "$JZ_TORCH_LIB"/libtorch.so 2> /dev/null | awk '/not found/ { print $1 }' | sort -u | paste -sd' ' -) || true
     [ -z "$lost" ] || die "$named: libtorch is there, but the libraries that it loads are not: $lost. $hint"
   fi
 }
@@ -151,7 +151,7 @@ write_kernel_spec() {
   # it, `:dep` takes the versions that are built already. The system's linker, because another changes the flags.
   printf '%s\n' ':linker system' '!if [ -f ../Cargo.lock ]; then cp ../Cargo.lock "$EVCXR_TMPDIR/Cargo.lock"; fi' > "$JZ_JUPYTER/evcxr/init.evcxr"
   cp "$JZ_ROOT/notebooks/evcxr.toml" "$JZ_JUPYTER/evcxr/evcxr.toml"
-  EVCXR_CONFIG_DIR=$JZ_JUPYTER/evcxr LD_LIBRARY_PATH=$JZ_TORCH_LIB JZ_EVCXR_BIN=$JZ_KERNEL/bin/evcxr_jupyter RUST_SRC_PATH=${RUST_SRC_PATH:-} python3 - "$dir" <<'PY'
+  EVCXR_CONFIG_DIR=$JZ_JUPYTER/evcxr LD_LIBRARY_PATH=$JZ_LIBS JZ_EVCXR_BIN=$JZ_KERNEL/bin/evcxr_jupyter RUST_SRC_PATH=${RUST_SRC_PATH:-} python3 - "$dir" <<'PY'
 import json, os, sys
 names = ("LIBTORCH LIBTORCH_USE_PYTORCH LIBTORCH_INCLUDE LIBTORCH_LIB LIBTORCH_BYPASS_VERSION_CHECK LD_LIBRARY_PATH RUST_SRC_PATH EVCXR_TMPDIR "
          "EVCXR_CONFIG_DIR JZ_EVCXR_BIN CARGO_PROFILE_DEV_DEBUG_ASSERTIONS CARGO_PROFILE_DEV_OVERFLOW_CHECKS").split()
