@@ -20,8 +20,13 @@ if command -v flock > /dev/null; then
     if [ ! -e "$EVCXR_TMPDIR/target" ]; then
       echo "kernel $n: copying the build folder once" >&2
       rm -rf "$EVCXR_TMPDIR/target.part"
-      # -a: cargo decides by times; not the incremental state, which belongs to tests and binaries
-      (cd "$shared/target" && tar -cf - --exclude=incremental --exclude=doc .) | (mkdir "$EVCXR_TMPDIR/target.part" && tar -xpf - -C "$EVCXR_TMPDIR/target.part")
+      # with cargo's own locks, so that no build is copied half-way; times are kept, because cargo decides by them
+      mkdir "$EVCXR_TMPDIR/target.part"
+      (
+        cd "$shared/target"
+        for lock in debug/.cargo-lock */debug/.cargo-lock; do if [ -e "$lock" ]; then exec {fd}< "$lock"; flock "$fd"; fi; done
+        tar -cf - --exclude=incremental --exclude=doc --exclude='libcode_*' . | tar -xpf - -C "$EVCXR_TMPDIR/target.part"
+      )
       mv "$EVCXR_TMPDIR/target.part" "$EVCXR_TMPDIR/target"
     fi
     export EVCXR_TMPDIR

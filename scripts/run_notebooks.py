@@ -34,11 +34,16 @@ def portable(value):
     return value
 
 
-def first_error(nb):
+def first_failure(nb):
+    """What the first failed cell printed, and its error. A `?` on an Err only prints to stderr: that counts as failed too."""
     for cell in nb.cells:
-        for out in cell.get("outputs", []):
+        outputs = cell.get("outputs", [])
+        printed = "".join(out.text for out in outputs if out.output_type == "stream")[:2000]    # a panic's message comes first
+        for out in outputs:
             if out.output_type == "error":
-                return "\n".join([out.ename + ": " + out.evalue, *out.traceback])
+                return "\n".join([cell.source, "---", printed, f"{out.ename}: {out.evalue}", *out.traceback])
+            if out.output_type == "stream" and out.name == "stderr" and re.search(r"\?\s*(;|\.|\)|$)", cell.source, re.M):
+                return "\n".join([cell.source, "---", printed, "A cell with `?` wrote to stderr: taken for an early return on an Err, which evcxr does not report."])
     return None
 
 
@@ -63,9 +68,9 @@ def execute(path, check):
     print(f"{path}:", flush=True)
     try:
         client.execute()
-        failure = first_error(nb)
+        failure = first_failure(nb)
     except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as e:    # RuntimeError: the kernel did not start
-        failure = first_error(nb) or str(e)
+        failure = first_failure(nb) or str(e)
     if failure:
         print(failure, file=sys.stderr)
         print(f"{path}: FAILED, nothing written", file=sys.stderr, flush=True)
