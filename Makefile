@@ -22,7 +22,7 @@ figures: $(addprefix figure-,$(EXPERIMENTS)) ## the main job: run the experiment
 	@printf '  results/%s/\n' $(EXPERIMENTS)
 
 figure-%: ## one experiment: ula-bias, mixture, digits, divergences, mnist, ...
-	@$(READY); cargo run --quiet -- $* $(ARGS)
+	@$(READY); cargo run -- $* $(ARGS)
 
 test: ## all tests
 	@$(READY); cargo test $(ARGS)
@@ -52,7 +52,7 @@ datasets: ## get MNIST and Fashion-MNIST, checksummed
 	@python3 scripts/datasets.py $(ARGS)
 
 clean: ## remove results/ and this crate's own build; the cache stays
-	@. scripts/env.sh; rm -rf results notebooks/.ipynb_checkpoints; cargo clean -p jarzynski
+	@. scripts/env.sh; cargo clean --quiet -p jarzynski; rm -rf results target notebooks/.ipynb_checkpoints
 
 clean-cache: ## remove all that setup and the builds put in the cache folder
 	@. scripts/env.sh; cd "$$JZ_CACHE" 2> /dev/null || exit 0; \

@@ -29,10 +29,16 @@ export LD_LIBRARY_PATH=$JZ_LIBS${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 # in the same place with the same flags means that nothing (polars above all) is compiled twice.
 JZ_BUILD=$JZ_CACHE/build-rust$JZ_RUSTC-torch$JZ_TORCH
 export EVCXR_TMPDIR=$JZ_BUILD
-export CARGO_TARGET_DIR=$JZ_BUILD/target CARGO_BUILD_BUILD_DIR=$JZ_BUILD/target CARGO_BUILD_TARGET=$JZ_HOST
+export CARGO_BUILD_BUILD_DIR=$JZ_BUILD/target CARGO_BUILD_TARGET=$JZ_HOST
+export CARGO_TARGET_DIR=$JZ_ROOT/target    # holds finished binaries and docs only: one clone must not run another's
 export RUSTFLAGS=-Cprefer-dynamic
 unset CARGO_ENCODED_RUSTFLAGS    # would win over RUSTFLAGS
 export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
+# cargo names a workspace's own artefacts by package and profile, not by folder: two clones in one build folder would
+# overwrite each other's test binaries. A setting with a number per clone keeps them apart; above the crate's number of
+# modules, the number of codegen units has no other effect. (It cannot be set through the environment.)
+JZ_UNITS=$((1000 + $(printf %s "$JZ_ROOT" | cksum | cut -d' ' -f1) % 9000))
+cargo() { command cargo --config "profile.dev.package.jarzynski.codegen-units=$JZ_UNITS" "$@"; }
 JZ_KERNEL=$JZ_CACHE/evcxr-$JZ_EVCXR-rust$JZ_RUSTC
 JZ_JUPYTER=$JZ_CACHE/jupyter
 JZ_RUST_SRC=$JZ_CACHE/rust-src-$JZ_RUSTC

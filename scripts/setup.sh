@@ -178,7 +178,10 @@ setup_venv() {
 need_tools
 case ${1:-build} in
   check) check_libtorch ;;
-  build) setup_libtorch ;;
+  build)
+    setup_libtorch
+    [ -e "$JZ_BUILD/target" ] || say "the first build compiles all dependencies: 10 to 15 minutes on 2 cores, once per version of Rust"
+    ;;
   notebooks | lab)
     setup_libtorch
     setup_rust_src
