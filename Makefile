@@ -1,0 +1,60 @@
+# The commands of this project; every recipe takes its settings from scripts/env.sh and first sets up what is missing.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+READY := scripts/setup.sh build; . scripts/env.sh
+EXPERIMENTS := ula-bias mixture digits divergences
+NAMES = $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb))
+
+.PHONY: help setup figures test check bench notebooks lab doc datasets clean clean-cache
+
+help: ## this list
+	@grep -hE '^[a-zA-Z%-]+:.*## ' Makefile | sed -E 's/:.*## /\t/; s/%/NAME/' | awk -F'\t' '{ printf "  make %-15s %s\n", $$1, $$2 }'
+	@echo "  Options: ARGS='...' is passed on (make figure-mixture ARGS='--seed 7'), CUDA=1 takes libtorch with CUDA."
+
+setup: ## install everything in the cache folder now: libtorch, the notebooks' kernel (CUDA=1: libtorch with CUDA)
+	@scripts/setup.sh notebooks
+
+figures: $(addprefix figure-,$(EXPERIMENTS)) ## the main job: run the experiments, write figures and tables to results/
+	@printf '\nFigures (.svg, .png), tables (.csv, .parquet) and manifest.json:\n'
+	@printf '  results/%s/\n' $(EXPERIMENTS)
+
+figure-%: ## one experiment: ula-bias, mixture, digits, divergences, mnist, ...
+	@$(READY); cargo run -- $* $(ARGS)
+
+test: ## all tests
+	@$(READY); cargo test $(ARGS)
+
+check: ## formatting, clippy and documentation without warnings
+	@$(READY)
+	cargo fmt --check
+	@. scripts/env.sh; set -x; cargo clippy --all-targets -- -D warnings
+	@. scripts/env.sh; set -x; RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+
+bench: ## benchmarks, as ratios measured in one run
+	@$(READY); cargo bench --profile dev --bench '*' $(ARGS)
+
+notebooks: ## execute all notebooks in place with the real kernel
+	@scripts/notebooks.sh
+
+notebook-%: ## execute one notebook in place
+	@scripts/notebooks.sh $*
+
+lab: ## JupyterLab with the Rust kernel, in notebooks/
+	@scripts/lab.sh $(ARGS)
+
+doc: ## the library's documentation; prints where it is
+	@$(READY); cargo doc --no-deps && echo "$$CARGO_TARGET_DIR/$$CARGO_BUILD_TARGET/doc/jarzynski/index.html"
+
+datasets: ## get MNIST and Fashion-MNIST, checksummed
+	@python3 scripts/datasets.py $(ARGS)
+
+clean: ## remove results/ and this crate's own build; the cache stays
+	@. scripts/env.sh; cargo clean --quiet -p jarzynski; rm -rf results target notebooks/.ipynb_checkpoints
+
+clean-cache: ## remove all that setup and the builds put in the cache folder
+	@. scripts/env.sh; cd "$$JZ_CACHE" 2> /dev/null || exit 0; \
+	rm -rf libtorch-* build-rust* evcxr-* rust-src-* python3* jupyter datasets logs; \
+	cd ..; rmdir "$$JZ_CACHE" 2> /dev/null && echo "removed $$JZ_CACHE" || echo "emptied $$JZ_CACHE of what is ours"
