@@ -39,6 +39,8 @@ export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECK
 # modules, the number of codegen units has no other effect. (It cannot be set through the environment.)
 JZ_UNITS=$((1000 + $(printf %s "$JZ_ROOT" | cksum | cut -d' ' -f1) % 9000))
 cargo() { command cargo --config "profile.dev.package.jarzynski.codegen-units=$JZ_UNITS" "$@"; }
+# libtorch's OpenMP threads would otherwise spin between operations and starve the library's own (5 times slower when busy).
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 JZ_KERNEL=$JZ_CACHE/evcxr-$JZ_EVCXR-rust$JZ_RUSTC
 JZ_JUPYTER=$JZ_CACHE/jupyter
 JZ_RUST_SRC=$JZ_CACHE/rust-src-$JZ_RUSTC
