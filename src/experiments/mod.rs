@@ -1,8 +1,18 @@
 //! Regenerate every figure: one file per experiment, each a configuration, a function that returns frames, and a plot.
 
+mod classifier;
+mod digits;
+mod images;
+mod mixture;
+mod mnist;
+
+pub use digits::Digits;
+pub use mixture::MixtureModes;
+pub use mnist::Mnist;
+
 use crate::export::{Manifest, Results};
-use crate::{Error, Result};
-use polars::prelude::DataFrame;
+use crate::{Error, Result, Run};
+use polars::prelude::{Column, DataFrame, DataType};
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::Path;
 
@@ -67,6 +77,28 @@ pub trait Experiment: Serialize + DeserializeOwned + Default {
     fn run(&self) -> Result<Output>;
 }
 
+/// The runs' frames one below the other with `method` and `seed` in front; a column that a run lacks is null in its rows.
+pub(crate) fn stack(runs: &[(String, u64, Run)], columns: &[&str]) -> Result<DataFrame> {
+    let mut frames = Vec::new();
+    for (method, seed, run) in runs {
+        let height = run.stats.height();
+        let mut out = vec![
+            Column::new("method".into(), vec![method.as_str(); height]),
+            Column::new("seed".into(), vec![*seed as i64; height]),
+        ];
+        for name in columns {
+            let integer = crate::record::column(name).is_some_and(|c| c.integer);
+            let kind = if integer { DataType::Int64 } else { DataType::Float64 };
+            out.push(match run.stats.column(name) {
+                Ok(c) => c.cast(&kind)?,
+                Err(_) => Column::full_null((*name).into(), height, &kind),
+            });
+        }
+        frames.push(DataFrame::new(height, out)?);
+    }
+    crate::frame::concat(&frames)
+}
+
 type Runner = fn(&toml::Table, bool, &Path) -> Result<(Manifest, Vec<String>)>;
 type Shower = fn(&toml::Table, bool) -> Result<String>;
 
@@ -100,7 +132,7 @@ impl Entry {
 }
 
 /// All experiments, in the order of the text.
-pub const ALL: &[Entry] = &[];
+pub const ALL: &[Entry] = &[Entry::of::<MixtureModes>(), Entry::of::<Digits>(), Entry::of::<Mnist>()];
 
 /// The experiment of that name. Errors: there is none; the message lists them.
 pub fn find(name: &str) -> Result<&'static Entry> {

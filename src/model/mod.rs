@@ -6,4 +6,5 @@ mod net;
 
 pub use gaussian::Gaussian;
 pub use mixture::Mixture;
+pub(crate) use net::initialise;
 pub use net::{Cnn, Mlp, NetEnergy};

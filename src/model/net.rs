@@ -69,24 +69,28 @@ impl Well {
         if self.kind == Kind::Double {
             self.vs.double();
         }
-        let mut rng = crate::Rng::new(seed).split(0x6e65_7473);
-        let mut named: Vec<(String, Tensor)> = self.vs.variables().into_iter().collect();
-        named.sort_by(|a, b| a.0.cmp(&b.0));
-        crate::no_grad(|| {
-            for (name, mut v) in named {
-                let size = v.size();
-                if name.starts_with(last) || size.len() < 2 {
-                    let _ = v.zero_();
-                    continue;
-                }
-                // Kaiming-uniform: keeps the variance of activations through the layers.
-                let fan_in: i64 = size.iter().skip(1).product();
-                let bound = (3.0 / fan_in as f64).sqrt();
-                let fresh = rng.uniform_tensor(&size, v.kind(), v.device()) * (2.0 * bound) - bound;
-                v.copy_(&fresh);
-            }
-        });
+        initialise(&self.vs, &mut crate::Rng::new(seed).split(0x6e65_7473), Some(last));
     }
+}
+
+/// Weights from the library's own generator, biases and the layer named `zero` at 0.
+pub(crate) fn initialise(vs: &nn::VarStore, rng: &mut crate::Rng, zero: Option<&str>) {
+    let mut named: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    crate::no_grad(|| {
+        for (name, mut v) in named {
+            let size = v.size();
+            if size.len() < 2 || zero.is_some_and(|z| name.starts_with(z)) {
+                let _ = v.zero_();
+                continue;
+            }
+            // Uniform of variance 1/fan-in: keeps the scale of activations through the layers.
+            let fan_in: i64 = size.iter().skip(1).product();
+            let bound = (3.0 / fan_in as f64).sqrt();
+            let fresh = rng.uniform_tensor(&size, v.kind(), v.device()) * (2.0 * bound) - bound;
+            v.copy_(&fresh);
+        }
+    });
 }
 
 fn widths_in_range(name: &'static str, widths: &[i64]) -> Result<()> {

@@ -89,7 +89,7 @@ pub struct Settings {
     /// Threads that libtorch splits one operation among. Part of the configuration because a net's sums round differently
     /// for different counts: same seed and same `threads`, same bits, on any machine. More cores: raise it.
     pub threads: usize,
-    /// Seconds between progress lines on standard error; 0 is silent.
+    /// Seconds between progress lines on standard output; 0 is silent.
     pub progress: f64,
 }
 
@@ -593,14 +593,14 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
                 line += &format!("  {label} {v:.3}");
             }
         }
-        eprintln!("{line}  {:.0} s left", (s.steps - k) as f64 / rate.max(1e-9));
+        println!("{line}  {:.0} s left", (s.steps - k) as f64 / rate.max(1e-9));
     }
 
     fn finish(self, outcome: Outcome) -> Result<Run> {
         if let Outcome::Diverged { step, cause } = &outcome
             && self.trainer.settings.progress > 0.0
         {
-            eprintln!("{}: stopped at update {step}: {cause}", self.trainer.method.name());
+            println!("{}: stopped at update {step}: {cause}", self.trainer.method.name());
         }
         Ok(Run {
             stats: self.recorder.frame()?,
