@@ -9,6 +9,7 @@ case $JZ_CACHE in /*) ;; *) JZ_CACHE=$JZ_ROOT/$JZ_CACHE ;; esac
 JZ_RUSTC=$(rustc -V 2>/dev/null | cut -d' ' -f2) || true    # setup.sh says so when there is none
 JZ_HOST=$(rustc -vV 2>/dev/null | sed -n 's/^host: //p') || true
 
+case ${LIBTORCH:-} in "$JZ_CACHE"/libtorch-*) unset LIBTORCH ;; esac    # this file, sourced before
 if [ -z "${LIBTORCH:-}" ] && [ -z "${LIBTORCH_USE_PYTORCH:-}" ]; then
   JZ_TORCH_OURS=1    # no install was named: setup.sh provides one
   export LIBTORCH=$JZ_CACHE/libtorch-$JZ_TORCH-cpu
