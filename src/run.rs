@@ -86,6 +86,35 @@ impl Run {
         crate::frame::column_f64(&self.stats, name)
     }
 
+    /// One panel per column against the step; a column that has one by the monitor too shows both.
+    ///
+    /// Errors: no such column.
+    #[cfg(feature = "plot")]
+    pub fn plot(&self, columns: &[&str]) -> Result<crate::plot::Figure> {
+        use crate::plot::{Figure, Panel};
+        let step = self.column("step")?;
+        let across = columns.len().clamp(1, 3);
+        let rows = columns.len().div_ceil(across).max(1) as u32;
+        let mut figure = Figure::new(300 * across as u32 + 40, 290 * rows).columns(across);
+        for name in columns {
+            let unit = crate::record::column(name).map_or("", |c| c.unit);
+            let label = if unit.is_empty() { name.to_string() } else { format!("{name} / {unit}") };
+            let mut panel = Panel::new("").x("step").y(&label).line(&self.label, &step, &self.column(name)?);
+            if let Ok(other) = self.column(&format!("{name}_monitor")) {
+                panel = panel.line("monitor", &step, &other);
+            }
+            figure = figure.panel(panel);
+        }
+        Ok(figure)
+    }
+
+    /// Shows summary and table in a notebook.
+    pub fn evcxr_display(&self) {
+        let text = self.summary();
+        let html = format!("<pre>{text}</pre>{}", crate::show::show(&self.stats).html);
+        crate::show::Html { html, text }.evcxr_display();
+    }
+
     /// A few lines for a person.
     pub fn summary(&self) -> String {
         let how = match &self.outcome {
