@@ -407,6 +407,9 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
                 on_walkers = on_walkers + &w * self.population.walkers.point.u.to_kind(Kind::Double) * twice;
             }
             let mut grads = self.model.param_grad(&mut seen, &on_data);
+            if self.population.walkers.point.graph_is_gone() {
+                self.since.cost.forward += self.population.walkers.len() as u64;
+            }
             let from_walkers = self.model.param_grad(&mut self.population.walkers.point, &on_walkers);
             grads.iter_mut().zip(from_walkers).for_each(|(g, more)| *g = &*g + more);
             self.since.cost.backward += (seen.len() + self.population.walkers.len()) as u64;
