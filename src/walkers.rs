@@ -18,7 +18,7 @@ impl std::fmt::Display for Estimate {
     }
 }
 
-/// N walkers with f64 log-weights A; E[g(X_k) e^{A_k}] = (Z_k/Z_0) E_{ρ_k}[g], Prop. 1.
+/// N walkers with f64 log-weights A; E(g(X_k) e^{A_k}) = (Z_k/Z_0) E_{ρ_k}(g), Prop. 1.
 ///
 /// log Ẑ_k = log Z_0 + L + log mean e^A, where L banks the log-means of past resamplings.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Walkers {
         (1.0 / self.ess() - 1.0).max(0.0) / self.len() as f64
     }
 
-    /// E_{ρ_k}[g] by weighted average, with its delta-method standard error. `g` `[n]`: g at each walker.
+    /// E_{ρ_k}(g) by weighted average, with its delta-method standard error. `g` `[n]`: g at each walker.
     ///
     /// Errors: a length other than N.
     pub fn mean(&self, g: &Tensor) -> Result<Estimate> {
