@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Equation numbers are those of Carbone 2025, "Jarzynski Reweighting and Sampling Dynamics for Training Energy-Based
-//! Models"; \[G\] marks "Hitchhiker's guide on Energy-Based Models". Where the code differs from the print, it says so.
+//! Models"; "guide" is "Hitchhiker's guide on Energy-Based Models". Where the code differs from the print, it says so.
 
 pub mod data;
 mod device;

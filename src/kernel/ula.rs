@@ -23,7 +23,7 @@ pub enum Back {
 ///
 /// ULA leaves no ρ invariant, so it cannot be wrapped as if it did:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// let wrong = jarzynski::kernel::Reversed::new(jarzynski::Ula::new(0.1));
 /// let x: &dyn jarzynski::Kernel<jarzynski::model::Gaussian> = &wrong;
 /// ```
