@@ -56,7 +56,8 @@ fn parse() -> Result<Request> {
 /// File, line and column of what is not TOML.
 fn malformed(path: &std::path::Path, text: &str, e: &toml::de::Error) -> Error {
     let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or("");
-    let (line, column) = (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
+    let (line, column) =
+        (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
     let place = format!("line {line}, column {column}");
     Error::data(path, place, format!("TOML ({})", e.message().trim().replace('\n', " ")))
 }

@@ -303,9 +303,7 @@ impl Divergences {
         out.note(format!(
             "the ratio is no matter of scale alone: at z = 100 KL is {kl:.2} and Fisher {fisher:.2} (its limit, half the squared distance)"
         ));
-        out.note(
-            "[G](48) as printed lacks 1/N: its sums estimate N times the divergences; the tables hold the means",
-        );
+        out.note("[G](48) as printed lacks 1/N: its sums estimate N times the divergences; the tables hold the means");
     }
 
     #[cfg(feature = "plot")]
@@ -323,10 +321,16 @@ impl Divergences {
         };
         let top = exact(1).iter().fold(f64::MIN_POSITIVE, |m, v| m.max(*v));
         Figure::new(1200, 420)
-            .title(&format!("Two modes of unequal mass: median of {} samples of N draws, band from 10 to 90 %", self.seeds))
+            .title(&format!(
+                "Two modes of unequal mass: median of {} samples of N draws, band from 10 to 90 %",
+                self.seeds
+            ))
             .panel(draw(Panel::new("KL divergence").y("KL(ρ₁‖ρ₂) / nats"), 0))
             .panel(draw(Panel::new("Fisher divergence, linear").y("Fisher(ρ₁‖ρ₂)"), 1))
-            .panel(draw(Panel::new("Fisher divergence, logarithmic").y("Fisher(ρ₁‖ρ₂)").log_y().ylim(1e-18, top * 10.0), 1))
+            .panel(draw(
+                Panel::new("Fisher divergence, logarithmic").y("Fisher(ρ₁‖ρ₂)").log_y().ylim(1e-18, top * 10.0),
+                1,
+            ))
     }
 }
 

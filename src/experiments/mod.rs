@@ -139,7 +139,11 @@ fn refused<E: Experiment>(e: &dyn std::fmt::Display) -> Error {
     }
     let got = got.strip_prefix("invalid type: ").or(got.strip_prefix("invalid value: ")).unwrap_or(&got);
     let expected = expected.replace('\n', " ");
-    Error::param("configuration key", format!("{key} ({got})"), format!("{expected}; see `jarzynski config {}`", E::NAME))
+    Error::param(
+        "configuration key",
+        format!("{key} ({got})"),
+        format!("{expected}; see `jarzynski config {}`", E::NAME),
+    )
 }
 
 fn overlay(base: &mut toml::Table, over: &toml::Table) {
