@@ -1,7 +1,7 @@
 //! Run the experiments at smoke size, through their configurations, and judge their tables by closed forms.
 
-use jarzynski::experiments::{self, Divergences, Experiment, Output, UlaBias};
-use jarzynski::frame::{column_f64, column_str, filter};
+use jarzynski::experiments::{self, Digits, Divergences, Experiment, MixtureModes, Output, UlaBias};
+use jarzynski::frame::{column_f64, column_str, distinct, filter};
 use jarzynski::polars::prelude::DataFrame;
 
 const FAR: f64 = 5.0;
@@ -233,4 +233,56 @@ fn divergences_refuses_what_has_no_answer() {
         let text = refusal::<Divergences>(overrides);
         assert!(text.contains(named), "{overrides}: {text}");
     }
+}
+
+#[test]
+fn mixture_at_smoke_size_has_its_tables_and_an_unbiased_monitor() {
+    let small = "dim = 5\nwalkers = 500\nmonitor = 500\ndata = 300\nsteps = 60\nevery = 20\nseeds = 2";
+    let out = run::<MixtureModes>(small);
+    let steps = out.get("steps").unwrap();
+    for name in [
+        "method",
+        "seed",
+        "step",
+        "mass",
+        "cross_entropy",
+        "cross_entropy_monitor",
+        "cross_entropy_exact",
+        "log_z",
+        "log_z_exact",
+        "ess",
+        "resampled",
+    ] {
+        assert!(steps.column(name).is_ok(), "steps lacks {name}");
+    }
+    let own = filter(steps, "method", "jarzynski").unwrap();
+    let of = |name: &str| column_f64(&own, name).unwrap();
+    let (z, se, exact) = (of("log_z_monitor"), of("log_z_monitor_se"), of("log_z_exact"));
+    let late = |i: &usize| of("step")[*i] > 0.0;
+    for i in (0..z.len()).filter(late) {
+        assert!(((z[i] - exact[i]) / se[i]).abs() < 5.0, "row {i}: {} ± {}, exact {}", z[i], se[i], exact[i]);
+    }
+    assert_eq!(columns(out.get("summary").unwrap()), ["case", "method", "quantity", "value", "se", "exact"]);
+    assert_eq!(distinct(steps, "method").unwrap(), ["jarzynski", "pcd", "cd"]);
+}
+
+#[test]
+fn digits_at_smoke_size_have_their_tables_and_pictures() {
+    let small = "net = [16]\nwalkers = 64\nsteps = 12\nmoves = 1\nanneal_steps = 10\nanneal_walkers = 64\nclassifier_steps = 20\nseeds = 1";
+    let out = run::<Digits>(small);
+    let masses = out.get("masses").unwrap();
+    assert_eq!(columns(masses), ["method", "seed", "label", "data", "model", "se"]);
+    for method in ["jarzynski", "jarzynski-monitor", "jarzynski-walkers", "pcd", "pcd-walkers", "cd", "cd-walkers"] {
+        let part = filter(masses, "method", method).unwrap();
+        assert_eq!(part.height(), 3, "{method}");
+        for column in ["data", "model"] {
+            let total: f64 = column_f64(&part, column).unwrap().iter().sum();
+            assert!((total - 1.0).abs() < 1e-9, "{method}: {column} sums to {total}");
+        }
+    }
+    #[cfg(feature = "plot")]
+    for (name, figure) in &out.figures {
+        assert!(figure.svg().is_ok(), "{name}");
+    }
+    assert!(refusal::<Digits>("lables = [1]").contains("lables"));
 }
