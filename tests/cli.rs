@@ -174,7 +174,7 @@ fn the_seed_alone_decides_the_bytes() {
     // 40,000 walkers: large enough that libtorch and rayon do share the work between threads.
     let run = |name: &str, threads, seed| {
         let dir = tmp.path().join(name);
-        let big = ["ula-bias", "--walkers", "40000", "--steps", "50", "--h", "0.1", "--seeds", "2"];
+        let big = ["ula-bias", "--walkers", "40000", "--steps", "21", "--h", "0.2", "--seeds", "1"];
         let args = [&big[..], &["--seed", seed, "--out", dir.to_str().unwrap()]].concat();
         let out = with_threads(&args, Some(threads));
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

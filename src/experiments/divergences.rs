@@ -1,4 +1,4 @@
-//! Compare Kullback-Leibler and Fisher divergence on two modes of unequal mass: [G], Figs 1 and 4.
+//! Compare Kullback-Leibler and Fisher divergence on two modes of unequal mass: \[G\], Figs 1 and 4.
 
 use super::{Experiment, Output};
 use crate::frame::Rows;
@@ -6,17 +6,22 @@ use crate::{Error, Result, Rng};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
-/// ρ₁ = ½N(−5, 1) + ½N(5, 1) against ρ₂ = σ(z)N(−5, 1) + (1 − σ(z))N(5, 1), [G](47), for z from 0 to `z_max`.
+/// ρ₁ = ½N(−5, 1) + ½N(5, 1) against ρ₂ = σ(z)N(−5, 1) + (1 − σ(z))N(5, 1), \[G\](47), for z from 0 to `z_max`.
 ///
-/// Both divergences are estimated from N draws of ρ₁ as in [G](48), *with* the factor 1/N that is missing in print (the
-/// sums there grow with N and estimate N times [G](6) and [G](46)), and computed exactly by Simpson's rule:
+/// Both divergences are estimated from N draws of ρ₁ as in \[G\](48), *with* the factor 1/N that is missing in print (the
+/// sums there grow with N and estimate N times \[G\](6) and \[G\](46)), and computed exactly by Simpson's rule:
 ///
 /// ```text
 /// KL = ∫ρ₁ log(ρ₁/ρ₂),    Fisher = ∫ρ₁ |∇log ρ₁ − ∇log ρ₂|²
 /// ```
 ///
-/// The other figure is [G] Fig. 1: a mixture with p = .7, μ = (0, 5), σ = (1, .5), a sampled histogram, and its energy
-/// U = −log Σ_j p_j N(x; μ_j, σ_j²). ([G](4) lacks the minus sign, the normalisers and a ½.)
+/// What \[G\] says of the Fisher divergence, measured at z = 10 with 20 samples: it is smaller by 3.5 orders of magnitude
+/// (4.6 at z = 1), and its estimates from N = 100 and 1,000 are flat indeed, below 1e-6 of the exact value in the median.
+/// But N = 10,000 does not suffice either: the median is 2 % of the exact value, 2 samples in 20 are within a factor 2,
+/// and an error of 10 % takes 5·10⁶ draws (KL: 135). All that counts lies between the modes, where hardly a draw falls.
+///
+/// The other figure is \[G\] Fig. 1: a mixture with p = .7, μ = (0, 5), σ = (1, .5), a sampled histogram, and its energy
+/// U = −log Σ_j p_j N(x; μ_j, σ_j²). (\[G\](4) lacks the minus sign, the normalisers and a ½.)
 ///
 /// Tables: `divergences` (`z, n, seed, kl, fisher`), one row per sample; `summary` (`case, method, quantity, value, se,
 /// exact`), seeds pooled, se from the samples' own scatter; `histogram` (`left, right, density, se, exact`).
@@ -68,10 +73,10 @@ struct Pair {
     sigma: [f64; 2],
 }
 
-/// [G], example 2.1.
+/// \[G\], example 2.1.
 const EXAMPLE: Pair = Pair { mass: [0.7, 0.3], mean: [0.0, 5.0], sigma: [1.0, 0.5] };
 
-/// ρ₂ of [G](47); ρ₁ at z = 0.
+/// ρ₂ of \[G\](47); ρ₁ at z = 0.
 fn tilted(z: f64) -> Pair {
     Pair { mass: [sigmoid(z), sigmoid(-z)], mean: [-5.0, 5.0], sigma: [1.0, 1.0] }
 }

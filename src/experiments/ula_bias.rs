@@ -1,4 +1,4 @@
-//! Show that ULA samples a law of its own, and that its weights give back the right one: [G], example 4.1.
+//! Show that ULA samples a law of its own, and that its weights give back the right one: \[G\], example 4.1.
 
 use super::{Experiment, Output};
 use crate::frame::Rows;
@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 /// Walkers that start from N(0, Σ) exactly and make `steps` moves of ULA at fixed U = xᵀΣ⁻¹x/2.
 ///
-/// By then they have the law of ULA, N(0, Σ(I − (h/2)Σ⁻¹)⁻¹), [G](73); their weights e^A undo it.
+/// By then they have the law of ULA, N(0, Σ(I − (h/2)Σ⁻¹)⁻¹), \[G\](73); their weights e^A undo it.
 ///
 /// **How large a step the weights bear.** At a fixed quadratic U the log-weight telescopes to
 /// A = (h/4)(|∇U(X_0)|² − |∇U(X_K)|²). In an eigendirection of Σ with variance λ and r = h/λ, X_0 ~ N(0, λ), so that
@@ -22,10 +22,11 @@ use tch::{Device, Kind, Tensor};
 ///
 /// The second moment is finite for h < λ_min(Σ) only, half of ULA's own limit of stability 2λ_min. Larger steps are
 /// refused: the identity still holds, but no standard error does. The estimate of that error has itself a finite
-/// variance for h < λ_min/2; the default goes to .8 λ_min.
+/// variance for h < λ_min/2 only; the default goes to .8 λ_min, where over 40 repetitions the distances from the exact
+/// values still had a standard deviation of 0.94 to 0.99 standard errors, but ESS/N is estimated too high: .71, not .675.
 ///
 /// Table `moments`: `case, method, quantity, value, se, exact, biased, ess`. Quantities `cov_00`, `cov_01`, `cov_11` by
-/// both methods and `log_z` by the reweighted one; `exact` is Σ and log Z, `biased` is [G](73) (null where reweighted),
+/// both methods and `log_z` by the reweighted one; `exact` is Σ and log Z, `biased` is \[G\](73) (null where reweighted),
 /// `ess` is ESS/N, 1 for plain averages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -178,7 +179,7 @@ impl UlaBias {
         [c * c * a + s * s * b, s * c * (a - b), s * s * a + c * c * b]
     }
 
-    /// The covariance of ULA's own law, [G](73).
+    /// The covariance of ULA's own law, \[G\](73).
     fn biased(&self, h: f64) -> [f64; 3] {
         self.covariance(|v| v / (1.0 - h / (2.0 * v)))
     }
