@@ -55,14 +55,24 @@ pub struct Point {
     /// U_θ(x), `[n]`, detached.
     pub u: Tensor,
     grad: Tensor,
+    graph: Graph,
+}
+
+/// What a θ-gradient at a [`Point`] can start from.
+#[derive(Debug)]
+enum Graph {
+    /// A closed form needs none.
+    Closed,
     /// U with its autograd graph through θ; spent by the θ-gradient.
-    graph: Option<Tensor>,
+    Kept(Tensor),
+    /// Spent, or lost where a rejection mixed two evaluations: a further forward pass is needed.
+    Gone,
 }
 
 impl Point {
     /// From a closed form: x `[n, d]`, U `[n]`, ∇U `[n, d]`.
     pub fn new(x: Tensor, u: Tensor, grad: Tensor) -> Self {
-        Point { x, u, grad, graph: None }
+        Point { x, u, grad, graph: Graph::Closed }
     }
 
     /// By one forward and one backward pass; the graph through θ is kept.
@@ -73,13 +83,13 @@ impl Point {
             let g = Tensor::run_backward(&[u.sum(u.kind())], &[&leaf], true, false);
             (u, g)
         });
-        Point { x: x.shallow_clone(), u: graph.detach(), grad: g.swap_remove(0), graph: Some(graph) }
+        Point { x: x.shallow_clone(), u: graph.detach(), grad: g.swap_remove(0), graph: Graph::Kept(graph) }
     }
 
     /// Energies alone, with the graph through θ: what the data term of the loss needs.
     pub fn energy_only<E: Energy + ?Sized>(e: &E, x: &Tensor) -> Self {
         let graph = tch::with_grad(|| e.energy(x));
-        Point { x: x.shallow_clone(), u: graph.detach(), grad: Tensor::new(), graph: Some(graph) }
+        Point { x: x.shallow_clone(), u: graph.detach(), grad: Tensor::new(), graph: Graph::Kept(graph) }
     }
 
     /// ∇U at x, `[n, d]`.
@@ -99,7 +109,18 @@ impl Point {
 
     /// Takes the graph out, leaving the numbers.
     pub fn take_graph(&mut self) -> Option<Tensor> {
-        self.graph.take()
+        if !matches!(self.graph, Graph::Kept(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.graph, Graph::Gone) {
+            Graph::Kept(graph) => Some(graph),
+            Graph::Closed | Graph::Gone => None,
+        }
+    }
+
+    /// Whether a θ-gradient here costs a further forward pass.
+    pub(crate) fn graph_is_gone(&self) -> bool {
+        matches!(self.graph, Graph::Gone)
     }
 
     /// The rows named by `ancestors` `[m]`: *everything* cached per walker is permuted together.
@@ -109,7 +130,11 @@ impl Point {
             x: pick(&self.x),
             u: pick(&self.u),
             grad: pick(&self.grad),
-            graph: self.graph.as_ref().map(|g| tch::with_grad(|| g.index_select(0, ancestors))),
+            graph: match &self.graph {
+                Graph::Kept(g) => Graph::Kept(tch::with_grad(|| g.index_select(0, ancestors))),
+                Graph::Closed => Graph::Closed,
+                Graph::Gone => Graph::Gone,
+            },
         }
     }
 
@@ -120,7 +145,7 @@ impl Point {
             x: self.x.where_self(&wide, &other.x),
             u: self.u.where_self(mask, &other.u),
             grad: self.grad.where_self(&wide, &other.grad),
-            graph: None,
+            graph: if matches!(self.graph, Graph::Closed) { Graph::Closed } else { Graph::Gone },
         }
     }
 }

@@ -223,6 +223,12 @@ impl Results {
         self
     }
 
+    /// The experiment that the manifest names; the folder's last part unless said.
+    pub fn experiment(&mut self, name: &str) -> &mut Self {
+        self.experiment = name.into();
+        self
+    }
+
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -1,7 +1,7 @@
 //! Train and sample energy-based models with Jarzynski reweighting.
 //!
 //! ρ_θ(x) = e^{−U_θ(x)}/Z_θ. Walkers X_k move under any Markov kernel while θ_k changes; each carries a log-weight A_k
-//! with E[g(X_k) e^{A_k}] = (Z_k/Z_0) E_{ρ_k}[g] (Prop. 1), so weighted averages are exact and log Z comes for free.
+//! with E(g(X_k) e^{A_k}) = (Z_k/Z_0) E_{ρ_k}(g) (Prop. 1), so weighted averages are exact and log Z comes for free.
 //!
 //! The data flow of every run:
 //!
@@ -14,9 +14,10 @@
 //! ```
 //!
 //! Equation numbers are those of Carbone 2025, "Jarzynski Reweighting and Sampling Dynamics for Training Energy-Based
-//! Models"; [G] marks "Hitchhiker's guide on Energy-Based Models". Where the code differs from the print, it says so.
+//! Models"; "guide" is "Hitchhiker's guide on Energy-Based Models". Where the code differs from the print, it says so.
 
 pub mod data;
+mod device;
 pub mod energy;
 pub mod error;
 pub mod experiments;
@@ -37,6 +38,7 @@ pub mod train;
 mod transport;
 mod walkers;
 
+pub use device::device;
 pub use energy::{Base, Energy, Model, Point};
 pub(crate) use error::no_grad;
 pub use error::{Error, Result};

@@ -53,7 +53,7 @@ pub const COLUMNS: &[Entry] = &[
     ),
     count("trials", "", "energy evaluations of the walkers spent on the ESS limit since the previous row"),
     count("legs", "", "kernel steps with a change of θ since the previous row (more than updates when bridging)"),
-    real("acceptance", "probability", "mean acceptance of the last step's moves", "[G](78)"),
+    real("acceptance", "probability", "mean acceptance of the last step's moves", "guide eq. (78)"),
     real("grad_norm", "", "norm of the cross-entropy gradient, before clipping", "eq. (4)"),
     count("forward", "rows", "rows (images) sent forward through U since the previous row"),
     count("backward", "rows", "rows (images) sent backward since the previous row"),

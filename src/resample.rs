@@ -19,7 +19,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// Ancestors (ascending for all but none of the schemes' laws depend on order) from normalised weights `w`.
+    /// Ancestors, ascending, from normalised weights `w`.
     ///
     /// `w` must be non-negative and sum to 1 up to rounding; the result has `w.len()` indices.
     ///

@@ -12,13 +12,16 @@ pub struct Estimate {
     pub se: f64,
 }
 
+/// `0.43845 ± 0.00196`: two to three digits of the error, and the value to the same place.
 impl std::fmt::Display for Estimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.5} ± {:.2}", self.value, self.se)
+        let known = self.se > 0.0 && self.se.is_finite();
+        let places = if known { (2.0 - self.se.log10().ceil()).clamp(0.0, 15.0) as usize } else { 5 };
+        write!(f, "{:.places$} ± {:.places$}", self.value, self.se)
     }
 }
 
-/// N walkers with f64 log-weights A; E[g(X_k) e^{A_k}] = (Z_k/Z_0) E_{ρ_k}[g], Prop. 1.
+/// N walkers with f64 log-weights A; E(g(X_k) e^{A_k}) = (Z_k/Z_0) E_{ρ_k}(g), Prop. 1.
 ///
 /// log Ẑ_k = log Z_0 + L + log mean e^A, where L banks the log-means of past resamplings.
 #[derive(Debug)]
@@ -139,7 +142,7 @@ impl Walkers {
         (1.0 / self.ess() - 1.0).max(0.0) / self.len() as f64
     }
 
-    /// E_{ρ_k}[g] by weighted average, with its delta-method standard error. `g` `[n]`: g at each walker.
+    /// E_{ρ_k}(g) by weighted average, with its delta-method standard error. `g` `[n]`: g at each walker.
     ///
     /// Errors: a length other than N.
     pub fn mean(&self, g: &Tensor) -> Result<Estimate> {

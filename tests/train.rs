@@ -163,8 +163,10 @@ fn one_evaluation_per_walker_and_move_and_the_counter_tells_the_truth() {
         let (f, _, really, _) = counted(Reversed::new(Mala::new(0.1)), JARZYNSKI, s);
         assert_eq!(f, really, "{name}, MALA");
     }
-    let (f, _, really, _) = counted(Ula::new(0.1), Method::Cd { k: 2 }, s);
-    assert_eq!(f, really, "CD");
+    let (f, _, really, _) = counted(Ula::new(0.1), Method::Cd { k: 2 }, s.clone());
+    assert_eq!(f, really, "CD, ULA");
+    let (f, _, really, _) = counted(Reversed::new(Mala::new(0.1)), Method::Cd { k: 2 }, s);
+    assert_eq!(f, really, "CD, MALA");
 }
 
 #[test]
@@ -179,7 +181,7 @@ fn the_limit_holds_and_its_cost_is_in_the_statistics() {
     let (_, wild) = train(Ula::new(0.05), never, free);
     let least = |r: &Run| r.column("ess").unwrap().into_iter().fold(1.0, f64::min);
     assert!(least(&run) > least(&wild), "limited {} against free {}", least(&run), least(&wild));
-    let bridge = Settings { update: Some(Update::Bridge { ess: 0.9, max: 50 }), ..s };
+    let bridge = Settings { update: Some(Update::Bridge { ess: 0.9, max: 50 }), lr: 1.0, ..s };
     let (_, run) = train(Ula::new(0.05), never, bridge);
     assert!(run.column("fraction").unwrap()[1..].iter().all(|f| *f == 1.0), "a bridge goes all the way");
     assert!(run.column("legs").unwrap()[1] > 1.0);

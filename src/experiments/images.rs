@@ -306,7 +306,7 @@ impl Images {
         let noisy = &x + rng.normal(&x.size(), Kind::Float, tch::Device::Cpu) * self.noise;
         let grid = |title: &str, images: &[Vec<f32>]| Panel::images(title, images, (side, side), 12, (-1.0, 1.0));
         let mut figure =
-            Figure::new(980, 620).title(&format!("{title}: data and annealed, weighted samples")).columns(2);
+            Figure::new(980, 440).title(&format!("{title}: data and annealed, weighted samples")).columns(2);
         figure = figure.panel(grid("data with the training noise", &pixels(&noisy, 48)));
         for j in judged.iter().filter(|j| j.seed == self.seed) {
             figure = figure.panel(grid(j.method, &j.samples));

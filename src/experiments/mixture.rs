@@ -253,7 +253,7 @@ impl MixtureModes {
             &frame::column_f64(&j, x)?,
             &frame::column_f64(&j, "ess_monitor")?,
         );
-        let title = format!("Two modes in {} dimensions, {} walkers, {} seeds", self.dim, self.walkers, self.seeds);
+        let title = format!("Two modes in {} dimensions, {} walkers, seeds: {}", self.dim, self.walkers, self.seeds);
         Ok(Figure::new(960, 680).title(&title).columns(2).panel(mass).panel(entropy).panel(log_z).panel(ess))
     }
 }

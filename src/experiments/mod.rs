@@ -2,13 +2,18 @@
 
 mod classifier;
 mod digits;
+mod divergences;
 mod images;
 mod mixture;
 mod mnist;
+mod ula_bias;
 
 pub use digits::Digits;
+pub use divergences::Divergences;
+pub use images::Images;
 pub use mixture::MixtureModes;
 pub use mnist::Mnist;
+pub use ula_bias::UlaBias;
 
 use crate::export::{Manifest, Results};
 use crate::{Error, Result, Run};
@@ -132,7 +137,13 @@ impl Entry {
 }
 
 /// All experiments, in the order of the text.
-pub const ALL: &[Entry] = &[Entry::of::<MixtureModes>(), Entry::of::<Digits>(), Entry::of::<Mnist>()];
+pub const ALL: &[Entry] = &[
+    Entry::of::<UlaBias>(),
+    Entry::of::<MixtureModes>(),
+    Entry::of::<Digits>(),
+    Entry::of::<Divergences>(),
+    Entry::of::<Mnist>(),
+];
 
 /// The experiment of that name. Errors: there is none; the message lists them.
 pub fn find(name: &str) -> Result<&'static Entry> {
@@ -143,22 +154,44 @@ pub fn find(name: &str) -> Result<&'static Entry> {
 }
 
 /// The default (or full) configuration with `overrides` laid over it, key by key, tables within tables.
+///
+/// A single value stands for a list of one. Errors: an unknown key, a value of the wrong type; the message names the key.
 pub fn configure<E: Experiment>(overrides: &toml::Table, full: bool) -> Result<E> {
     let base = if full { E::full() } else { E::default() };
-    let bad = |e: &dyn std::fmt::Display| {
-        Error::param("config", e.to_string().trim(), format!("the keys and types of `{}`", E::NAME))
-    };
-    let mut table = toml::Table::try_from(&base).map_err(|e| bad(&e))?;
+    let mut table = toml::Table::try_from(&base).map_err(|e| refused::<E>(&e))?;
     overlay(&mut table, overrides);
-    table.try_into().map_err(|e| bad(&e))
+    table.try_into().map_err(|e| refused::<E>(&e))
+}
+
+/// serde's ``what, expected this`` and toml's second line ``in `key` `` as one line that begins with the key.
+fn refused<E: Experiment>(e: &dyn std::fmt::Display) -> Error {
+    let text = e.to_string();
+    let (what, place) = text.trim().split_once("\nin `").unwrap_or((text.trim(), ""));
+    let (got, expected) = what.rsplit_once(", expected ").unwrap_or((what, "the keys and types of the default"));
+    let mut key = place.trim_end_matches('`').to_string();
+    let mut got = got.replace('\n', " ");
+    if let Some(unknown) = got.strip_prefix("unknown field `").and_then(|k| k.strip_suffix('`')) {
+        key = if key.is_empty() { unknown.into() } else { format!("{key}.{unknown}") };
+        got = "unknown".into();
+    }
+    let got = got.strip_prefix("invalid type: ").or(got.strip_prefix("invalid value: ")).unwrap_or(&got);
+    let expected = expected.replace('\n', " ");
+    Error::param(
+        "configuration key",
+        format!("{key} ({got})"),
+        format!("{expected}; see `jarzynski config {}`", E::NAME),
+    )
 }
 
 fn overlay(base: &mut toml::Table, over: &toml::Table) {
+    use toml::Value::{Array, Float, Integer, Table};
     for (key, value) in over {
         match (base.get_mut(key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(more)) => overlay(inner, more),
+            (Some(Table(inner)), Table(more)) => overlay(inner, more),
             // `--h 1` for a float: TOML tells integers from floats, people do not.
-            (Some(toml::Value::Float(f)), toml::Value::Integer(i)) => *f = *i as f64,
+            (Some(Float(f)), Integer(i)) => *f = *i as f64,
+            // `--h 0.1` for a list of one.
+            (Some(Array(list)), one) if !matches!(one, Array(_) | Table(_)) => *list = vec![one.clone()],
             _ => {
                 base.insert(key.clone(), value.clone());
             }
@@ -174,6 +207,7 @@ fn show_as<E: Experiment>(overrides: &toml::Table, full: bool) -> Result<String>
 fn run_as<E: Experiment>(overrides: &toml::Table, full: bool, dir: &Path) -> Result<(Manifest, Vec<String>)> {
     let config = configure::<E>(overrides, full)?;
     let mut results = Results::create(dir)?;
+    results.experiment(E::NAME);
     let output = config.run()?;
     for (name, df) in &output.tables {
         results.table(name, df)?;

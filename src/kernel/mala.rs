@@ -1,4 +1,4 @@
-//! Move by the Metropolis-adjusted Langevin algorithm, [G](78) with its normaliser corrected to (4πh)^{−d/2}.
+//! Move by the Metropolis-adjusted Langevin algorithm, guide eq. (78) with its normaliser corrected to (4πh)^{−d/2}.
 
 use super::langevin::{propose, reverse_cost};
 use super::{Cost, Invariant, reversed::Sweep, ula::check_step};

@@ -23,7 +23,7 @@ pub enum Back {
 ///
 /// ULA leaves no ρ invariant, so it cannot be wrapped as if it did:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// let wrong = jarzynski::kernel::Reversed::new(jarzynski::Ula::new(0.1));
 /// let x: &dyn jarzynski::Kernel<jarzynski::model::Gaussian> = &wrong;
 /// ```
@@ -55,7 +55,8 @@ impl<E: Energy + ?Sized> Kernel<E> for Ula {
         if self.back == Back::Same {
             // U_{k+1}(y) enters with λ: here only the part of the reverse density beyond U_k(y).
             let there = u.evaluate(&y);
-            alpha = alpha - (reverse_cost(&at.x, &there, self.h) - there.u.to_kind(Kind::Double));
+            let reverse = reverse_cost(&at.x, &there, self.h) - there.u.to_kind(Kind::Double);
+            alpha = &alpha - reverse;
             cost = Cost::evaluation(there.len());
             at_y = Some(there);
         }

@@ -95,7 +95,7 @@ impl Mixture {
 
     /// log ∫ of each mode, `[J]`, f64.
     fn log_parts(&self) -> Tensor {
-        let log_volume = ((&self.sigma.to_kind(Kind::Double)).square() * (2.0 * std::f64::consts::PI)).log();
+        let log_volume = (self.sigma.to_kind(Kind::Double).square() * (2.0 * std::f64::consts::PI)).log();
         self.minus_z().detach().to_kind(Kind::Double) + log_volume * (0.5 * self.dim() as f64)
     }
 

@@ -142,6 +142,9 @@ pub struct Trainer<K> {
     pub settings: Settings,
 }
 
+/// Called at each recorded row: named numbers of one's own, the same names every time.
+pub type Observer<'a, M> = dyn FnMut(&View<M>) -> Vec<(String, f64)> + 'a;
+
 /// What an observer sees at each recorded row.
 #[derive(Debug)]
 pub struct View<'a, M: ?Sized> {
@@ -249,7 +252,7 @@ impl<K> Trainer<K> {
         non_negative("data_noise", s.data_noise)?;
         non_negative("progress", s.progress)?;
         s.group_lr.iter().try_for_each(|&v| non_negative("group_lr", v))?;
-        if let Some(c) = s.clip.filter(|c| !(*c > 0.0)) {
+        if let Some(c) = s.clip.filter(|c| *c <= 0.0 || c.is_nan()) {
             return Err(Error::param("clip", c, "a positive gradient norm"));
         }
         match self.method {
@@ -284,12 +287,7 @@ impl<K> Trainer<K> {
     }
 
     /// As [`train`](Trainer::train); `observe` adds columns of one's own to every recorded row.
-    pub fn train_observed<M: Model>(
-        &self,
-        model: &mut M,
-        data: &Tensor,
-        observe: &mut dyn FnMut(&View<M>) -> Vec<(String, f64)>,
-    ) -> Result<Run>
+    pub fn train_observed<M: Model>(&self, model: &mut M, data: &Tensor, observe: &mut Observer<M>) -> Result<Run>
     where
         K: Kernel<M>,
     {
@@ -361,7 +359,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         })
     }
 
-    fn run(&mut self, observe: &mut dyn FnMut(&View<M>) -> Vec<(String, f64)>) -> Outcome {
+    fn run(&mut self, observe: &mut Observer<M>) -> Outcome {
         let steps = self.trainer.settings.steps;
         for k in 0..=steps {
             match guard(|| self.update(k, k == steps, observe)) {
@@ -374,12 +372,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
     }
 
     /// One update, as in the algorithm box; on the last call only the row is recorded. Returns the cause if it diverged.
-    fn update(
-        &mut self,
-        k: usize,
-        last: bool,
-        observe: &mut dyn FnMut(&View<M>) -> Vec<(String, f64)>,
-    ) -> Result<Option<String>> {
+    fn update(&mut self, k: usize, last: bool, observe: &mut Observer<M>) -> Result<Option<String>> {
         let trainer = self.trainer;
         let s = &trainer.settings;
         if let Method::Cd { k: moves } = trainer.method {
@@ -403,10 +396,13 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             let mut on_walkers = -&w;
             if s.regularisation > 0.0 {
                 let twice = 2.0 * s.regularisation;
-                on_data = on_data * (seen.u.to_kind(Kind::Double) * twice + 1.0);
-                on_walkers = on_walkers + &w * self.population.walkers.point.u.to_kind(Kind::Double) * twice;
+                on_data = &on_data * (seen.u.to_kind(Kind::Double) * twice + 1.0);
+                on_walkers = &on_walkers + &w * self.population.walkers.point.u.to_kind(Kind::Double) * twice;
             }
             let mut grads = self.model.param_grad(&mut seen, &on_data);
+            if self.population.walkers.point.graph_is_gone() {
+                self.since.cost.forward += self.population.walkers.len() as u64;
+            }
             let from_walkers = self.model.param_grad(&mut self.population.walkers.point, &on_walkers);
             grads.iter_mut().zip(from_walkers).for_each(|(g, more)| *g = &*g + more);
             self.since.cost.backward += (seen.len() + self.population.walkers.len()) as u64;
@@ -420,7 +416,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
                 self.optimiser.set_lr_group(group, lr * factor);
             }
         }
-        if k % s.every == 0 || last || !grad_norm.is_finite() {
+        if k.is_multiple_of(s.every) || last || !grad_norm.is_finite() {
             self.record(k, lr, energy_data, energy_walkers, grad_norm, observe);
         }
         self.speak(k);
@@ -539,7 +535,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         energy_data: f64,
         energy_walkers: f64,
         grad_norm: f64,
-        observe: &mut dyn FnMut(&View<M>) -> Vec<(String, f64)>,
+        observe: &mut Observer<M>,
     ) {
         let since = std::mem::take(&mut self.since);
         let weighted = matches!(self.trainer.method, Method::Jarzynski { .. });

@@ -1,0 +1,288 @@
+//! Run the experiments at smoke size, through their configurations, and judge their tables by closed forms.
+
+use jarzynski::experiments::{self, Digits, Divergences, Experiment, MixtureModes, Output, UlaBias};
+use jarzynski::frame::{column_f64, column_str, distinct, filter};
+use jarzynski::polars::prelude::DataFrame;
+
+const FAR: f64 = 5.0;
+
+fn run<E: Experiment>(overrides: &str) -> Output {
+    experiments::configure::<E>(&overrides.parse().unwrap(), false).unwrap().run().unwrap()
+}
+
+fn refusal<E: Experiment>(overrides: &str) -> String {
+    let text = match experiments::configure::<E>(&overrides.parse().unwrap(), false) {
+        Ok(config) => config.run().map(|_| ()).unwrap_err().to_string(),
+        Err(e) => e.to_string(),
+    };
+    assert!(!text.contains('\n'), "one line: {text}");
+    text
+}
+
+fn columns(df: &DataFrame) -> Vec<&str> {
+    df.get_column_names().into_iter().map(|c| c.as_str()).collect()
+}
+
+/// Each row's distance from column `to`, in its standard errors.
+fn z(df: &DataFrame, to: &str) -> Vec<f64> {
+    let read = |name| column_f64(df, name).unwrap();
+    let (value, se, exact) = (read("value"), read("se"), read(to));
+    (0..value.len()).map(|i| if value[i] == exact[i] { 0.0 } else { (value[i] - exact[i]) / se[i] }).collect()
+}
+
+fn near(z: &[f64]) -> bool {
+    !z.is_empty() && z.iter().all(|z| z.abs() < FAR)
+}
+
+#[test]
+fn every_experiment_is_found_by_its_name_and_shows_its_configuration() {
+    for entry in experiments::ALL {
+        let found = experiments::find(entry.name).unwrap();
+        let text = found.config(&Default::default(), false).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        assert!(table.contains_key("seed") && table.contains_key("seeds"), "{}: {text}", entry.name);
+        // What it shows, it accepts.
+        assert_eq!(found.config(&table, true).unwrap(), text);
+        assert!(!entry.about.is_empty());
+    }
+    let e = experiments::find("mixtrue").unwrap_err().to_string();
+    assert!(e.contains("mixtrue") && e.contains("ula-bias"), "{e}");
+}
+
+#[test]
+fn reweighting_removes_the_bias_of_ula() {
+    let out = run::<UlaBias>("h = [0.1, 0.2]\nsteps = 60\nwalkers = 20_000\nseeds = 3");
+    let moments = out.get("moments").unwrap();
+    assert_eq!(columns(moments), ["case", "method", "quantity", "value", "se", "exact", "biased", "ess"]);
+    assert_eq!(moments.height(), 2 * 7);
+    let (plain, reweighted) =
+        (filter(moments, "method", "plain").unwrap(), filter(moments, "method", "reweighted").unwrap());
+    assert_eq!(column_str(&reweighted, "quantity").unwrap()[..4], ["cov_00", "cov_01", "cov_11", "log_z"]);
+    assert_eq!(reweighted.column("biased").unwrap().null_count(), 8);
+    assert_eq!(plain.column("biased").unwrap().null_count(), 0);
+    assert!(near(&z(&reweighted, "exact")), "{reweighted}");
+    assert!(near(&z(&plain, "biased")), "{plain}");
+
+    // Reject twins: plain averages are not exact, weighted ones not ULA's law.
+    for case in ["h=0.1", "h=0.2"] {
+        let of = |df: &DataFrame| filter(&filter(df, "case", case).unwrap(), "quantity", "cov_11").unwrap();
+        assert!(z(&of(&plain), "exact")[0] > FAR, "{case}: plain must be off");
+        let (right, law) = (of(&reweighted), column_f64(&of(&plain), "biased").unwrap()[0]);
+        let read = |name| column_f64(&right, name).unwrap()[0];
+        assert!((read("value") - law) / read("se") < -FAR, "{case}: reweighted must leave ULA's law");
+    }
+
+    // Σ and [G](73) by matrix algebra of their own: Σ = R diag(1, ¼) Rᵀ at 30°, B⁻¹ = Σ⁻¹ − (h/2)Σ⁻².
+    let square = |m: [f64; 3]| [m[0] * m[0] + m[1] * m[1], m[0] * m[1] + m[1] * m[2], m[1] * m[1] + m[2] * m[2]];
+    let inverse = |m: [f64; 3]| {
+        let det = m[0] * m[2] - m[1] * m[1];
+        [m[2] / det, -m[1] / det, m[0] / det]
+    };
+    let sigma = [13.0 / 16.0, 3.0 * 3f64.sqrt() / 16.0, 7.0 / 16.0];
+    let precision = inverse(sigma);
+    for (i, h) in [0.1, 0.2].into_iter().enumerate() {
+        let two = square(precision);
+        let law = inverse([0, 1, 2].map(|q| precision[q] - 0.5 * h * two[q]));
+        for q in 0..3 {
+            assert!((column_f64(&plain, "biased").unwrap()[3 * i + q] - law[q]).abs() < 1e-13);
+            assert!((column_f64(&plain, "exact").unwrap()[3 * i + q] - sigma[q]).abs() < 1e-15);
+        }
+    }
+    assert!((column_f64(&reweighted, "exact").unwrap()[3] - std::f64::consts::PI.ln()).abs() < 1e-15);
+    let ess = column_f64(&reweighted, "ess").unwrap();
+    assert!(ess[0] > ess[4] && ess[4] > 0.5 && ess[0] < 1.0, "{ess:?}");
+}
+
+#[test]
+fn ula_bias_refuses_what_has_no_answer() {
+    for (overrides, named) in [
+        ("hh = 0.1", "hh"),
+        ("walkers = \"many\"", "walkers"),
+        ("walkers = 1.5", "walkers"),
+        ("h = [\"a\"]", "h ("),
+        ("eigenvalues = [1.0]", "eigenvalues"),
+        ("walkers = 0", "walkers"),
+        ("seeds = 0", "seeds"),
+        ("h = []", "h = none"),
+        ("h = 0.25", "h = 0.25"),
+        ("h = -0.1", "h = -0.1"),
+        ("eigenvalues = [1.0, -1.0]", "eigenvalues = -1"),
+        ("angle = inf", "angle"),
+        ("steps = 10", "steps = 10: expected at least 228"),
+    ] {
+        let text = refusal::<UlaBias>(overrides);
+        assert!(text.contains(named), "{overrides}: {text}");
+    }
+    // A single value stands for a list of one, an integer for a float.
+    let config: UlaBias = experiments::configure(&"h = 0.1\nangle = 45".parse().unwrap(), false).unwrap();
+    assert_eq!((config.h, config.angle), (vec![0.1], 45.0));
+}
+
+/// ρ₁ at x, and the posterior of the left mode under ρ₂ in closed form: g = σ(z − 10x).
+fn trapezoid(z: f64, h: f64) -> [f64; 2] {
+    let sigmoid = |v: f64| 1.0 / (1.0 + (-v).exp());
+    let steps = (20.0 / h) as i64;
+    let mut sum = [0.0; 2];
+    for i in -steps..=steps {
+        let x = i as f64 * h;
+        let normal = |m: f64| (-0.5 * (x - m) * (x - m)).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let density = 0.5 * (normal(-5.0) + normal(5.0));
+        // ρ₂/ρ₁ = 2[σ(z) g + (1 − σ(z))(1 − g)] and ∇log ρ₁ − ∇log ρ₂ = −10 (g₁ − g₂).
+        let ratio = 2.0 * (sigmoid(z) * sigmoid(-10.0 * x) + sigmoid(-z) * sigmoid(10.0 * x));
+        sum[0] -= density * ratio.ln() * h;
+        sum[1] += density * (10.0 * (sigmoid(-10.0 * x) - sigmoid(z - 10.0 * x))).powi(2) * h;
+    }
+    sum
+}
+
+fn exact_curves(summary: &DataFrame, points: usize) -> Vec<[f64; 2]> {
+    let (names, exact) = (column_str(summary, "quantity").unwrap(), column_f64(summary, "exact").unwrap());
+    assert_eq!(names[..2], ["kl", "fisher"]);
+    (0..points).map(|i| [exact[2 * i], exact[2 * i + 1]]).collect()
+}
+
+#[test]
+fn quadrature_agrees_with_another_rule_and_with_bounds() {
+    let out = run::<Divergences>("z_max = 12.0\npoints = 7\nn = [10]\nseeds = 2\ndraws = 10");
+    let curves = exact_curves(out.get("summary").unwrap(), 7);
+    assert_eq!(curves[0], [0.0, 0.0]);
+    let normal_5 = 2.866515718791939e-7; // Φ(−5)
+    for (i, [kl, fisher]) in curves.into_iter().enumerate().skip(1) {
+        let z = 2.0 * i as f64;
+        let (fine, coarse) = (trapezoid(z, 0.005), trapezoid(z, 0.01));
+        for (value, q) in [(kl, 0), (fisher, 1)] {
+            let noise = 2.0 * (fine[q] - coarse[q]).abs() + 1e-12 * value;
+            assert!((value - fine[q]).abs() <= noise, "z = {z}: {value} against {}", fine[q]);
+        }
+        // Forgetting which mode x came from, or keeping only its sign, can but lower the divergence of the masses.
+        let sigma = 1.0 / (1.0 + (-z).exp());
+        let binary = |q: f64| -0.5 * (4.0 * q * (1.0 - q)).ln();
+        assert!(kl <= binary(sigma) * (1.0 + 1e-14));
+        assert!(kl >= binary(sigma * (1.0 - normal_5) + (1.0 - sigma) * normal_5) * (1.0 - 1e-14));
+        assert!(fisher > 0.0 && fisher < 50.0);
+    }
+    // z → ∞: 100 E(1 − g)² = 50 − 100 E g(1 − g), and E g(1 − g) ≤ ¼ ∫√(φ₋φ₊) = ¼ e^{−25/2}.
+    let out = run::<Divergences>("z_max = 300.0\npoints = 2\nn = [10]\nseeds = 2\ndraws = 10");
+    let [_, fisher] = exact_curves(out.get("summary").unwrap(), 2)[1];
+    assert!(fisher < 50.0 + 1e-12 && fisher > 50.0 - 25.0 * (-12.5f64).exp(), "{fisher}");
+}
+
+#[test]
+fn kl_is_estimated_and_fisher_is_not() {
+    let out = run::<Divergences>("points = 5\nn = [100, 1000]\nseeds = 5");
+    let (rows, summary) = (out.get("divergences").unwrap(), out.get("summary").unwrap());
+    assert_eq!(columns(rows), ["z", "n", "seed", "kl", "fisher"]);
+    assert_eq!(columns(summary), ["case", "method", "quantity", "value", "se", "exact"]);
+    assert_eq!((rows.height(), summary.height()), (5 * 2 * 5, 5 * 2 * 2));
+    assert_eq!(column_str(summary, "case").unwrap()[2], "z=2.5, N=100");
+    assert_eq!(column_str(summary, "method").unwrap(), ["plain"; 20]);
+    // At z = 0 the two laws are one: every draw contributes nothing.
+    let still = filter(rows, "z", "0.0").unwrap();
+    assert!(still.height() == 10 && column_f64(&still, "kl").unwrap().iter().all(|v| *v == 0.0));
+    assert!(column_f64(&still, "fisher").unwrap().iter().all(|v| *v == 0.0));
+
+    let kl = filter(summary, "quantity", "kl").unwrap();
+    assert!(near(&z(&kl, "exact")), "{kl}");
+    // As printed, without 1/N, [G](48) estimates N times that.
+    let (value, se, exact) =
+        (column_f64(&kl, "value").unwrap(), column_f64(&kl, "se").unwrap(), column_f64(&kl, "exact").unwrap());
+    assert!((1..5).all(|i| (100.0 * value[i] - exact[i]) / (100.0 * se[i]) > FAR));
+    // The Fisher estimate misses the region that matters, and its own error bar cannot know: far below the exact value.
+    let fisher = filter(summary, "quantity", "fisher").unwrap();
+    let far = z(&fisher, "exact");
+    assert!((1..5).all(|i| far[i] < -FAR), "{fisher}");
+    let fisher_exact = column_f64(&fisher, "exact").unwrap();
+    assert!((1..5).all(|i| exact[i] > 1e3 * fisher_exact[i]), "three orders of magnitude between them up to z = 10");
+}
+
+#[test]
+fn the_histogram_is_of_the_density() {
+    let out = run::<Divergences>("points = 2\nn = [10]\nseeds = 1\ndraws = 20_000");
+    let bins = out.get("histogram").unwrap();
+    assert_eq!(columns(bins), ["left", "right", "density", "se", "exact"]);
+    let read = |name| column_f64(bins, name).unwrap();
+    let (left, right, density, se, exact) = (read("left"), read("right"), read("density"), read("se"), read("exact"));
+    // Counts below 25 are not normal enough for a z-score.
+    let common: Vec<usize> = (0..left.len()).filter(|&i| exact[i] * (right[i] - left[i]) * 20_000.0 > 25.0).collect();
+    assert!(common.len() > 30);
+    for i in common {
+        assert!(
+            ((density[i] - exact[i]) / se[i]).abs() < FAR,
+            "bin {}..{}: {} {}",
+            left[i],
+            right[i],
+            density[i],
+            exact[i]
+        );
+    }
+}
+
+#[test]
+fn divergences_refuses_what_has_no_answer() {
+    for (overrides, named) in [
+        ("zmax = 1.0", "zmax"),
+        ("n = \"all\"", "n ("),
+        ("n = [1]", "n = 1"),
+        ("n = []", "n = []"),
+        ("points = 1", "points = 1"),
+        ("seeds = 0", "seeds = 0"),
+        ("z_max = 0", "z_max = 0"),
+        ("z_max = nan", "z_max = NaN"),
+        ("draws = 0", "draws = 0"),
+    ] {
+        let text = refusal::<Divergences>(overrides);
+        assert!(text.contains(named), "{overrides}: {text}");
+    }
+}
+
+#[test]
+fn mixture_at_smoke_size_has_its_tables_and_an_unbiased_monitor() {
+    let small = "dim = 5\nwalkers = 500\nmonitor = 500\ndata = 300\nsteps = 60\nevery = 20\nseeds = 2";
+    let out = run::<MixtureModes>(small);
+    let steps = out.get("steps").unwrap();
+    for name in [
+        "method",
+        "seed",
+        "step",
+        "mass",
+        "cross_entropy",
+        "cross_entropy_monitor",
+        "cross_entropy_exact",
+        "log_z",
+        "log_z_exact",
+        "ess",
+        "resampled",
+    ] {
+        assert!(steps.column(name).is_ok(), "steps lacks {name}");
+    }
+    let own = filter(steps, "method", "jarzynski").unwrap();
+    let of = |name: &str| column_f64(&own, name).unwrap();
+    let (z, se, exact) = (of("log_z_monitor"), of("log_z_monitor_se"), of("log_z_exact"));
+    let late = |i: &usize| of("step")[*i] > 0.0;
+    for i in (0..z.len()).filter(late) {
+        assert!(((z[i] - exact[i]) / se[i]).abs() < 5.0, "row {i}: {} ± {}, exact {}", z[i], se[i], exact[i]);
+    }
+    assert_eq!(columns(out.get("summary").unwrap()), ["case", "method", "quantity", "value", "se", "exact"]);
+    assert_eq!(distinct(steps, "method").unwrap(), ["jarzynski", "pcd", "cd"]);
+}
+
+#[test]
+fn digits_at_smoke_size_have_their_tables_and_pictures() {
+    let small = "net = [16]\nwalkers = 64\nsteps = 12\nmoves = 1\nanneal_steps = 10\nanneal_walkers = 64\nclassifier_steps = 20\nseeds = 1";
+    let out = run::<Digits>(small);
+    let masses = out.get("masses").unwrap();
+    assert_eq!(columns(masses), ["method", "seed", "label", "data", "model", "se"]);
+    for method in ["jarzynski", "jarzynski-monitor", "jarzynski-walkers", "pcd", "pcd-walkers", "cd", "cd-walkers"] {
+        let part = filter(masses, "method", method).unwrap();
+        assert_eq!(part.height(), 3, "{method}");
+        for column in ["data", "model"] {
+            let total: f64 = column_f64(&part, column).unwrap().iter().sum();
+            assert!((total - 1.0).abs() < 1e-9, "{method}: {column} sums to {total}");
+        }
+    }
+    #[cfg(feature = "plot")]
+    for (name, figure) in &out.figures {
+        assert!(figure.svg().is_ok(), "{name}");
+    }
+    assert!(refusal::<Digits>("lables = [1]").contains("lables"));
+}
