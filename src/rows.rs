@@ -6,6 +6,39 @@ use tch::{Device, Kind, Tensor};
 /// Rows per block: at d = 50 in f64 a block is 200 kB, which stays in a core's cache.
 const BLOCK: usize = 512;
 
+/// Compiles a loop over rows twice, for any CPU and for vectors of 256 bits, and runs what this CPU can. Without fused
+/// multiply-add both round every operation alike, so that the bits are the same on every machine.
+macro_rules! wide {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident<T: Real>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+        $(#[$doc])*
+        $vis fn $name<T: Real>($($arg: $ty),*) {
+            #[inline(always)]
+            fn narrow<T: Real>($($arg: $ty),*) $body
+            #[cfg(target_arch = "x86_64")]
+            if crate::rows::avx2() {
+                #[target_feature(enable = "avx2")]
+                fn avx2<T: Real>($($arg: $ty),*) {
+                    narrow($($arg),*)
+                }
+                // SAFETY: the CPU has AVX2, as was just asked.
+                return unsafe { avx2($($arg),*) };
+            }
+            narrow($($arg),*)
+        }
+    };
+}
+pub(crate) use wide;
+
+/// Whether the `wide!` loops run with AVX2.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn avx2() -> bool {
+    #[cfg(test)]
+    if tests::NARROW.load(std::sync::atomic::Ordering::Relaxed) {
+        return false;
+    }
+    std::arch::is_x86_feature_detected!("avx2")
+}
+
 /// f32 or f64.
 pub(crate) trait Real: Copy + Send + Sync + 'static + std::ops::AddAssign {
     const KIND: Kind;
@@ -15,9 +48,11 @@ pub(crate) trait Real: Copy + Send + Sync + 'static + std::ops::AddAssign {
 
 impl Real for f32 {
     const KIND: Kind = Kind::Float;
+    #[inline(always)]
     fn of(v: f64) -> Self {
         v as f32
     }
+    #[inline(always)]
     fn f(self) -> f64 {
         self as f64
     }
@@ -25,9 +60,11 @@ impl Real for f32 {
 
 impl Real for f64 {
     const KIND: Kind = Kind::Double;
+    #[inline(always)]
     fn of(v: f64) -> Self {
         v
     }
+    #[inline(always)]
     fn f(self) -> f64 {
         self
     }
@@ -98,20 +135,56 @@ pub(crate) fn sum_blocks(n: usize, f: impl Fn(std::ops::Range<usize>) -> Vec<f64
     blocks.into_iter().reduce(|a, b| a.iter().zip(&b).map(|(x, y)| x + y).collect()).unwrap_or_default()
 }
 
-/// Σ_j f(j) over 0..d in eight independent partial sums, which the compiler can keep in vector registers.
+/// Σ_j f(a_j, b_j, c_j) over rows of the same length in eight independent partial sums, kept in vector registers.
 #[inline(always)]
-pub(crate) fn lanes(d: usize, f: impl Fn(usize) -> f64) -> f64 {
+pub(crate) fn lanes<A: Real, B: Real, C: Real>(a: &[A], b: &[B], c: &[C], f: impl Fn(f64, f64, f64) -> f64) -> f64 {
     let mut acc = [0.0; 8];
-    let whole = d - d % 8;
-    let mut j = 0;
-    while j < whole {
-        for (l, a) in acc.iter_mut().enumerate() {
-            *a += f(j + l);
+    let ((a, a_rest), (b, b_rest), (c, c_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>(), c.as_chunks::<8>());
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        for l in 0..8 {
+            acc[l] += f(a[l].f(), b[l].f(), c[l].f());
         }
-        j += 8;
     }
-    for (l, a) in acc.iter_mut().enumerate().take(d - whole) {
-        *a += f(whole + l);
+    for (((acc, a), b), c) in acc.iter_mut().zip(a_rest).zip(b_rest).zip(c_rest) {
+        *acc += f(a.f(), b.f(), c.f());
     }
     ((acc[0] + acc[4]) + (acc[1] + acc[5])) + ((acc[2] + acc[6]) + (acc[3] + acc[7]))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::model::Mixture;
+    use crate::{Kernel, Model, Rng, Ula};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use tch::{Device, Kind, Tensor};
+
+    /// Keeps the loops from using AVX2.
+    pub(crate) static NARROW: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn wide_and_narrow_loops_give_the_same_bits() {
+        let all = |kind: Kind, d: usize| -> Vec<Tensor> {
+            let mean = |v: f64| (0..d).map(|i| v + i as f64 / 7.0).collect::<Vec<_>>();
+            let m = Mixture::with_sigma(&[mean(-1.0), mean(0.3)], &[0.2, 0.8], &[0.7, 1.3], kind, Device::Cpu).unwrap();
+            let mut rng = Rng::new(3);
+            let x = rng.normal(&[1_100, d as i64], kind, Device::Cpu);
+            let w = rng.normal(&[1_100], Kind::Double, Device::Cpu);
+            let mut at = crate::Energy::evaluate(&m, &x);
+            let step = Ula::new(0.1).step(&m, &at, &mut rng);
+            let mut out = m.param_grad(&mut at, &w);
+            out.extend([at.u.copy(), at.grad().copy(), step.increment, step.point.x.copy(), m.observe(&x).u]);
+            out
+        };
+        for kind in [Kind::Float, Kind::Double] {
+            for d in [1, 7, 8, 50] {
+                let wide = all(kind, d);
+                NARROW.store(true, Ordering::Relaxed);
+                let narrow = all(kind, d);
+                NARROW.store(false, Ordering::Relaxed);
+                for (i, (a, b)) in wide.iter().zip(&narrow).enumerate() {
+                    assert!(a.equal(b), "{kind:?}, d = {d}, tensor {i}");
+                }
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Propose by one Euler step of Langevin dynamics and pay for it: what ULA and MALA share, eqs (13), (15), (16).
 
-use crate::rows::{Fresh, Real, for_blocks, lanes, on_host, read};
+use crate::rows::{Fresh, Real, for_blocks, lanes, on_host, read, wide};
 use crate::{Point, Rng};
 use tch::{Kind, Tensor};
 
@@ -22,21 +22,34 @@ pub(super) fn propose(at: &Point, h: f64, rng: &mut Rng) -> (Tensor, Tensor) {
 
 fn propose_rows<T: Real>(x: &Tensor, g: &Tensor, h: f64, noise: Tensor) -> (Tensor, Tensor) {
     let (n, d) = (x.size()[0], x.size()[1] as usize);
-    let (xs, gs, scale) = (read::<T>(x), read::<T>(g), (2.0 * h).sqrt());
+    let (x, g) = (read::<T>(x), read::<T>(g));
     // The noise's own buffer becomes y: it is fresh and nobody else holds it.
     let (mut y, mut half) = (Fresh::<T>::reuse(noise), Fresh::<f64>::new(&[n]));
     for_blocks(y.elements(), d, half.elements(), 1, |first, y, half| {
-        for (i, (y, out)) in y.chunks_mut(d).zip(half).enumerate() {
-            let row = (first + i) * d..(first + i + 1) * d;
-            let (x, g) = (&xs[row.clone()], &gs[row]);
-            for j in 0..d {
-                y[j] = T::of(x[j].f() + (scale * y[j].f() - h * g[j].f()));
-            }
-            // From the rounded y: the weight must belong to the move that was made.
-            *out = 0.5 * lanes(d, |j| ((y[j].f() - x[j].f()) + 0.5 * h * g[j].f()) * g[j].f());
-        }
+        let rows = first * d..first * d + y.len();
+        propose_block(&x[rows.clone()], &g[rows], h, d, y, half);
     });
     (y.tensor(), half.tensor())
+}
+
+wide! {
+    /// In: noise in `y`. Out: the proposal in `y`, its α − U(x) in `half`.
+    fn propose_block<T: Real>(x: &[T], g: &[T], h: f64, d: usize, y: &mut [T], half: &mut [f64]) {
+        let scale = (2.0 * h).sqrt();
+        for (((x, g), y), out) in x.chunks(d).zip(g.chunks(d)).zip(y.chunks_mut(d)).zip(half) {
+            for ((x, g), y) in x.iter().zip(g).zip(y.iter_mut()) {
+                *y = T::of(x.f() + (scale * y.f() - h * g.f()));
+            }
+            // From the rounded y: the weight must belong to the move that was made.
+            *out = reverse_row(y, x, g, h);
+        }
+    }
+}
+
+/// ½(x−y)·g + (h/4)|g|².
+#[inline(always)]
+fn reverse_row<T: Real>(x: &[T], y: &[T], g: &[T], h: f64) -> f64 {
+    0.5 * lanes(x, y, g, |x, y, g| ((x - y) + 0.5 * h * g) * g)
 }
 
 /// λ = U(y) + ½(x−y)·∇U(y) + (h/4)|∇U(y)|²: what the reverse move y → x costs at the point `there`, `[n]` in f64.
@@ -52,17 +65,22 @@ pub(super) fn reverse_cost(x: &Tensor, there: &Point, h: f64) -> Tensor {
 }
 
 fn reverse_rows<T: Real>(x: &Tensor, y: &Tensor, g: &Tensor, h: f64) -> Tensor {
-    let d = x.size()[1] as usize;
-    let (xs, ys, gs) = (read::<T>(x), read::<T>(y), read::<T>(g));
-    let mut half = Fresh::<f64>::new(&[x.size()[0]]);
-    for_blocks(half.elements(), 1, &mut vec![(); x.size()[0] as usize], 1, |first, half, _| {
-        for (i, out) in half.iter_mut().enumerate() {
-            let row = (first + i) * d..(first + i + 1) * d;
-            let (x, y, g) = (&xs[row.clone()], &ys[row.clone()], &gs[row]);
-            *out = 0.5 * lanes(d, |j| ((x[j].f() - y[j].f()) + 0.5 * h * g[j].f()) * g[j].f());
-        }
+    let (n, d) = (x.size()[0], x.size()[1] as usize);
+    let (x, y, g) = (read::<T>(x), read::<T>(y), read::<T>(g));
+    let mut half = Fresh::<f64>::new(&[n]);
+    for_blocks(half.elements(), 1, &mut vec![(); n as usize], 1, |first, half, _| {
+        let rows = first * d..(first + half.len()) * d;
+        reverse_block(&x[rows.clone()], &y[rows.clone()], &g[rows], h, d, half);
     });
     half.tensor()
+}
+
+wide! {
+    fn reverse_block<T: Real>(x: &[T], y: &[T], g: &[T], h: f64, d: usize, half: &mut [f64]) {
+        for (((x, y), g), out) in x.chunks(d).zip(y.chunks(d)).zip(g.chunks(d)).zip(half) {
+            *out = reverse_row(x, y, g, h);
+        }
+    }
 }
 
 /// Row-wise inner product, `[n, d] · [n, d] → [n]` in f64.

@@ -1,6 +1,6 @@
 //! Give the trainable Gaussian mixture: U, ∇U, ∂_θU and log Z all in closed form.
 
-use crate::rows::{Fresh, Real, for_blocks, lanes, on_host, read, sum_blocks};
+use crate::rows::{Fresh, Real, for_blocks, lanes, on_host, read, sum_blocks, wide};
 use crate::{Base, Energy, Error, Model, Point, Result, Rng, Scheme};
 use tch::nn::{self, Init};
 use tch::{Device, Kind, Tensor};
@@ -174,10 +174,10 @@ struct Modes {
 
 impl Modes {
     /// U(x), leaving the posterior mode probabilities in `g`.
+    #[inline(always)]
     fn energy<T: Real>(&self, x: &[T], g: &mut [f64]) -> f64 {
-        for (j, g) in g.iter_mut().enumerate() {
-            let m = &self.means[j * self.d..(j + 1) * self.d];
-            let r2 = lanes(self.d, |i| (x[i].f() - m[i]) * (x[i].f() - m[i]));
+        for (j, (g, m)) in g.iter_mut().zip(self.means.chunks(self.d)).enumerate() {
+            let r2 = lanes(x, m, m, |x, m, _| (x - m) * (x - m));
             *g = self.minus_z[j] - 0.5 * r2 * self.inverse_variance[j];
         }
         let top = g.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
@@ -194,51 +194,70 @@ impl Modes {
     }
 
     fn evaluate<T: Real>(&self, x: &Tensor) -> (Tensor, Tensor) {
-        let (n, d, xs) = (x.size()[0], self.d, read::<T>(x));
+        let (n, d, x) = (x.size()[0], self.d, read::<T>(x));
         let (mut u, mut grad) = (Fresh::<T>::new(&[n]), Fresh::<T>::new(&[n, d as i64]));
         for_blocks(u.elements(), 1, grad.elements(), d, |first, u, grad| {
-            let mut g = vec![0.0; self.minus_z.len()];
-            for (i, (u, grad)) in u.iter_mut().zip(grad.chunks_mut(d)).enumerate() {
-                let x = &xs[(first + i) * d..(first + i + 1) * d];
-                *u = T::of(self.energy(x, &mut g));
-                for (k, out) in grad.iter_mut().enumerate() {
-                    let pull =
-                        |(j, g): (usize, &f64)| g * self.inverse_variance[j] * (x[k].f() - self.means[j * d + k]);
-                    *out = T::of(g.iter().enumerate().map(pull).sum());
-                }
-            }
+            evaluate_block(self, &x[first * d..first * d + grad.len()], u, grad);
         });
         (u.tensor(), grad.tensor())
     }
 
     fn energies<T: Real>(&self, x: &Tensor) -> Tensor {
-        let (n, d, xs) = (x.size()[0], self.d, read::<T>(x));
+        let (n, d, x) = (x.size()[0], self.d, read::<T>(x));
         let mut u = Fresh::<T>::new(&[n]);
         for_blocks(u.elements(), 1, &mut vec![(); n as usize], 1, |first, u, _| {
-            let mut g = vec![0.0; self.minus_z.len()];
-            for (i, u) in u.iter_mut().enumerate() {
-                *u = T::of(self.energy(&xs[(first + i) * d..(first + i + 1) * d], &mut g));
-            }
+            energy_block(self, &x[first * d..(first + u.len()) * d], u);
         });
         u.tensor()
     }
 
     /// Σ_i w_i g_j(x_i) x_i (J·d numbers), then Σ_i w_i g_j(x_i) (J numbers).
     fn sums<T: Real>(&self, x: &Tensor, w: &[f64]) -> Vec<f64> {
-        let (d, modes, xs) = (self.d, self.minus_z.len(), read::<T>(x));
+        let (d, x) = (self.d, read::<T>(x));
         sum_blocks(w.len(), |rows| {
-            let (mut out, mut g) = (vec![0.0; modes * (d + 1)], vec![0.0; modes]);
-            for i in rows {
-                let x = &xs[i * d..(i + 1) * d];
-                self.energy(x, &mut g);
-                for (j, g) in g.iter().enumerate() {
-                    let wg = w[i] * g;
-                    out[j * d..(j + 1) * d].iter_mut().zip(x).for_each(|(o, x)| *o += wg * x.f());
-                    out[modes * d + j] += wg;
-                }
-            }
+            let mut out = vec![0.0; self.minus_z.len() * (d + 1)];
+            sums_block(self, &x[rows.start * d..rows.end * d], &w[rows], &mut out);
             out
         })
+    }
+}
+
+wide! {
+    fn evaluate_block<T: Real>(modes: &Modes, x: &[T], u: &mut [T], grad: &mut [T]) {
+        let (d, mut g, mut sum) = (modes.d, vec![0.0; modes.minus_z.len()], vec![0.0; modes.d]);
+        for ((x, u), grad) in x.chunks(d).zip(u).zip(grad.chunks_mut(d)) {
+            *u = T::of(modes.energy(x, &mut g));
+            sum.fill(0.0);
+            for ((m, g), inverse) in modes.means.chunks(d).zip(&g).zip(&modes.inverse_variance) {
+                let pull = g * inverse;
+                sum.iter_mut().zip(x).zip(m).for_each(|((s, x), m)| *s += pull * (x.f() - m));
+            }
+            grad.iter_mut().zip(&sum).for_each(|(out, s)| *out = T::of(*s));
+        }
+    }
+}
+
+wide! {
+    fn energy_block<T: Real>(modes: &Modes, x: &[T], u: &mut [T]) {
+        let mut g = vec![0.0; modes.minus_z.len()];
+        for (x, u) in x.chunks(modes.d).zip(u) {
+            *u = T::of(modes.energy(x, &mut g));
+        }
+    }
+}
+
+wide! {
+    fn sums_block<T: Real>(modes: &Modes, x: &[T], w: &[f64], out: &mut [f64]) {
+        let (d, mut g) = (modes.d, vec![0.0; modes.minus_z.len()]);
+        let (sums, mass) = out.split_at_mut(g.len() * d);
+        for (x, w) in x.chunks(d).zip(w) {
+            modes.energy(x, &mut g);
+            for ((sum, mass), g) in sums.chunks_mut(d).zip(mass.iter_mut()).zip(&g) {
+                let wg = w * g;
+                sum.iter_mut().zip(x).for_each(|(s, x)| *s += wg * x.f());
+                *mass += wg;
+            }
+        }
     }
 }
 
