@@ -48,6 +48,16 @@ impl Output {
         self
     }
 
+    /// The figure of that name. Errors: there is none.
+    #[cfg(feature = "plot")]
+    pub fn get_figure(&self, name: &str) -> Result<&crate::plot::Figure> {
+        let found = self.figures.iter().find(|(n, _)| n == name).map(|(_, figure)| figure);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.figures.iter().map(|(n, _)| n.as_str()).collect();
+            Error::param("figure", name, format!("one of {}", names.join(", ")))
+        })
+    }
+
     /// The table of that name. Errors: there is none.
     pub fn get(&self, name: &str) -> Result<&DataFrame> {
         let found = self.tables.iter().find(|(n, _)| n == name).map(|(_, df)| df);
