@@ -99,7 +99,7 @@ pub(crate) fn stack(runs: &[(String, u64, Run)], columns: &[&str]) -> Result<Dat
         for name in columns {
             let integer = crate::record::column(name).is_some_and(|c| c.integer);
             let kind = if integer { DataType::Int64 } else { DataType::Float64 };
-            out.push(match run.stats.column(name) {
+            out.push(match crate::frame::column(&run.stats, name) {
                 Ok(c) => c.cast(&kind)?,
                 Err(_) => Column::full_null((*name).into(), height, &kind),
             });
