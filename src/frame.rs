@@ -1,4 +1,9 @@
 //! Build and read DataFrames without macros: rows in, columns out, means and standard errors over seeds.
+//!
+//! In a notebook, look columns up by [`column`], [`column_f64`] or [`Run::column`](crate::Run::column) rather than by
+//! `DataFrame::column`. polars caches a hash table of the names in the frame, evcxr gives every cell its own copy of the
+//! hash function's seed, and so a frame that polars has searched in one cell denies its columns in the next.
+//! [`unhashed`] mends such a frame.
 
 use crate::{Error, Result};
 use polars::prelude::*;
@@ -140,10 +145,19 @@ fn typed(name: &str, cells: &[Cell]) -> Result<Column> {
 /// # Errors
 /// `Param` that lists the columns there are.
 pub fn column<'a>(df: &'a DataFrame, name: &str) -> Result<&'a Column> {
-    df.column(name).map_err(|_| {
-        let have: Vec<&str> = df.get_column_names().into_iter().map(|s| s.as_str()).collect();
+    // One by one, not by polars' hash table: see the head of this file.
+    df.columns().iter().find(|c| c.name() == name).ok_or_else(|| {
+        let have: Vec<&str> = df.columns().iter().map(|c| c.name().as_str()).collect();
         Error::param("column", name, format!("one of {}", have.join(", ")))
     })
+}
+
+/// The same columns in a frame that polars has not searched yet; shares the data.
+///
+/// # Errors
+/// None for a frame that polars accepted once.
+pub fn unhashed(df: &DataFrame) -> Result<DataFrame> {
+    Ok(DataFrame::new(df.height(), df.columns().to_vec())?)
 }
 
 /// A numeric or boolean column as `f64`; nulls are NaN.
@@ -174,7 +188,7 @@ pub fn column_str(df: &DataFrame, name: &str) -> Result<Vec<String>> {
 /// `Param` for a missing column.
 pub fn filter(df: &DataFrame, name: &str, value: &str) -> Result<DataFrame> {
     let mask: BooleanChunked = column_str(df, name)?.iter().map(|v| Some(v == value)).collect();
-    Ok(df.filter(&mask)?)
+    unhashed(&unhashed(df)?.filter(&mask)?)
 }
 
 /// The different values of a column as text, in order of first appearance.
@@ -192,11 +206,11 @@ pub fn distinct(df: &DataFrame, name: &str) -> Result<Vec<String>> {
 /// No frame at all, or columns that differ.
 pub fn concat(frames: &[DataFrame]) -> Result<DataFrame> {
     let (first, rest) = frames.split_first().ok_or_else(|| Error::param("frames", 0, "at least one"))?;
-    let mut all = first.clone();
+    let mut all = unhashed(first)?;
     for frame in rest {
         all.vstack_mut(frame)?;
     }
-    Ok(all)
+    unhashed(&all)
 }
 
 /// The frame with one more column of the same text in every row, in front: what tells runs apart after [`concat()`].
@@ -290,5 +304,25 @@ impl Key {
         let rows: IdxCa = ranks.map(|r| Some(self.first_row[r] as IdxSize)).collect();
         let taken = self.source.take(&rows);
         taken.map(|c| c.with_name(name.into())).unwrap_or_else(|_| Column::new_empty(name.into(), self.source.dtype()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_found_beside_a_foreign_hash_table() {
+        let mut df = Rows::new(&["method", "ess"]).push(("pcd", 0.5)).push(("cd", 0.25)).finish().unwrap();
+        // Stands for the table of another notebook cell, in which no name of this frame is found.
+        let foreign = Rows::new(&["a", "b"]).push(("", 0.0)).finish().unwrap().schema().clone();
+        // SAFETY: polars reads a wrong schema as wrong answers to look-ups, which is what is tested.
+        unsafe { df.set_schema(foreign) };
+        assert!(df.column("ess").is_err(), "polars searches the table: if not, this module need not care");
+        assert_eq!(column_f64(&df, "ess").unwrap(), [0.5, 0.25]);
+        assert_eq!(column_f64(&filter(&df, "method", "cd").unwrap(), "ess").unwrap(), [0.25]);
+        for mended in [unhashed(&df), filter(&df, "method", "cd"), concat(&[df.clone(), df.clone()])] {
+            assert!(mended.unwrap().column("ess").is_ok());
+        }
     }
 }

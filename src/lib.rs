@@ -27,6 +27,7 @@ pub mod kernel;
 pub mod model;
 #[cfg(feature = "plot")]
 pub mod plot;
+pub mod prelude;
 pub mod record;
 mod resample;
 mod rng;

@@ -41,7 +41,7 @@ pub fn content(mime: &str, body: &str) -> String {
 /// ```
 /// # use jarzynski::{frame::Rows, show::show};
 /// let table = show(&Rows::new(&["method", "ess"]).push(("pcd", 0.123456)).finish()?);
-/// assert!(table.text.contains("0.12346") && table.html.starts_with("<table"));
+/// assert!(table.text.contains("0.12346") && table.html.contains("<table"));
 /// # Ok::<(), jarzynski::Error>(())
 /// ```
 pub fn show(df: &DataFrame) -> Html {
@@ -105,7 +105,8 @@ const TABLE: &str = "border-collapse:collapse;color:inherit;background:transpare
 
 fn html(names: &[String], right: &[bool], body: &[Vec<String>], cut: Option<usize>, shape: &str) -> String {
     let align = |i: usize| if right[i] { "right" } else { "left" };
-    let mut out = format!("<table style=\"{TABLE}\"><thead><tr>");
+    // A wide table scrolls by itself and keeps its lines whole.
+    let mut out = format!("<div style=\"overflow-x:auto;white-space:nowrap\"><table style=\"{TABLE}\"><thead><tr>");
     for (i, name) in names.iter().enumerate() {
         let style = format!("text-align:{};padding:.2em .8em;{RULE}", align(i));
         let _ = write!(out, "<th style=\"{style}\">{}</th>", escape(name));
@@ -123,7 +124,7 @@ fn html(names: &[String], right: &[bool], body: &[Vec<String>], cut: Option<usiz
         out.push_str("</tr>");
     }
     let note = "font-size:.85em;opacity:.7;margin:.2em .8em";
-    let _ = write!(out, "</tbody></table><p style=\"{note}\">{shape}</p>");
+    let _ = write!(out, "</tbody></table></div><p style=\"{note}\">{shape}</p>");
     out.replace('\n', " ")
 }
 

@@ -15,8 +15,10 @@ pub trait Path {
     /// U_t at rows x `[n, d]` → `[n]`.
     fn energy(&self, t: f64, x: &Tensor) -> Tensor;
 
-    /// U_t and ∇U_t.
-    fn evaluate(&self, t: f64, x: &Tensor) -> Point;
+    /// U_t and ∇U_t; by autograd unless a closed form overrides it.
+    fn evaluate(&self, t: f64, x: &Tensor) -> Point {
+        Point::autograd(&At { path: self, t }, x)
+    }
 }
 
 /// The energy of a path at one time: what a kernel sees.

@@ -253,7 +253,8 @@ impl MixtureModes {
             &frame::column_f64(&j, x)?,
             &frame::column_f64(&j, "ess_monitor")?,
         );
-        let title = format!("Two modes in {} dimensions, {} walkers, seeds: {}", self.dim, self.walkers, self.seeds);
+        let seeds = if self.seeds > 1 { format!("{} seeds", self.seeds) } else { "1 seed".into() };
+        let title = format!("Two modes in {} dimensions, {} walkers, {seeds}", self.dim, self.walkers);
         Ok(Figure::new(960, 680).title(&title).columns(2).panel(mass).panel(entropy).panel(log_z).panel(ess))
     }
 }

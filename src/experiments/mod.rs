@@ -53,6 +53,16 @@ impl Output {
         self
     }
 
+    /// The figure of that name. Errors: there is none.
+    #[cfg(feature = "plot")]
+    pub fn get_figure(&self, name: &str) -> Result<&crate::plot::Figure> {
+        let found = self.figures.iter().find(|(n, _)| n == name).map(|(_, figure)| figure);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.figures.iter().map(|(n, _)| n.as_str()).collect();
+            Error::param("figure", name, format!("one of {}", names.join(", ")))
+        })
+    }
+
     /// The table of that name. Errors: there is none.
     pub fn get(&self, name: &str) -> Result<&DataFrame> {
         let found = self.tables.iter().find(|(n, _)| n == name).map(|(_, df)| df);
@@ -94,7 +104,7 @@ pub(crate) fn stack(runs: &[(String, u64, Run)], columns: &[&str]) -> Result<Dat
         for name in columns {
             let integer = crate::record::column(name).is_some_and(|c| c.integer);
             let kind = if integer { DataType::Int64 } else { DataType::Float64 };
-            out.push(match run.stats.column(name) {
+            out.push(match crate::frame::column(&run.stats, name) {
                 Ok(c) => c.cast(&kind)?,
                 Err(_) => Column::full_null((*name).into(), height, &kind),
             });

@@ -149,7 +149,7 @@ impl Panel {
         for label in frame::distinct(df, by)? {
             let part = frame::filter(df, by, &label)?;
             let (xs, ys) = (frame::column_f64(&part, x)?, frame::column_f64(&part, y)?);
-            if part.column(&se).is_ok() {
+            if frame::column(&part, &se).is_ok() {
                 let se = frame::column_f64(&part, &se)?;
                 if se.iter().all(|s| s.is_nan()) {
                     self = self.line(&label, &xs, &ys);

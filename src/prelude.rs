@@ -1,0 +1,25 @@
+//! Bring in what a session uses: `use jarzynski::prelude::*;`.
+//!
+//! `Result` and `Error` stay out, because a notebook's cell has its own `Result`: write `jarzynski::Result`.
+//!
+//! ```
+//! use jarzynski::prelude::*;
+//! let mut rng = Rng::new(0);
+//! let x = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.3, 0.7]).unwrap().sample(100, &mut rng);
+//! assert_eq!((x.size(), x.kind()), (vec![100, 1], Kind::Double));
+//! ```
+
+pub use crate::data::Dataset;
+pub use crate::experiments::Experiment;
+pub use crate::frame::Rows;
+pub use crate::kernel::{Arrival, Back, Invariant, Kernel, Mala, Move, Reversed, Step, Sweep, Ula};
+pub use crate::model::{Cnn, Gaussian, Mixture, Mlp};
+#[cfg(feature = "plot")]
+pub use crate::plot::{Figure, Panel};
+pub use crate::show::show;
+pub use crate::train::View;
+pub use crate::{
+    At, Base, Energy, Estimate, Geometric, Method, Model, Optim, Outcome, Path, Point, Rng, Run, Schedule, Scheme,
+    Settings, Trainer, Transport, Update, Walkers, anneal, log_prob, transport,
+};
+pub use tch::{Device, Kind, Tensor, nn};

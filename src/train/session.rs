@@ -1,0 +1,326 @@
+//! Run the learning loop, one update as in the algorithm box.
+
+use super::population::Population;
+use super::update::Segment;
+use super::{Method, Observer, Trainer, View, optim};
+use crate::error::guard;
+use crate::kernel::Cost;
+use crate::record::Recorder;
+use crate::{Kernel, Model, Outcome, Result, Rng, Run, Walkers};
+use std::time::{Duration, Instant};
+use tch::{Kind, Tensor};
+
+/// One run in progress.
+pub(super) struct Session<'a, K, M> {
+    trainer: &'a Trainer<K>,
+    model: &'a mut M,
+    data: Tensor,
+    order: Vec<i64>,
+    optimiser: tch::nn::Optimizer,
+    population: Population,
+    monitor: Option<Population>,
+    data_rng: Rng,
+    recorder: Recorder,
+    since: Since,
+    started: Instant,
+    spoken: Instant,
+}
+
+/// What is summed up between two recorded rows.
+#[derive(Default)]
+struct Since {
+    cost: Cost,
+    resampled: u64,
+    resampled_monitor: u64,
+    fraction: f64,
+    updates: u64,
+    trials: usize,
+    legs: usize,
+    acceptance: Option<f64>,
+}
+
+impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
+    pub fn start(trainer: &'a Trainer<K>, model: &'a mut M, data: &Tensor) -> Result<Self> {
+        let s = &trainer.settings;
+        let (kind, device) = model.options();
+        let root = Rng::new(s.seed);
+        let jarzynski = matches!(trainer.method, Method::Jarzynski { .. });
+        let population = Population::start(model, s.walkers, s.stratified, root.split(1))?;
+        let watchers = if jarzynski { s.monitor.unwrap_or(s.walkers) } else { 0 };
+        let monitor = match watchers {
+            0 => None,
+            n => Some(Population::start(model, n, s.stratified, root.split(2))?),
+        };
+        let since = Since { cost: Cost::evaluation(s.walkers + watchers), ..Default::default() };
+        Ok(Session {
+            optimiser: trainer.settings.optim.build(model.vars(), s.lr)?,
+            trainer,
+            model,
+            data: data.to_device(device).to_kind(kind),
+            order: Vec::new(),
+            population,
+            monitor,
+            data_rng: root.split(3),
+            recorder: Recorder::default(),
+            since,
+            started: Instant::now(),
+            spoken: Instant::now(),
+        })
+    }
+
+    pub fn run(&mut self, observe: &mut Observer<M>) -> Outcome {
+        let steps = self.trainer.settings.steps;
+        for k in 0..=steps {
+            match guard(|| self.update(k, k == steps, observe)) {
+                Ok(None) => {}
+                Ok(Some(cause)) => return Outcome::Diverged { step: k, cause },
+                Err(e) => return Outcome::Diverged { step: k, cause: e.to_string() },
+            }
+        }
+        Outcome::Finished
+    }
+
+    /// One update, as in the algorithm box; on the last call only the row is recorded. Returns the cause if it diverged.
+    fn update(&mut self, k: usize, last: bool, observe: &mut Observer<M>) -> Result<Option<String>> {
+        let trainer = self.trainer;
+        let s = &trainer.settings;
+        if let Method::Cd { k: moves } = trainer.method {
+            self.restart_from_data(moves);
+        }
+        let batch = self.batch();
+        let mut seen = self.model.observe(&batch);
+        self.since.cost.forward += seen.len() as u64;
+        let energy_data = seen.u.mean(Kind::Double).double_value(&[]);
+        if !energy_data.is_finite() {
+            return Ok(Some(format!("mean energy of the data is {energy_data}")));
+        }
+
+        // eq. (4): ∂H = E_*[∂U] − E_θ[∂U], the second by weights.
+        let w = trainer.method.weights(&self.population.walkers);
+        let energy_walkers = self.population.walkers.point.u.to_kind(Kind::Double).dot(&w).double_value(&[]);
+        let lr = s.lr * s.schedule.factor(k, s.steps);
+        let mut grad_norm = f64::NAN;
+        if !last {
+            let mut on_data = seen.u.full_like(1.0 / seen.len() as f64).to_kind(Kind::Double);
+            let mut on_walkers = -&w;
+            if s.regularisation > 0.0 {
+                let twice = 2.0 * s.regularisation;
+                on_data = &on_data * (seen.u.to_kind(Kind::Double) * twice + 1.0);
+                on_walkers = &on_walkers + &w * self.population.walkers.point.u.to_kind(Kind::Double) * twice;
+            }
+            let mut grads = self.model.param_grad(&mut seen, &on_data);
+            if self.population.walkers.point.graph_is_gone() {
+                self.since.cost.forward += self.population.walkers.len() as u64;
+            }
+            let from_walkers = self.model.param_grad(&mut self.population.walkers.point, &on_walkers);
+            grads.iter_mut().zip(from_walkers).for_each(|(g, more)| *g = &*g + more);
+            self.since.cost.backward += (seen.len() + self.population.walkers.len()) as u64;
+            grad_norm = optim::norm(&grads);
+            if let Some(max) = s.clip.filter(|max| grad_norm > *max) {
+                grads.iter_mut().for_each(|g| *g = &*g * (max / grad_norm));
+            }
+            optim::assign(&self.model.vars().trainable_variables(), &grads);
+            self.optimiser.set_lr(lr);
+            for (group, factor) in s.group_lr.iter().enumerate() {
+                self.optimiser.set_lr_group(group, lr * factor);
+            }
+        }
+        if k.is_multiple_of(s.every) || last || !grad_norm.is_finite() {
+            self.record(k, lr, energy_data, energy_walkers, grad_norm, observe);
+        }
+        self.speak(k);
+        if last {
+            return Ok(None);
+        }
+        if !grad_norm.is_finite() {
+            return Ok(Some(format!("gradient norm is {grad_norm}")));
+        }
+        self.walk();
+        for (who, p) in [("walkers", Some(&self.population)), ("monitor", self.monitor.as_ref())] {
+            if p.is_some_and(|p| !p.walkers.is_finite()) {
+                return Ok(Some(format!("energy or log-weights of the {who} are not finite after update {}", k + 1)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Kernel moves at fixed θ, then forward at θ_k, the optimiser's step (limited by ESS), backward at θ_{k+1}.
+    fn walk(&mut self) {
+        let trainer = self.trainer;
+        let (kernel, limit) = (&trainer.kernel, trainer.limit());
+        if let Method::Cd { .. } = trainer.method {
+            self.optimiser.step();
+            self.since.updates += 1;
+            self.since.fraction += 1.0;
+            return;
+        }
+        let weighted = matches!(trainer.method, Method::Jarzynski { .. });
+        for _ in 1..trainer.settings.moves {
+            self.each(|p, model| p.step(kernel, model, weighted));
+        }
+        let mut segment: Option<Segment> = None;
+        for leg in 1..=limit.legs() {
+            self.each(|p, model| p.leave(kernel, model));
+            match limit.bound() {
+                None => self.optimiser.step(),
+                Some(bound) => {
+                    let segment = segment.get_or_insert_with(|| {
+                        let from = Segment::begin(self.model);
+                        self.optimiser.step();
+                        Segment::new(self.model, from)
+                    });
+                    let (walkers, known) = (&self.population.walkers, self.population.known());
+                    let trials = segment.advance(self.model, walkers, known, bound);
+                    self.since.trials += trials;
+                    self.since.cost.forward += (trials * walkers.len()) as u64;
+                }
+            }
+            self.each(|p, model| p.arrive(kernel, model, weighted));
+            self.since.legs += 1;
+            if let Method::Jarzynski { ess_min } = trainer.method {
+                self.since.resampled += self.population.resample_below(ess_min, trainer.settings.scheme) as u64;
+                if let Some(m) = &mut self.monitor {
+                    self.since.resampled_monitor += m.resample_below(ess_min, trainer.settings.scheme) as u64;
+                }
+            }
+            let there = segment.as_ref().is_none_or(|s| s.at == 1.0);
+            if there || leg == limit.legs() || !self.population.walkers.is_finite() {
+                break;
+            }
+        }
+        self.since.updates += 1;
+        self.since.fraction += segment.map_or(1.0, |s| s.at);
+    }
+
+    /// Runs `f` on the walkers and on the monitor and collects what it cost.
+    fn each(&mut self, f: impl Fn(&mut Population, &M) -> (Cost, Option<f64>)) {
+        let (cost, acceptance) = f(&mut self.population, self.model);
+        self.since.cost += cost;
+        self.since.acceptance = acceptance.or(self.since.acceptance);
+        if let Some(m) = &mut self.monitor {
+            self.since.cost += f(m, self.model).0;
+        }
+    }
+
+    fn restart_from_data(&mut self, moves: usize) {
+        let n = self.trainer.settings.walkers;
+        let rows = Tensor::from_slice(&self.data_rng.indices(self.data.size()[0] as usize, n));
+        let mut x = self.data.index_select(0, &rows.to_device(self.data.device()));
+        x = self.with_noise(x);
+        self.population.walkers.relocate(self.model.evaluate(&x));
+        self.since.cost += Cost::evaluation(n);
+        for _ in 0..moves {
+            self.each(|p, model| p.step(&self.trainer.kernel, model, false));
+        }
+    }
+
+    fn with_noise(&mut self, x: Tensor) -> Tensor {
+        match self.trainer.settings.data_noise {
+            0.0 => x,
+            sigma => &x + self.data_rng.normal(&x.size(), x.kind(), x.device()) * sigma,
+        }
+    }
+
+    /// The next batch: every data point once per epoch, in a fresh order.
+    fn batch(&mut self) -> Tensor {
+        let n = self.data.size()[0] as usize;
+        let size = self.trainer.settings.batch.unwrap_or(n).min(n);
+        if size == n {
+            let all = self.data.shallow_clone();
+            return self.with_noise(all);
+        }
+        if self.order.len() < size {
+            self.order = self.data_rng.permutation(n);
+        }
+        let rows = Tensor::from_slice(&self.order.split_off(self.order.len() - size));
+        let x = self.data.index_select(0, &rows.to_device(self.data.device()));
+        self.with_noise(x)
+    }
+
+    fn record(
+        &mut self,
+        k: usize,
+        lr: f64,
+        energy_data: f64,
+        energy_walkers: f64,
+        grad_norm: f64,
+        observe: &mut Observer<M>,
+    ) {
+        let since = std::mem::take(&mut self.since);
+        let weighted = matches!(self.trainer.method, Method::Jarzynski { .. });
+        let walkers = &self.population.walkers;
+        let monitor = self.monitor.as_ref().map(|m| &m.walkers);
+        let nan = crate::Estimate { value: f64::NAN, se: f64::NAN };
+        let log_z = if weighted { walkers.log_z() } else { nan };
+        let log_z_monitor = monitor.map_or(nan, Walkers::log_z);
+        let exact = self.model.log_z_exact().unwrap_or(f64::NAN);
+        let per_update = |v: f64| if since.updates > 0 { v / since.updates as f64 } else { f64::NAN };
+        let mut row = vec![
+            ("step".to_string(), k as f64),
+            ("lr".into(), lr),
+            ("energy_data".into(), energy_data),
+            ("energy_walkers".into(), energy_walkers),
+            ("cross_entropy".into(), log_z.value + energy_data),
+            ("cross_entropy_monitor".into(), log_z_monitor.value + energy_data),
+            ("cross_entropy_exact".into(), exact + energy_data),
+            ("log_z".into(), log_z.value),
+            ("log_z_se".into(), log_z.se),
+            ("log_z_monitor".into(), log_z_monitor.value),
+            ("log_z_monitor_se".into(), log_z_monitor.se),
+            ("log_z_exact".into(), exact),
+            ("ess".into(), if weighted { walkers.ess() } else { f64::NAN }),
+            ("ess_monitor".into(), monitor.map_or(f64::NAN, Walkers::ess)),
+            ("resampled".into(), if weighted { since.resampled as f64 } else { f64::NAN }),
+            ("resampled_monitor".into(), monitor.map_or(f64::NAN, |_| since.resampled_monitor as f64)),
+            ("fraction".into(), per_update(since.fraction)),
+            ("trials".into(), since.trials as f64),
+            ("legs".into(), since.legs as f64),
+            ("acceptance".into(), since.acceptance.unwrap_or(f64::NAN)),
+            ("grad_norm".into(), grad_norm),
+            ("forward".into(), since.cost.forward as f64),
+            ("backward".into(), since.cost.backward as f64),
+            ("seconds".into(), self.started.elapsed().as_secs_f64()),
+        ];
+        row.extend(observe(&View { step: k, model: self.model, walkers, monitor }));
+        self.recorder.push(row);
+    }
+
+    fn speak(&mut self, k: usize) {
+        let (s, elapsed) = (&self.trainer.settings, self.started.elapsed());
+        if s.progress == 0.0 || self.spoken.elapsed() < Duration::from_secs_f64(s.progress) {
+            return;
+        }
+        self.spoken = Instant::now();
+        let rate = k as f64 / elapsed.as_secs_f64();
+        let mut line = format!("{} {k}/{}  {rate:.1} updates/s", self.trainer.method.name(), s.steps);
+        for (label, name) in [("H", "cross_entropy_monitor"), ("ESS", "ess")] {
+            if let Some(v) = self.recorder.last(name).filter(|v| v.is_finite()) {
+                line += &format!("  {label} {v:.3}");
+            }
+        }
+        println!("{line}  {:.0} s left", (s.steps - k) as f64 / rate.max(1e-9));
+    }
+
+    pub fn finish(self, outcome: Outcome) -> Result<Run> {
+        if let Outcome::Diverged { step, cause } = &outcome
+            && self.trainer.settings.progress > 0.0
+        {
+            println!("{}: stopped at update {step}: {cause}", self.trainer.method.name());
+        }
+        Ok(Run {
+            stats: self.recorder.frame()?,
+            walkers: self.population.walkers,
+            monitor: self.monitor.map(|m| m.walkers),
+            weighted: matches!(self.trainer.method, Method::Jarzynski { .. }),
+            label: self.trainer.method.name().to_string(),
+            config: serde_json::json!({
+                "method": self.trainer.method,
+                "kernel": format!("{:?}", self.trainer.kernel),
+                "settings": self.trainer.settings,
+            }),
+            seed: self.trainer.settings.seed,
+            outcome,
+            seconds: self.started.elapsed().as_secs_f64(),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! Say how to train: the method, and everything else with a default.
+
+use super::{Optim, Schedule, Update};
+use crate::{Scheme, Walkers};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// How the model's expectation in eq. (4) is estimated.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Method {
+    /// Walkers with Jarzynski weights: exact for every kernel and protocol; resampled when ESS/N < `ess_min`.
+    Jarzynski {
+        /// Threshold in [0, 1]; 0 never resamples.
+        ess_min: f64,
+    },
+    /// Persistent contrastive divergence: the same walkers without weights.
+    Pcd,
+    /// Contrastive divergence: before each update, `k` moves from fresh data points.
+    Cd {
+        /// Moves from the data, at least 1.
+        k: usize,
+    },
+}
+
+impl Method {
+    /// `jarzynski`, `pcd` or `cd`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Jarzynski { .. } => "jarzynski",
+            Method::Pcd => "pcd",
+            Method::Cd { .. } => "cd",
+        }
+    }
+}
+
+impl Method {
+    /// Weights of the walkers in eq. (4), `[n]`, f64.
+    pub(super) fn weights(self, walkers: &Walkers) -> Tensor {
+        match self {
+            Method::Jarzynski { .. } => walkers.weights(),
+            Method::Pcd | Method::Cd { .. } => walkers.log_weights().full_like(1.0 / walkers.len() as f64),
+        }
+    }
+}
+
+/// Everything about a training run but the kernel, the model and the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Walkers N.
+    pub walkers: usize,
+    /// Walkers of the monitor population; `None`: as many as there are walkers, for Jarzynski.
+    pub monitor: Option<usize>,
+    /// Updates of θ.
+    pub steps: usize,
+    /// Kernel moves per update (all but the last at fixed θ).
+    pub moves: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Factors of the learning rate for parameter groups 0, 1, … of the `VarStore`; missing ones are 1.
+    pub group_lr: Vec<f64>,
+    /// Its schedule.
+    pub schedule: Schedule,
+    /// The optimiser.
+    pub optim: Optim,
+    /// The ESS limit on an update; `None`: shrink to conditional ESS .95 for Jarzynski, free for PCD and CD.
+    pub update: Option<Update>,
+    /// Largest gradient norm.
+    pub clip: Option<f64>,
+    /// Coefficient of mean U² over data and walkers, added to the loss.
+    pub regularisation: f64,
+    /// Data points per update; `None`: all.
+    pub batch: Option<usize>,
+    /// Standard deviation of fresh Gaussian noise added to every data batch.
+    pub data_noise: f64,
+    /// Resampling scheme.
+    pub scheme: Scheme,
+    /// Start with walkers in proportion to the modes, where the base law can.
+    pub stratified: bool,
+    /// Steps between recorded rows.
+    pub every: usize,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Threads that libtorch splits one operation among. Part of the configuration because a net's sums round differently
+    /// for different counts: same seed and same `threads`, same bits, on any machine. More cores: raise it.
+    pub threads: usize,
+    /// Seconds between progress lines on standard output; 0 is silent.
+    pub progress: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            walkers: 1_000,
+            monitor: None,
+            steps: 1_000,
+            moves: 1,
+            lr: 1e-3,
+            group_lr: Vec::new(),
+            schedule: Schedule::Constant,
+            optim: Optim::Sgd { momentum: 0.0 },
+            update: None,
+            clip: None,
+            regularisation: 0.0,
+            batch: None,
+            data_noise: 0.0,
+            scheme: Scheme::Systematic,
+            stratified: false,
+            every: 1,
+            seed: 0,
+            threads: 2,
+            progress: 5.0,
+        }
+    }
+}
