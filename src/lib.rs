@@ -54,3 +54,8 @@ pub use tch;
 pub use train::{Method, Optim, Schedule, Settings, Trainer, Update};
 pub use transport::{At, Geometric, Path, Transport, anneal, transport};
 pub use walkers::{Estimate, Walkers};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
