@@ -52,7 +52,9 @@ impl Run {
 
     /// The population to trust: the monitor where there is one, else the walkers.
     ///
-    /// Training walkers drive θ themselves, which biases their log Ẑ low by about γ Σ_k tr Cov(∂_θU)/N_eff.
+    /// Training walkers drive θ themselves, which biases their log Ẑ low by about γ Σ_k tr Cov(∂_θU)/N_eff. The monitor's Ẑ
+    /// is unbiased, but mass that no walker visits any more is missing from nearly every run of it: on stiff energies in
+    /// many dimensions check the final model by [`anneal`](crate::anneal).
     pub fn population(&self) -> &Walkers {
         self.monitor.as_ref().unwrap_or(&self.walkers)
     }
