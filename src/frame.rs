@@ -1,6 +1,6 @@
 //! Build and read DataFrames without macros: rows in, columns out, means and standard errors over seeds.
 //!
-//! In a notebook, look columns up by [`column`], [`column_f64`] or [`Run::column`](crate::Run::column) rather than by
+//! In a notebook, look columns up by [`column()`], [`column_f64`] or [`Run::column`](crate::Run::column) rather than by
 //! `DataFrame::column`. polars caches a hash table of the names in the frame, evcxr gives every cell its own copy of the
 //! hash function's seed, and so a frame that polars has searched in one cell denies its columns in the next.
 //! [`unhashed`] mends such a frame.
