@@ -10,19 +10,50 @@ use std::path::{Path, PathBuf};
 pub enum Error {
     /// A parameter outside its range.
     #[error("{name} = {value}: expected {expected}")]
-    Param { name: &'static str, value: String, expected: String },
+    Param {
+        /// The parameter.
+        name: &'static str,
+        /// What it was.
+        value: String,
+        /// What it should be.
+        expected: String,
+    },
     /// A tensor or table of the wrong shape.
     #[error("{name} has shape {got:?}: expected {expected}")]
-    Shape { name: &'static str, got: Vec<i64>, expected: String },
+    Shape {
+        /// The tensor or table.
+        name: &'static str,
+        /// Its shape.
+        got: Vec<i64>,
+        /// The shape it should have.
+        expected: String,
+    },
     /// NaN or infinity where a finite number is needed.
     #[error("{what} is not finite {place}")]
-    NonFinite { what: &'static str, place: String },
+    NonFinite {
+        /// The quantity.
+        what: &'static str,
+        /// Where, in words.
+        place: String,
+    },
     /// A file whose content is not what its format promises; `place` is a line, a byte offset or a column.
     #[error("{file}: {place}: expected {expected}")]
-    Data { file: String, place: String, expected: String },
+    Data {
+        /// The file.
+        file: String,
+        /// Line, column or byte offset.
+        place: String,
+        /// What the format promises there.
+        expected: String,
+    },
     /// The operating system refused.
     #[error("{path}: {source}", path = .path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// libtorch refused, or a model panicked inside it.
     #[error("libtorch: {0}")]
     Torch(String),

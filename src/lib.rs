@@ -16,6 +16,8 @@
 //! Equation numbers are those of Carbone 2025, "Jarzynski Reweighting and Sampling Dynamics for Training Energy-Based
 //! Models"; "guide" is "Hitchhiker's guide on Energy-Based Models". Where the code differs from the print, it says so.
 
+#![warn(missing_docs)]
+
 pub mod data;
 mod device;
 pub mod energy;

@@ -10,11 +10,17 @@ use tch::{Kind, Tensor};
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Optim {
     /// θ ← θ − lr·g, with momentum.
-    Sgd { momentum: f64 },
+    Sgd {
+        /// Share of the last step kept, 0 for none.
+        momentum: f64,
+    },
     /// Adam with β = (.9, .999).
     Adam,
     /// Adam with decoupled weight decay.
-    AdamW { weight_decay: f64 },
+    AdamW {
+        /// Decay of θ per unit of learning rate.
+        weight_decay: f64,
+    },
     /// RMSProp with α = .99.
     RmsProp,
 }
@@ -38,11 +44,22 @@ pub enum Schedule {
     #[default]
     Constant,
     /// Linear from 1 to `end`.
-    Linear { end: f64 },
+    Linear {
+        /// Factor at the last update.
+        end: f64,
+    },
     /// Half a cosine from 1 to `end`.
-    Cosine { end: f64 },
+    Cosine {
+        /// Factor at the last update.
+        end: f64,
+    },
     /// Multiplied by `factor` every `every` updates.
-    Step { every: usize, factor: f64 },
+    Step {
+        /// Updates between two steps.
+        every: usize,
+        /// What each step multiplies by.
+        factor: f64,
+    },
 }
 
 impl Schedule {

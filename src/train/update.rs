@@ -14,10 +14,18 @@ pub enum Update {
     /// Always θ*. What PCD and CD do.
     Free,
     /// The largest tried s whose conditional ESS is at least `ess`: a trust region in distribution.
-    Shrink { ess: f64 },
+    Shrink {
+        /// Least conditional ESS, in (0, 1).
+        ess: f64,
+    },
     /// All the way to θ* in legs of conditional ESS at least `ess`, moving and reweighting at each intermediate θ; at
     /// most `max` legs, then the rest of the step is dropped. Adaptive tempering: exact at any learning rate.
-    Bridge { ess: f64, max: usize },
+    Bridge {
+        /// Least conditional ESS of a leg, in (0, 1).
+        ess: f64,
+        /// Most legs per update.
+        max: usize,
+    },
 }
 
 impl Update {
