@@ -159,3 +159,12 @@ fn bad_models_are_refused_by_name() {
     says(Mlp::new(2, &[], 1.0, 0, Kind::Float, Device::Cpu).unwrap_err(), "widths");
     says(Cnn::new(28, &[1, 2], 1.0, 0, Kind::Float, Device::Cpu).unwrap_err(), "channels");
 }
+
+#[test]
+fn a_mixture_never_reads_rows_of_another_width() {
+    let (m, wide) = (mixture(), Tensor::zeros([4, 6], (Kind::Double, Device::Cpu)));
+    let refused = |f: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
+    assert!(refused(&|| drop(m.evaluate(&wide))));
+    assert!(refused(&|| drop(m.observe(&wide))));
+    assert!(m.evaluate(&wide.narrow(1, 0, 3).contiguous()).len() == 4);
+}

@@ -112,9 +112,14 @@ impl Mixture {
         crate::no_grad(|| self.exponents(x, &self.means, &self.minus_z()).softmax(-1, None::<Kind>))
     }
 
+    /// Whether x can be read row by row: on the host, and of this mixture's width (another one is libtorch's to refuse).
+    fn in_rows(&self, x: &Tensor) -> bool {
+        on_host(x) && x.dim() == 2 && x.size()[1] == self.dim()
+    }
+
     /// Σ_i w_i g_j(x_i) x_i, `[J, d]`, and Σ_i w_i g_j(x_i), `[J]`.
     fn weighted_sums(&self, x: &Tensor, w: &Tensor) -> (Tensor, Tensor) {
-        if on_host(x) {
+        if self.in_rows(x) {
             let weights = w.to_kind(Kind::Double).contiguous();
             let all = match x.kind() {
                 Kind::Float => self.modes().sums::<f32>(x, read(&weights)),
@@ -279,8 +284,8 @@ impl Energy for Mixture {
 
     fn evaluate(&self, x: &Tensor) -> Point {
         let closed = match x.kind() {
-            Kind::Float if on_host(x) => Some(self.modes().evaluate::<f32>(x)),
-            Kind::Double if on_host(x) => Some(self.modes().evaluate::<f64>(x)),
+            Kind::Float if self.in_rows(x) => Some(self.modes().evaluate::<f32>(x)),
+            Kind::Double if self.in_rows(x) => Some(self.modes().evaluate::<f64>(x)),
             _ => None,
         };
         if let Some((u, grad)) = closed {
@@ -343,8 +348,8 @@ impl Model for Mixture {
 
     fn observe(&self, x: &Tensor) -> Point {
         let u = match x.kind() {
-            Kind::Float if on_host(x) => self.modes().energies::<f32>(x),
-            Kind::Double if on_host(x) => self.modes().energies::<f64>(x),
+            Kind::Float if self.in_rows(x) => self.modes().energies::<f32>(x),
+            Kind::Double if self.in_rows(x) => self.modes().energies::<f64>(x),
             _ => crate::no_grad(|| self.energy(x)),
         };
         Point::new(x.shallow_clone(), u, Tensor::new())
