@@ -127,7 +127,8 @@ impl Run {
         if let Some(z) = self.log_z() {
             let who = if self.monitor.is_some() { "monitor" } else { "walkers" };
             let w = self.population();
-            text += &format!("\nlog Z = {z} ({who}), ESS/N = {:.3}, {} resamplings", w.ess(), w.resamplings());
+            let (n, plural) = (w.resamplings(), if w.resamplings() == 1 { "" } else { "s" });
+            text += &format!("\nlog Z = {z} ({who}), ESS/N = {:.3}, {n} resampling{plural}", w.ess());
         }
         text
     }
