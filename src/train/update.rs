@@ -13,7 +13,8 @@ use tch::{Kind, Tensor};
 pub enum Update {
     /// Always θ*. What PCD and CD do.
     Free,
-    /// The largest tried s whose conditional ESS is at least `ess`: a trust region in distribution.
+    /// The largest tried s whose conditional ESS is at least `ess`: a trust region in distribution. After 12 trials the
+    /// last and shortest one is taken as it is.
     Shrink {
         /// Least conditional ESS, in (0, 1).
         ess: f64,
