@@ -55,6 +55,7 @@ pub struct Point {
     /// U_θ(x), `[n]`, detached.
     pub u: Tensor,
     grad: Tensor,
+    drift: Option<Tensor>,
     graph: Graph,
 }
 
@@ -72,7 +73,7 @@ enum Graph {
 impl Point {
     /// From a closed form: x `[n, d]`, U `[n]`, ∇U `[n, d]`.
     pub fn new(x: Tensor, u: Tensor, grad: Tensor) -> Self {
-        Point { x, u, grad, graph: Graph::Closed }
+        Point { x, u, grad, drift: None, graph: Graph::Closed }
     }
 
     /// By one forward and one backward pass; the graph through θ is kept.
@@ -83,18 +84,34 @@ impl Point {
             let g = Tensor::run_backward(&[u.sum(u.kind())], &[&leaf], true, false);
             (u, g)
         });
-        Point { x: x.shallow_clone(), u: graph.detach(), grad: g.swap_remove(0), graph: Graph::Kept(graph) }
+        Point {
+            x: x.shallow_clone(),
+            u: graph.detach(),
+            grad: g.swap_remove(0),
+            drift: None,
+            graph: Graph::Kept(graph),
+        }
     }
 
     /// Energies alone, with the graph through θ: what the data term of the loss needs.
     pub fn energy_only<E: Energy + ?Sized>(e: &E, x: &Tensor) -> Self {
         let graph = tch::with_grad(|| e.energy(x));
-        Point { x: x.shallow_clone(), u: graph.detach(), grad: Tensor::new(), graph: Graph::Kept(graph) }
+        Point { x: x.shallow_clone(), u: graph.detach(), grad: Tensor::new(), drift: None, graph: Graph::Kept(graph) }
     }
 
     /// ∇U at x, `[n, d]`.
     pub fn grad(&self) -> &Tensor {
         &self.grad
+    }
+
+    /// The same with the velocity b at x, `[n, d]`, kept beside it.
+    pub fn with_drift(self, b: Tensor) -> Self {
+        Point { drift: Some(b), ..self }
+    }
+
+    /// b at x under the parameters of this point, `[n, d]`, where a flow's kernel has evaluated it.
+    pub fn drift(&self) -> Option<&Tensor> {
+        self.drift.as_ref()
     }
 
     /// Number of rows.
@@ -130,6 +147,7 @@ impl Point {
             x: pick(&self.x),
             u: pick(&self.u),
             grad: pick(&self.grad),
+            drift: self.drift.as_ref().map(pick),
             graph: match &self.graph {
                 Graph::Kept(g) => Graph::Kept(tch::with_grad(|| g.index_select(0, ancestors))),
                 Graph::Closed => Graph::Closed,
@@ -145,6 +163,7 @@ impl Point {
             x: self.x.where_self(&wide, &other.x),
             u: self.u.where_self(mask, &other.u),
             grad: self.grad.where_self(&wide, &other.grad),
+            drift: self.drift.as_ref().zip(other.drift.as_ref()).map(|(a, b)| a.where_self(&wide, b)),
             graph: if matches!(self.graph, Graph::Closed) { Graph::Closed } else { Graph::Gone },
         }
     }

@@ -27,6 +27,7 @@ pub mod export;
 pub mod frame;
 pub mod kernel;
 pub mod model;
+mod path;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod prelude;
@@ -45,7 +46,8 @@ pub use device::device;
 pub use energy::{Base, Energy, Model, Point};
 pub(crate) use error::no_grad;
 pub use error::{Error, Result};
-pub use kernel::{Back, Kernel, Mala, Reversed, Ula};
+pub use kernel::{Back, Escorted, FlowKernel, Kernel, Mala, Matched, Noise, Ode, Reversed, Split, Ula};
+pub use path::{At, Flow, Geometric, Path};
 #[cfg(feature = "plot")]
 pub use plotters;
 pub use polars;
@@ -54,7 +56,7 @@ pub use rng::Rng;
 pub use run::{Outcome, Run, log_prob};
 pub use tch;
 pub use train::{Method, Optim, Schedule, Settings, Trainer, Update};
-pub use transport::{At, Geometric, Path, Transport, anneal, transport};
+pub use transport::{Transport, anneal, transport};
 pub use walkers::{Estimate, Walkers};
 
 /// The README's example compiles.

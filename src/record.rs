@@ -57,6 +57,8 @@ pub const COLUMNS: &[Entry] = &[
     real("grad_norm", "", "norm of the cross-entropy gradient, before clipping", "eq. (4)"),
     count("forward", "rows", "rows (images) sent forward through U since the previous row"),
     count("backward", "rows", "rows (images) sent backward since the previous row"),
+    count("drift", "rows", "rows at which a flow's velocity b was evaluated since the previous row"),
+    count("jacobian", "rows", "rows at which b was evaluated together with its Jacobian since the previous row"),
     real("seconds", "s", "wall-clock time since the start", ""),
 ];
 

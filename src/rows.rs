@@ -151,6 +151,92 @@ pub(crate) fn lanes<A: Real, B: Real, C: Real>(a: &[A], b: &[B], c: &[C], f: imp
     ((acc[0] + acc[4]) + (acc[1] + acc[5])) + ((acc[2] + acc[6]) + (acc[3] + acc[7]))
 }
 
+/// Σ_i c_i t_i of tensors of one shape, in one pass over host memory.
+pub(crate) fn combine(terms: &[(f64, &Tensor)]) -> Tensor {
+    let Some((_, first)) = terms.first() else { return Tensor::new() };
+    let alike = |t: &Tensor| on_host(t) && t.kind() == first.kind() && t.size() == first.size();
+    if !terms.iter().all(|(_, t)| alike(t)) {
+        return terms.iter().map(|(c, t)| *t * *c).reduce(|a, b| a + b).unwrap_or_default();
+    }
+    match first.kind() {
+        Kind::Float => combine_rows::<f32>(terms, &first.size()),
+        _ => combine_rows::<f64>(terms, &first.size()),
+    }
+}
+
+/// Numbers per block of [`combine`].
+const RUN: usize = 8192;
+
+fn combine_rows<T: Real>(terms: &[(f64, &Tensor)], shape: &[i64]) -> Tensor {
+    let mut out = Fresh::<T>::new(shape);
+    let sources: Vec<(f64, &[T])> = terms.iter().map(|(c, t)| (*c, read::<T>(t))).collect();
+    let each = |i: usize, out: &mut [T]| {
+        let parts: Vec<(f64, &[T])> = sources.iter().map(|(c, t)| (*c, &t[i * RUN..i * RUN + out.len()])).collect();
+        combine_block(&parts, out);
+    };
+    let all = out.elements();
+    if all.len() <= 2 * RUN {
+        all.chunks_mut(RUN).enumerate().for_each(|(i, out)| each(i, out));
+    } else {
+        all.par_chunks_mut(RUN).enumerate().for_each(|(i, out)| each(i, out));
+    }
+    out.tensor()
+}
+
+wide! {
+    fn combine_block<T: Real>(parts: &[(f64, &[T])], out: &mut [T]) {
+        match parts {
+            [(a, x), (b, y)] => {
+                out.iter_mut().zip(*x).zip(*y).for_each(|((o, x), y)| *o = T::of(a * x.f() + b * y.f()));
+            }
+            [(a, x), (b, y), (c, z)] => {
+                out.iter_mut()
+                    .zip(*x)
+                    .zip(*y)
+                    .zip(*z)
+                    .for_each(|(((o, x), y), z)| *o = T::of(a * x.f() + b * y.f() + c * z.f()));
+            }
+            _ => {
+                for (i, o) in out.iter_mut().enumerate() {
+                    *o = T::of(parts.iter().map(|(c, t)| c * t[i].f()).sum());
+                }
+            }
+        }
+    }
+}
+
+/// |a − b − c|² of each row, `[n]` in f64.
+pub(crate) fn gap_square(a: &Tensor, b: &Tensor, c: &Tensor) -> Tensor {
+    let alike = |t: &Tensor| on_host(t) && t.kind() == a.kind() && t.size() == a.size() && t.dim() == 2;
+    if ![a, b, c].into_iter().all(alike) {
+        let wide = |t: &Tensor| t.to_kind(Kind::Double);
+        return (wide(a) - wide(b) - wide(c)).square().sum_dim_intlist(-1, false, Kind::Double);
+    }
+    match a.kind() {
+        Kind::Float => gap_rows::<f32>(a, b, c),
+        _ => gap_rows::<f64>(a, b, c),
+    }
+}
+
+fn gap_rows<T: Real>(a: &Tensor, b: &Tensor, c: &Tensor) -> Tensor {
+    let (n, d) = (a.size()[0], a.size()[1] as usize);
+    let (a, b, c) = (read::<T>(a), read::<T>(b), read::<T>(c));
+    let mut out = Fresh::<f64>::new(&[n]);
+    for_blocks(out.elements(), 1, &mut vec![(); n as usize], 1, |first, out, _| {
+        let rows = first * d..(first + out.len()) * d;
+        gap_block(&a[rows.clone()], &b[rows.clone()], &c[rows], d, out);
+    });
+    out.tensor()
+}
+
+wide! {
+    fn gap_block<T: Real>(a: &[T], b: &[T], c: &[T], d: usize, out: &mut [f64]) {
+        for (((a, b), c), out) in a.chunks(d).zip(b.chunks(d)).zip(c.chunks(d)).zip(out) {
+            *out = lanes(a, b, c, |a, b, c| (a - b - c) * (a - b - c));
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use crate::model::Mixture;

@@ -1,89 +1,26 @@
-//! Move walkers along a prescribed path of energies U_t, t from 0 to 1: annealing and, with a drift, flows.
+//! Move walkers along a prescribed path of energies U_t, t from 0 to 1: annealing and, with a velocity, flows.
 
 use crate::error::guard;
 use crate::kernel::Cost;
+use crate::path::Grid;
 use crate::record::Recorder;
-use crate::{Base, Energy, Error, Kernel, Model, Outcome, Point, Result, Rng, Run, Scheme, Walkers};
+use crate::{At, Base, Error, Geometric, Kernel, Model, Outcome, Path, Result, Rng, Run, Scheme, Walkers};
 use std::time::Instant;
-use tch::{Kind, Tensor};
+use tch::Kind;
 
-/// A family of energies U_t whose start, t = 0, is sampled exactly.
-pub trait Path {
-    /// The law at t = 0.
-    fn base(&self) -> &dyn Base;
-
-    /// U_t at rows x `[n, d]` → `[n]`.
-    fn energy(&self, t: f64, x: &Tensor) -> Tensor;
-
-    /// U_t and ∇U_t; by autograd unless a closed form overrides it.
-    fn evaluate(&self, t: f64, x: &Tensor) -> Point {
-        Point::autograd(&At { path: self, t }, x)
-    }
-}
-
-/// The energy of a path at one time: what a kernel sees.
-#[derive(Debug, Clone, Copy)]
-pub struct At<'a, P: ?Sized> {
-    /// The path.
-    pub path: &'a P,
-    /// The time in [0, 1].
-    pub t: f64,
-}
-
-impl<P: Path + ?Sized> Energy for At<'_, P> {
-    fn energy(&self, x: &Tensor) -> Tensor {
-        self.path.energy(self.t, x)
-    }
-    fn evaluate(&self, x: &Tensor) -> Point {
-        self.path.evaluate(self.t, x)
-    }
-}
-
-/// The geometric path U_t = (1 − t) U_base + t U from an exactly sampled law to an energy.
-#[derive(Debug)]
-pub struct Geometric<B, E> {
-    /// The law at t = 0.
-    pub base: B,
-    /// The energy at t = 1.
-    pub target: E,
-}
-
-impl<B: Base, E: Energy> Path for Geometric<B, E> {
-    fn base(&self) -> &dyn Base {
-        &self.base
-    }
-
-    fn energy(&self, t: f64, x: &Tensor) -> Tensor {
-        self.base.energy(x) * (1.0 - t) + self.target.energy(x) * t
-    }
-
-    fn evaluate(&self, t: f64, x: &Tensor) -> Point {
-        let (a, b) = (self.base.evaluate(x), self.target.evaluate(x));
-        Point::new(x.shallow_clone(), &a.u * (1.0 - t) + &b.u * t, a.grad() * (1.0 - t) + b.grad() * t)
-    }
-}
-
-impl Base for Box<dyn Base> {
-    fn sample(&self, n: usize, rng: &mut Rng) -> Tensor {
-        (**self).sample(n, rng)
-    }
-    fn sample_stratified(&self, n: usize, rng: &mut Rng) -> Tensor {
-        (**self).sample_stratified(n, rng)
-    }
-    fn log_z(&self) -> f64 {
-        (**self).log_z()
-    }
-}
-
-/// How [`Transport`] goes along a path.
+/// How walkers go along a path.
 #[derive(Debug, Clone)]
 pub struct Transport<K> {
     /// The transition kernel.
     pub kernel: K,
-    /// Steps K; t_k = k/K.
+    /// Steps K; t_k = k/K unless `times` says otherwise.
     pub steps: usize,
+    /// Times 0 = t_0 < … < t_K = 1 of one's own; they replace `steps`.
+    pub times: Option<Vec<f64>>,
     /// Walkers N.
     pub walkers: usize,
+    /// Whether walkers carry weights; without, the run generates from a flow as one does without this library.
+    pub weighted: bool,
     /// Resample when ESS/N is below this; 0 never, which keeps walkers independent and standard errors honest.
     pub ess_min: f64,
     /// Resampling scheme.
@@ -96,10 +33,35 @@ pub struct Transport<K> {
     pub threads: usize,
 }
 
+/// What an observer of [`Transport::run_observed`] sees at each recorded row.
+#[derive(Debug)]
+pub struct Passage<'a> {
+    /// Steps so far.
+    pub step: usize,
+    /// Where on the path.
+    pub t: f64,
+    /// The walkers at t.
+    pub walkers: &'a Walkers,
+}
+
+/// Called at each recorded row: named numbers of one's own, the same names every time.
+pub type Watcher<'a> = dyn FnMut(&Passage) -> Vec<(String, f64)> + 'a;
+
 impl<K> Transport<K> {
     /// K steps with N walkers, never resampled.
     pub fn new(kernel: K, steps: usize, walkers: usize, seed: u64) -> Self {
-        Transport { kernel, steps, walkers, ess_min: 0.0, scheme: Scheme::Systematic, every: 1, seed, threads: 2 }
+        Transport {
+            kernel,
+            steps,
+            times: None,
+            walkers,
+            weighted: true,
+            ess_min: 0.0,
+            scheme: Scheme::Systematic,
+            every: 1,
+            seed,
+            threads: 2,
+        }
     }
 
     /// With resampling below an ESS threshold.
@@ -114,16 +76,20 @@ impl<K> Transport<K> {
         self
     }
 
-    /// From X_0 ~ base with A_0 = U_base − U_{t=0} to t = 1; the run's walkers are exact for U_1.
-    ///
-    /// Errors: K = 0, N = 0, `every` = 0, a threshold outside [0, 1], an energy not finite at the start.
-    pub fn run<P: Path>(&self, path: &P) -> Result<Run>
-    where
-        K: for<'a> Kernel<At<'a, P>>,
-    {
-        for (name, n) in
-            [("steps", self.steps), ("walkers", self.walkers), ("every", self.every), ("threads", self.threads)]
-        {
+    /// Along times of one's own instead of equal steps.
+    pub fn times(mut self, times: &[f64]) -> Self {
+        self.times = Some(times.to_vec());
+        self
+    }
+
+    /// Without weights: plain generation, with the discretisation's bias. The only way along a score without an energy.
+    pub fn plain(mut self) -> Self {
+        self.weighted = false;
+        self
+    }
+
+    fn grid(&self) -> Result<Grid> {
+        for (name, n) in [("walkers", self.walkers), ("every", self.every), ("threads", self.threads)] {
             if n == 0 {
                 return Err(Error::param(name, n, "at least 1"));
             }
@@ -131,69 +97,98 @@ impl<K> Transport<K> {
         if !(0.0..=1.0).contains(&self.ess_min) {
             return Err(Error::param("ess_min", self.ess_min, "a fraction in [0, 1]"));
         }
+        self.times.as_ref().map_or_else(|| Grid::uniform(self.steps), |t| Grid::new(t))
+    }
+
+    /// From X_0 ~ base with A_0 = U_base − U_{t=0} to t = 1; the run's walkers are exact for U_1.
+    ///
+    /// Errors: K = 0, N = 0, `every` = 0, a threshold outside [0, 1], times that do not rise from 0 to 1, kernel
+    /// parameters out of range, a path that cannot be weighed, energies or velocities of the wrong shape or not finite at
+    /// an end of the path. A run that diverges on the way comes back with its rows and the cause.
+    pub fn run<P: Path>(&self, path: &P) -> Result<Run>
+    where
+        K: for<'a> Kernel<At<'a, P>>,
+    {
+        self.run_observed(path, &mut |_| Vec::new())
+    }
+
+    /// As [`run`](Transport::run); `watch` adds columns of one's own to every recorded row.
+    pub fn run_observed<P: Path>(&self, path: &P, watch: &mut Watcher) -> Result<Run>
+    where
+        K: for<'a> Kernel<At<'a, P>>,
+    {
+        let grid = self.grid()?;
         self.kernel.validate()?;
         let _threads = crate::threads::Threads::request(self.threads);
         let root = Rng::new(self.seed);
         let mut rng = root.split(1);
         let started = Instant::now();
-        let mut walkers =
-            guard(|| Walkers::start_from(path.base(), &At { path, t: 0.0 }, self.walkers, false, &mut rng))?;
+        let mut walkers = self.start(path, &grid, &mut rng)?;
         let mut recorder = Recorder::default();
         let (mut cost, mut acceptance, mut resampled) = (Cost::evaluation(self.walkers), f64::NAN, 0);
         let mut outcome = Outcome::Finished;
-        for k in 0..=self.steps {
-            if k % self.every == 0 || k == self.steps {
+        for k in 0..=grid.steps() {
+            if k % self.every == 0 || k == grid.steps() {
                 let spent = std::mem::take(&mut cost);
-                let (z, u) = (walkers.log_z(), walkers.point.u.to_kind(Kind::Double));
-                recorder.push([
-                    ("step", k as f64),
-                    ("t", k as f64 / self.steps as f64),
-                    ("energy_walkers", u.dot(&walkers.weights()).double_value(&[])),
-                    ("log_z", z.value),
-                    ("log_z_se", z.se),
-                    ("ess", walkers.ess()),
+                let mut row = self.row(k, grid.at(k), &walkers);
+                row.extend([
                     ("resampled", std::mem::take(&mut resampled) as f64),
                     ("acceptance", acceptance),
                     ("forward", spent.forward as f64),
                     ("backward", spent.backward as f64),
+                    ("drift", spent.drift as f64),
+                    ("jacobian", spent.jacobian as f64),
                     ("seconds", started.elapsed().as_secs_f64()),
                 ]);
+                let own = guard(|| Ok(watch(&Passage { step: k, t: grid.at(k), walkers: &walkers })))?;
+                recorder.push(row.into_iter().map(|(n, v)| (n.to_string(), v)).chain(own));
             }
-            if k == self.steps {
+            if k == grid.steps() {
                 break;
             }
-            let now = At { path, t: k as f64 / self.steps as f64 };
-            let next = At { path, t: (k + 1) as f64 / self.steps as f64 };
+            let (now, next) = At::step(path, grid.at(k), grid.at(k + 1));
             let moved = guard(|| {
                 let mv = self.kernel.forward(&now, &walkers.point, &mut rng);
                 cost += mv.cost;
                 acceptance = mv.acceptance.unwrap_or(acceptance);
+                let fault = mv.fault.clone().filter(|_| self.weighted);
                 let alpha = mv.alpha.shallow_clone();
                 let arrival = self.kernel.backward(&next, &walkers.point, mv, &mut rng);
                 cost += arrival.cost;
-                walkers.commit(arrival.point, &alpha, &arrival.lambda);
-                Ok(())
+                acceptance = arrival.acceptance.unwrap_or(acceptance);
+                match self.weighted {
+                    true => walkers.commit(arrival.point, &alpha, &arrival.lambda),
+                    false => walkers.relocate(arrival.point),
+                }
+                Ok(fault)
             });
+            let lost = || match self.weighted {
+                true if !walkers.is_finite() => Some("energy or log-weights of the walkers are not finite".to_string()),
+                false if !walkers.x().sum(Kind::Double).double_value(&[]).is_finite() => {
+                    Some("positions of the walkers are not finite".to_string())
+                }
+                _ => None,
+            };
             let cause = match moved {
                 Err(e) => Some(e.to_string()),
-                Ok(()) if !walkers.is_finite() => Some("energy or log-weights of the walkers are not finite".into()),
-                Ok(()) => None,
+                Ok(fault) => fault.or_else(lost),
             };
             if let Some(cause) = cause {
                 outcome = Outcome::Diverged { step: k, cause };
                 break;
             }
-            resampled += walkers.resample_below(self.ess_min, self.scheme, &mut rng) as u64;
+            resampled += (self.weighted && walkers.resample_below(self.ess_min, self.scheme, &mut rng)) as u64;
         }
         Ok(Run {
             stats: recorder.frame()?,
             walkers,
             monitor: None,
-            weighted: true,
+            weighted: self.weighted,
             label: "transport".into(),
             config: serde_json::json!({
                 "kernel": format!("{:?}", self.kernel),
-                "steps": self.steps,
+                "steps": grid.steps(),
+                "times": self.times,
                 "walkers": self.walkers,
                 "ess_min": self.ess_min,
             }),
@@ -202,9 +197,68 @@ impl<K> Transport<K> {
             seconds: started.elapsed().as_secs_f64(),
         })
     }
+
+    /// Walkers at t = 0, after asking path and kernel for what they will need.
+    fn start<P: Path>(&self, path: &P, grid: &Grid, rng: &mut Rng) -> Result<Walkers>
+    where
+        K: for<'a> Kernel<At<'a, P>>,
+    {
+        let (first, _) = At::step(path, 0.0, grid.at(1));
+        let walkers = match self.weighted {
+            true => {
+                path.weighable()?;
+                let walkers = guard(|| Walkers::start_from(path.base(), &first, self.walkers, false, rng))?;
+                let few = walkers.x().narrow(0, 0, (self.walkers as i64).min(64));
+                let last = guard(|| Ok(crate::no_grad(|| path.energy(1.0, &few)).to_kind(Kind::Double)))?;
+                // Infinite at some points is a wall, infinite at all of them or NaN a path that does not arrive.
+                if last.isnan().any().int64_value(&[]) != 0 || last.isfinite().any().int64_value(&[]) == 0 {
+                    return Err(Error::NonFinite { what: "energy", place: "at the path's end, t = 1".into() });
+                }
+                walkers
+            }
+            false => guard(|| {
+                let x = path.base().sample(self.walkers, rng);
+                Ok(Walkers::new(path.evaluate(0.0, &x), f64::NAN))
+            })?,
+        };
+        let (n, point) = (self.walkers as i64, &walkers.point);
+        for (name, got, expected) in
+            [("energy", point.u.size(), vec![n]), ("gradient of the energy", point.grad().size(), point.x.size())]
+        {
+            if got != expected {
+                return Err(Error::Shape { name, got, expected: format!("{expected:?} for {n} walkers") });
+            }
+        }
+        self.kernel.check(&first, point)?;
+        Ok(walkers)
+    }
+
+    fn row(&self, k: usize, t: f64, walkers: &Walkers) -> Vec<(&'static str, f64)> {
+        let mut row = vec![("step", k as f64), ("t", t)];
+        if self.weighted {
+            let (z, u) = (walkers.log_z(), walkers.point.u.to_kind(Kind::Double));
+            row.extend([
+                ("energy_walkers", u.dot(&walkers.weights()).double_value(&[])),
+                ("log_z", z.value),
+                ("log_z_se", z.se),
+                ("ess", walkers.ess()),
+            ]);
+        }
+        row
+    }
 }
 
 /// [`Transport`] in one call: K `steps`, `walkers` N.
+///
+/// ```
+/// use jarzynski::{Escorted, model::Interpolant, transport};
+/// # fn main() -> jarzynski::Result<()> {
+/// let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7])?;
+/// let run = transport(Escorted::new(0.5), &path, 16, 1_000, 0)?;
+/// let mean = run.walkers.mean(&run.walkers.x().select(1, 0))?;
+/// assert!((mean.value - 0.8).abs() < 5.0 * mean.se);
+/// # Ok(()) }
+/// ```
 pub fn transport<P: Path, K: for<'a> Kernel<At<'a, P>>>(
     kernel: K,
     path: &P,

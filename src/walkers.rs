@@ -1,6 +1,7 @@
 //! Carry the walkers X_k with their log-weights A_k: weights, ESS, log Z, exact averages, commit, resample.
 
 use crate::{Base, Energy, Error, Model, Point, Result, Rng, Scheme};
+use std::cell::OnceCell;
 use tch::{Kind, Tensor};
 
 /// A number with its standard error.
@@ -32,6 +33,18 @@ pub struct Walkers {
     banked: f64,
     banked_variance: f64,
     resamplings: u64,
+    summary: OnceCell<Summary>,
+}
+
+/// What everything else is computed from, once per change of A.
+#[derive(Debug)]
+struct Summary {
+    /// softmax(A).
+    weights: Tensor,
+    /// log mean e^A.
+    log_mean: f64,
+    /// (Σ w)² / (N Σ w²).
+    ess: f64,
 }
 
 /// Sum in blocks, so that libtorch's split among threads cannot change the bits.
@@ -47,7 +60,7 @@ impl Walkers {
     /// Walkers at `point`, drawn exactly from a law with the given log Z_0; A = 0.
     pub fn new(point: Point, log_z0: f64) -> Self {
         let log_weights = Tensor::zeros([point.len() as i64], (Kind::Double, point.x.device()));
-        Walkers { point, log_weights, banked: log_z0, banked_variance: 0.0, resamplings: 0 }
+        Walkers { point, log_weights, banked: log_z0, banked_variance: 0.0, resamplings: 0, summary: OnceCell::new() }
     }
 
     /// n walkers for `model`: X_0 from its base (in proportion to the modes if `stratified`), A_0 = U_base − U_θ, so
@@ -108,24 +121,24 @@ impl Walkers {
 
     /// Normalised weights softmax(A), `[n]`, f64.
     pub fn weights(&self) -> Tensor {
-        let e = (&self.log_weights - self.log_weights.max()).exp();
-        let total = sum(&e);
-        e / total
+        self.summary().weights.copy()
     }
 
     /// Effective sample size as a fraction of N: (Σ w)² / (N Σ w²), in (0, 1].
     pub fn ess(&self) -> f64 {
-        let w = self.weights();
-        1.0 / (self.len() as f64 * sum(&(&w * &w)))
+        self.summary().ess
     }
 
-    /// log mean e^A.
-    fn log_mean(&self) -> f64 {
-        let top = self.log_weights.max().double_value(&[]);
-        if !top.is_finite() {
-            return top;
-        }
-        (sum(&(&self.log_weights - top).exp()) / self.len() as f64).ln() + top
+    fn summary(&self) -> &Summary {
+        self.summary.get_or_init(|| {
+            let n = self.len() as f64;
+            let top = self.log_weights.max().double_value(&[]);
+            let e = (&self.log_weights - top).exp();
+            let total = sum(&e);
+            let weights = e / total;
+            let ess = 1.0 / (n * sum(&(&weights * &weights)));
+            Summary { weights, log_mean: if top.is_finite() { (total / n).ln() + top } else { top }, ess }
+        })
     }
 
     /// log Ẑ = log Z_0 + L + log mean e^A, nats, with the standard error √(Σ_epochs (N/ESS − 1)/N).
@@ -135,7 +148,7 @@ impl Walkers {
     /// For *training* walkers log Ẑ is biased low besides (their θ depends on them): see [`Run::log_z`](crate::Run::log_z).
     pub fn log_z(&self) -> Estimate {
         let se = (self.banked_variance + self.epoch_variance()).sqrt();
-        Estimate { value: self.banked + self.log_mean(), se }
+        Estimate { value: self.banked + self.summary().log_mean, se }
     }
 
     fn epoch_variance(&self) -> f64 {
@@ -149,16 +162,16 @@ impl Walkers {
         if g.size() != [self.len() as i64] {
             return Err(Error::Shape { name: "g", got: g.size(), expected: format!("[{}]", self.len()) });
         }
-        let (w, g) = (self.weights(), g.to_kind(Kind::Double));
-        let value = sum(&(&w * &g));
-        let se = sum(&(&w * (g - value)).square()).sqrt();
+        let (w, g) = (&self.summary().weights, g.to_kind(Kind::Double));
+        let value = sum(&(w * &g));
+        let se = sum(&(w * (g - value)).square()).sqrt();
         Ok(Estimate { value, se })
     }
 
     /// A += α − λ, and the walkers move to `point`: the only place where a kernel changes A. Both `[n]`, f64.
     pub fn commit(&mut self, point: Point, alpha: &Tensor, lambda: &Tensor) {
-        self.log_weights = &self.log_weights + (alpha - lambda);
         self.point = point;
+        self.reweight(&(alpha - lambda));
     }
 
     /// Moves without touching A (PCD, CD).
@@ -169,6 +182,7 @@ impl Walkers {
     /// A += δ `[n]` at fixed positions.
     pub(crate) fn reweight(&mut self, delta: &Tensor) {
         self.log_weights = &self.log_weights + delta;
+        self.summary = OnceCell::new();
     }
 
     /// Whether energies and log-weights are numbers and at least one weight is positive.
@@ -181,18 +195,19 @@ impl Walkers {
 
     /// Draws ancestors in proportion to e^A, banks log mean e^A, permutes everything cached per walker, sets A = 0.
     pub fn resample(&mut self, scheme: Scheme, rng: &mut Rng) {
-        let w = Vec::<f64>::try_from(self.weights().to_device(tch::Device::Cpu)).unwrap_or_default();
+        let w = Vec::<f64>::try_from(self.summary().weights.to_device(tch::Device::Cpu)).unwrap_or_default();
         let ancestors = Tensor::from_slice(&scheme.ancestors(&w, rng)).to_device(self.point.x.device());
         self.banked_variance += self.epoch_variance();
-        self.banked += self.log_mean();
+        self.banked += self.summary().log_mean;
         self.point = self.point.select(&ancestors);
         self.log_weights = self.log_weights.zeros_like();
+        self.summary = OnceCell::new();
         self.resamplings += 1;
     }
 
     /// Resamples if ESS/N < `ess_min`; says whether it did.
     pub fn resample_below(&mut self, ess_min: f64, scheme: Scheme, rng: &mut Rng) -> bool {
-        let low = self.ess() < ess_min;
+        let low = ess_min > 0.0 && self.ess() < ess_min;
         if low {
             self.resample(scheme, rng);
         }
@@ -201,7 +216,7 @@ impl Walkers {
 
     /// n equally weighted draws from the walkers, `[n, d]`, by systematic resampling.
     pub fn samples(&self, n: usize, rng: &mut Rng) -> Tensor {
-        let w = Vec::<f64>::try_from(self.weights().to_device(tch::Device::Cpu)).unwrap_or_default();
+        let w = Vec::<f64>::try_from(self.summary().weights.to_device(tch::Device::Cpu)).unwrap_or_default();
         // Whole combs of N teeth, each in random order: any first n of them are fair draws.
         let mut picks = Vec::with_capacity(n);
         while picks.len() < n {
@@ -214,9 +229,9 @@ impl Walkers {
 
     /// Conditional ESS of adding δ to A: (Σ w e^δ)² / Σ w e^{2δ}, in (0, 1]; 0 where δ is not finite.
     pub(crate) fn conditional_ess(&self, delta: &Tensor) -> f64 {
-        let (w, d) = (self.weights(), delta - delta.max());
+        let (w, d) = (&self.summary().weights, delta - delta.max());
         let e = d.exp();
-        let (one, two) = (sum(&(&w * &e)), sum(&(&w * &e * &e)));
+        let (one, two) = (sum(&(w * &e)), sum(&(w * &e * &e)));
         let c = one * one / two;
         if c.is_finite() { c } else { 0.0 }
     }

@@ -3,9 +3,12 @@
 mod common;
 
 use common::{Drifting, walk, worst, z_scores};
-use jarzynski::kernel::{Arrival, Cost, Invariant, Kernel, Mala, Move, Reversed, Sweep, Ula};
+use jarzynski::kernel::{
+    Arrival, Cost, Escorted, FlowKernel, Integrator, Invariant, Kernel, Langevin, Mala, Map, Matched, Move, Noise,
+    Reversed, Split, Sweep, Ula,
+};
 use jarzynski::tch::{Kind, Tensor};
-use jarzynski::{At, Energy, Path, Point, Rng, Scheme};
+use jarzynski::{At, Base, Energy, Flow, Path, Point, Rng, Scheme};
 use std::cell::Cell;
 
 const N: usize = 40_000;
@@ -16,14 +19,20 @@ fn path() -> Drifting {
 
 /// One row per kernel; add yours here.
 fn contract<R>(mut row: impl FnMut(&str, &dyn for<'a> Kernel<At<'a, Drifting>>) -> R) -> Vec<R> {
-    vec![
+    let flows = FlowKernel::NAMES.map(|name| row(name, &FlowKernel::named(name, 0.7).unwrap()));
+    let knots = Noise::Knots(vec![[0.0, 0.3], [0.5, 2.0], [1.0, 0.5]]);
+    let others = [
+        row("escorted, ε of t", &Escorted::new(knots.clone())),
+        row("matched, ε of t, Euler drift", &Matched { eps: knots.clone(), integrator: Integrator::Euler }),
+        row("split, ε of t", &Split::new(Map::Rk4, Langevin::Ula, knots)),
         row("ula", &Ula::new(0.1)),
         row("ula, coarse", &Ula::new(0.4)),
         row("ula, backward at θ_k", &Ula::same(0.1)),
         row("ula, backward at θ_k, coarse", &Ula::same(0.4)),
         row("mala reversed", &Reversed::new(Mala::new(0.2))),
         row("mala reversed, 3 sweeps", &Reversed::sweeps(Mala::new(0.2), 3)),
-    ]
+    ];
+    flows.into_iter().chain(others).collect()
 }
 
 #[test]
@@ -84,13 +93,13 @@ impl Energy for Counted<'_> {
 }
 
 fn pays<'a, K: Kernel<Counted<'a>>>(kernel: &K, path: &'a Drifting) -> (Cost, Cost) {
-    let u = Counted { inner: At { path, t: 0.0 }, forward: Cell::new(0), backward: Cell::new(0) };
+    let u = Counted { inner: At::new(path, 0.0), forward: Cell::new(0), backward: Cell::new(0) };
     let mut rng = Rng::new(3);
     let at = u.inner.evaluate(&path.base().sample(64, &mut rng));
     let mv = kernel.forward(&u, &at, &mut rng);
     let mut declared = mv.cost;
     declared += kernel.backward(&u, &at, mv, &mut rng).cost;
-    (declared, Cost { forward: u.forward.get(), backward: u.backward.get() })
+    (declared, Cost { forward: u.forward.get(), backward: u.backward.get(), ..Default::default() })
 }
 
 #[test]
@@ -102,6 +111,78 @@ fn kernels_declare_what_they_cost() {
     assert_eq!(pays(&Ula::new(0.1), &path), (one, one));
     assert_eq!(pays(&Ula::same(0.1), &path), (two, two));
     assert_eq!(pays(&Reversed::new(Mala::new(0.1)), &path), (two, two));
+}
+
+/// Counts the rows at which a flow is evaluated.
+struct CountedFlow<'a> {
+    inner: &'a Drifting,
+    spent: Cell<Cost>,
+}
+
+impl CountedFlow<'_> {
+    fn add(&self, more: Cost) {
+        let mut spent = self.spent.get();
+        spent += more;
+        self.spent.set(spent);
+    }
+}
+
+impl Path for CountedFlow<'_> {
+    fn base(&self) -> &dyn Base {
+        self.inner.base()
+    }
+    fn energy(&self, t: f64, x: &Tensor) -> Tensor {
+        self.add(Cost { forward: x.size()[0] as u64, ..Default::default() });
+        self.inner.energy(t, x)
+    }
+    fn evaluate(&self, t: f64, x: &Tensor) -> Point {
+        self.add(Cost::evaluation(x.size()[0] as usize));
+        self.inner.evaluate(t, x)
+    }
+}
+
+impl Flow for CountedFlow<'_> {
+    fn velocity(&self, t: f64, x: &Tensor) -> Tensor {
+        self.add(Cost { drift: x.size()[0] as u64, ..Default::default() });
+        self.inner.velocity(t, x)
+    }
+    fn linearise(&self, t: f64, x: &Tensor) -> (Tensor, Tensor) {
+        self.add(Cost { jacobian: x.size()[0] as u64, ..Default::default() });
+        self.inner.linearise(t, x)
+    }
+}
+
+#[test]
+fn flow_kernels_declare_what_they_cost() {
+    let path = path();
+    let flow = CountedFlow { inner: &path, spent: Cell::default() };
+    let table = [
+        ("escorted", 1, 1, 0),
+        ("midpoint", 3, 3, 0),
+        ("heun", 3, 3, 0),
+        ("matched", 3, 2, 1),
+        ("euler-ula", 2, 0, 1),
+        ("euler-mala", 2, 0, 1),
+        ("rk4-ula", 2, 0, 4),
+        ("rk4-mala", 2, 0, 4),
+        ("ode-euler", 1, 0, 1),
+        ("ode-rk4", 1, 0, 4),
+    ];
+    assert_eq!(table.map(|row| row.0), FlowKernel::NAMES);
+    for (name, energies, drifts, jacobians) in table {
+        let kernel = FlowKernel::named(name, 0.7).unwrap();
+        let mut rng = Rng::new(3);
+        let at = path.arrive(0.0, &path.base().sample(64, &mut rng));
+        let (now, next) = At::step(&flow, 0.0, 0.1);
+        flow.spent.set(Cost::default());
+        let mv = kernel.forward(&now, &at, &mut rng);
+        let mut declared = mv.cost;
+        declared += kernel.backward(&next, &at, mv, &mut rng).cost;
+        assert_eq!(declared, flow.spent.get(), "{name}");
+        let expected =
+            Cost { forward: 64 * energies, backward: 64 * energies, drift: 64 * drifts, jacobian: 64 * jacobians };
+        assert_eq!(declared, expected, "{name}");
+    }
 }
 
 #[test]
@@ -118,7 +199,7 @@ fn same_seed_same_bits_other_seed_other_bits() {
 #[test]
 fn invariant_kernels_pay_nothing_at_fixed_parameters() {
     let path = path();
-    let u = At { path: &path, t: 0.3 };
+    let u = At::new(&path, 0.3);
     let mut rng = Rng::new(5);
     let kernel = Reversed::sweeps(Mala::new(0.3), 2);
     let at = u.evaluate(&path.base().sample(200, &mut rng));
@@ -134,7 +215,7 @@ fn invariant_kernels_pay_nothing_at_fixed_parameters() {
 fn ula_at_a_fixed_quadratic_telescopes() {
     // MATHS: A_K = (h/4)(|∇U(X_0)|² − |∇U(X_K)|²) exactly, for any number of steps.
     let path = Drifting::new(3, 0.0, 1.0);
-    let (h, u) = (0.3, At { path: &path, t: 0.0 });
+    let (h, u) = (0.3, At::new(&path, 0.0));
     let mut rng = Rng::new(8);
     let start = u.evaluate(&path.base().sample(300, &mut rng));
     let g0 = start.grad().square().sum_dim_intlist(-1, false, None::<Kind>);
@@ -205,10 +286,10 @@ impl<'a> Kernel<At<'a, Drifting>> for Shifted {
         self.0.forward(u, at, rng)
     }
     fn backward(&self, u: &At<'a, Drifting>, at: &Point, mv: Move, rng: &mut Rng) -> Arrival {
-        let before = At { path: u.path, t: u.t - 1.0 / 20.0 };
+        let before = At::new(u.path, u.t - 1.0 / 20.0);
         let y = mv.y.copy();
         let wrong = self.0.backward(&before, at, mv, rng);
-        Arrival { lambda: wrong.lambda, point: u.evaluate(&y), cost: wrong.cost }
+        Arrival { lambda: wrong.lambda, point: u.evaluate(&y), acceptance: None, cost: wrong.cost }
     }
 }
 

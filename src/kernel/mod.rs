@@ -3,32 +3,53 @@
 //! To add a kernel: one file here that implements [`Kernel`] (or [`Invariant`], and wrap it in [`Reversed`]), one
 //! `pub use`, one row in `tests/kernels.rs`.
 
+mod escorted;
+mod flow;
 mod langevin;
 mod mala;
+mod matched;
+mod noise;
+mod ode;
 mod reversed;
+mod split;
 mod ula;
 
+pub use escorted::{Escorted, Integrator, zeta};
+pub use flow::{FlowKernel, Order};
 pub use mala::Mala;
+pub use matched::Matched;
+pub use noise::Noise;
+pub use ode::{Map, Ode};
 pub use reversed::{Invariant, Reversed, Sweep};
+pub use split::{Langevin, Split};
 pub use ula::{Back, Ula};
 
 use crate::{Energy, Point, Result, Rng};
 use std::ops::AddAssign;
 use tch::Tensor;
 
-/// Network passes, counted in rows (images, for a net on images).
+/// Evaluations, counted in rows (images, for a net on images).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Rows sent forward through U.
     pub forward: u64,
     /// Rows sent backward, to x or to θ.
     pub backward: u64,
+    /// Rows at which a velocity b was evaluated.
+    pub drift: u64,
+    /// Rows at which b and its Jacobian were evaluated together.
+    pub jacobian: u64,
 }
 
 impl Cost {
     /// One evaluation of U and ∇U at `n` rows.
     pub fn evaluation(n: usize) -> Self {
-        Cost { forward: n as u64, backward: n as u64 }
+        Cost { forward: n as u64, backward: n as u64, ..Default::default() }
+    }
+
+    /// One evaluation of U, ∇U and b at `n` rows.
+    pub fn arrival(n: usize) -> Self {
+        Cost { drift: n as u64, ..Cost::evaluation(n) }
     }
 }
 
@@ -36,6 +57,8 @@ impl AddAssign for Cost {
     fn add_assign(&mut self, o: Cost) {
         self.forward += o.forward;
         self.backward += o.backward;
+        self.drift += o.drift;
+        self.jacobian += o.jacobian;
     }
 }
 
@@ -52,6 +75,8 @@ pub struct Move {
     pub acceptance: Option<f64>,
     /// Passes spent.
     pub cost: Cost,
+    /// Why the move cannot be weighed, if it cannot: ends the run.
+    pub fault: Option<String>,
 }
 
 /// What [`Kernel::backward`] returns.
@@ -61,6 +86,8 @@ pub struct Arrival {
     pub lambda: Tensor,
     /// Where the walkers are now, evaluated under θ_{k+1} and kept for the next move.
     pub point: Point,
+    /// Mean acceptance probability, for kernels that reject in this half.
+    pub acceptance: Option<f64>,
     /// Passes spent.
     pub cost: Cost,
 }
@@ -82,11 +109,17 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         let (alpha, acceptance, mut cost) = (mv.alpha.shallow_clone(), mv.acceptance, mv.cost);
         let arrival = self.backward(u, at, mv, rng);
         cost += arrival.cost;
+        let acceptance = acceptance.or(arrival.acceptance);
         Step { point: arrival.point, increment: alpha - arrival.lambda, acceptance, cost }
     }
 
     /// Parameters in range? Called once before a run.
     fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Does the energy give what the kernel asks for, in the right shape? Called once, where the walkers start.
+    fn check(&self, _u: &E, _at: &Point) -> Result<()> {
         Ok(())
     }
 }

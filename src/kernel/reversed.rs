@@ -74,12 +74,13 @@ impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
             at_y: Some(moved.point),
             acceptance: Some(moved.acceptance),
             cost: moved.cost,
+            fault: None,
         }
     }
 
     fn backward(&self, u: &E, _at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
         let point = u.evaluate(&mv.y);
-        Arrival { lambda: point.u.to_kind(Kind::Double), cost: Cost::evaluation(point.len()), point }
+        Arrival { lambda: point.u.to_kind(Kind::Double), acceptance: None, cost: Cost::evaluation(point.len()), point }
     }
 
     fn step(&self, u: &E, at: &Point, rng: &mut Rng) -> Step {

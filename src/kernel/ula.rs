@@ -60,7 +60,7 @@ impl<E: Energy + ?Sized> Kernel<E> for Ula {
             cost = Cost::evaluation(there.len());
             at_y = Some(there);
         }
-        Move { y, alpha, at_y, acceptance: None, cost }
+        Move { y, alpha, at_y, acceptance: None, cost, fault: None }
     }
 
     fn backward(&self, u: &E, at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
@@ -70,7 +70,7 @@ impl<E: Energy + ?Sized> Kernel<E> for Ula {
             Back::Next => reverse_cost(&at.x, &point, self.h),
             Back::Same => point.u.to_kind(Kind::Double),
         };
-        Arrival { lambda, cost: Cost::evaluation(point.len()), point }
+        Arrival { lambda, acceptance: None, cost: Cost::evaluation(point.len()), point }
     }
 
     fn validate(&self) -> Result<()> {

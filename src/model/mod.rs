@@ -1,10 +1,16 @@
-//! Collect the models: closed forms that check everything else, and neural energies.
+//! Collect the models: closed forms that check everything else, neural energies, and paths from noise to data.
 
 mod gaussian;
+mod gaussian_path;
+mod interpolant;
+mod interpolation;
 mod mixture;
 mod net;
 
 pub use gaussian::Gaussian;
+pub use gaussian_path::{Coupling, GaussianPath};
+pub use interpolant::Interpolant;
+pub use interpolation::{Coefficients, Interpolation};
 pub use mixture::Mixture;
 pub(crate) use net::initialise;
 pub use net::{Cnn, Mlp, NetEnergy};

@@ -3,7 +3,7 @@
 
 use jarzynski::model::Gaussian;
 use jarzynski::tch::{Kind, Tensor};
-use jarzynski::{At, Base, Energy, Kernel, Path, Point, Rng, Scheme, Walkers};
+use jarzynski::{At, Base, Energy, Flow, Kernel, Path, Point, Rng, Scheme, Walkers};
 
 /// N(m_t, s_t² I) in d dimensions, m: 0 → m1, s: 1 → s1 linearly, with U = |x − m_t|²/2s_t² (not normalised).
 #[derive(Debug)]
@@ -39,6 +39,14 @@ impl Path for Drifting {
     }
 }
 
+/// A velocity that is wrong in both its parts: any b leaves the weights exact.
+impl Flow for Drifting {
+    fn velocity(&self, t: f64, x: &Tensor) -> Tensor {
+        let (m, s) = self.at(t);
+        (x - m) * (0.5 * (self.s1 - 1.0) / s) + 0.7 * self.m1
+    }
+}
+
 /// Runs `steps` of a kernel along the path and returns the walkers; `spoil` acts after each commit.
 pub fn walk<K: for<'a> Kernel<At<'a, Drifting>> + ?Sized>(
     kernel: &K,
@@ -49,10 +57,9 @@ pub fn walk<K: for<'a> Kernel<At<'a, Drifting>> + ?Sized>(
     mut spoil: impl FnMut(&mut Walkers, &mut Rng),
 ) -> Walkers {
     let mut rng = Rng::new(seed);
-    let mut walkers = Walkers::start_from(path.base(), &At { path, t: 0.0 }, n, false, &mut rng).unwrap();
+    let mut walkers = Walkers::start_from(path.base(), &At::new(path, 0.0), n, false, &mut rng).unwrap();
     for k in 0..steps {
-        let now = At { path, t: k as f64 / steps as f64 };
-        let next = At { path, t: (k + 1) as f64 / steps as f64 };
+        let (now, next) = At::step(path, k as f64 / steps as f64, (k + 1) as f64 / steps as f64);
         let mv = kernel.forward(&now, &walkers.point, &mut rng);
         let alpha = mv.alpha.shallow_clone();
         let arrival = kernel.backward(&next, &walkers.point, mv, &mut rng);
