@@ -230,18 +230,21 @@ pub trait Model: Energy {
 
     /// Writes the parameters as safetensors, to a temporary name first. Errors: [`Error::Io`], [`Error::Torch`].
     fn save(&self, path: &std::path::Path) -> Result<()> {
-        let partial = path.with_file_name(format!(
-            ".{}.part.safetensors",
-            path.file_name().and_then(|n| n.to_str()).unwrap_or("model")
-        ));
-        self.vars().save(&partial)?;
-        std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))
+        save_vars(self.vars(), path)
     }
 
     /// Reads parameters written by [`save`](Model::save); names and shapes must agree.
     fn load(&mut self, path: &std::path::Path) -> Result<()> {
         Ok(self.vars_mut().load(path)?)
     }
+}
+
+/// Writes parameters as safetensors, to a temporary name first.
+pub(crate) fn save_vars(vs: &nn::VarStore, path: &std::path::Path) -> Result<()> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("model");
+    let partial = path.with_file_name(format!(".{name}.part.safetensors"));
+    vs.save(&partial)?;
+    std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))
 }
 
 /// Checks that `x` is `[n, d]` with finite entries.

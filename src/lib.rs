@@ -40,6 +40,7 @@ pub mod show;
 mod threads;
 pub mod train;
 mod transport;
+mod tune;
 mod walkers;
 
 pub use device::device;
@@ -55,8 +56,9 @@ pub use resample::Scheme;
 pub use rng::Rng;
 pub use run::{Outcome, Run, log_prob};
 pub use tch;
-pub use train::{Method, Optim, Schedule, Settings, Trainer, Update};
-pub use transport::{Transport, anneal, transport};
+pub use train::{FlowSettings, FlowTrainer, Method, Optim, Schedule, Settings, Trainer, Update};
+pub use transport::{Passage, Transport, Watcher, anneal, transport};
+pub use tune::{Law, Price, Tune, Tuned, tune};
 pub use walkers::{Estimate, Walkers};
 
 /// The README's example compiles.

@@ -1,12 +1,17 @@
 //! Collect the models: closed forms that check everything else, neural energies, and paths from noise to data.
 
+pub(crate) mod bridge;
+mod flow_net;
 mod gaussian;
 mod gaussian_path;
 mod interpolant;
 mod interpolation;
 mod mixture;
 mod net;
+mod time_mlp;
 
+pub use bridge::Bridge;
+pub use flow_net::{FlowNet, FlowShape, Score, Velocity};
 pub use gaussian::Gaussian;
 pub use gaussian_path::{Coupling, GaussianPath};
 pub use interpolant::Interpolant;

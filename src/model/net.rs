@@ -80,7 +80,7 @@ pub(crate) fn initialise(vs: &nn::VarStore, rng: &mut crate::Rng, zero: Option<&
     crate::no_grad(|| {
         for (name, mut v) in named {
             let size = v.size();
-            if size.len() < 2 || zero.is_some_and(|z| name.starts_with(z)) {
+            if size.len() < 2 || zero.is_some_and(|z| name.split('.').rev().nth(1) == Some(z)) {
                 let _ = v.zero_();
                 continue;
             }

@@ -1,11 +1,13 @@
 //! Train any model with any kernel: the learning loop, once, for Jarzynski, PCD and CD.
 
+mod flow;
 mod optim;
 mod population;
 mod session;
 mod settings;
 mod update;
 
+pub use flow::{FlowSettings, FlowTrainer};
 pub use optim::{Optim, Schedule};
 pub use settings::{Method, Settings};
 pub use update::Update;

@@ -1,0 +1,154 @@
+//! Draw points on the way between two laws, with what a velocity and a score learn from: stochastic interpolants, guide (111).
+
+use super::{Coefficients, Interpolation};
+use crate::{Error, Result, Rng};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+/// X_t = a(t) X_0 + c(t) X_1 + γ(t) z, guide (111), with γ² = `gamma`·t(1 − t) + `smoothing`²·(share of the data ends).
+///
+/// The guide lets γ vanish at both ends. Where an end is a set of points its score would then be infinite and its law
+/// without a density; here every *data* end is smoothed by noise of standard deviation `smoothing` > 0: what is learned at
+/// t = 1 is the law of the data plus that noise. From noise, X_0 ~ N(0, I) and z are merged into one Gaussian of variance
+/// N² = a² + γ², so that a learned score is as good as it can be at every t.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bridge {
+    /// a and c.
+    pub interpolation: Interpolation,
+    /// Factor of t(1 − t) in γ²: 0 for a path of noise and data alone.
+    pub gamma: f64,
+    /// Standard deviation of the noise added to data, in the data's units; above 0.
+    pub smoothing: f64,
+}
+
+impl Default for Bridge {
+    fn default() -> Self {
+        Bridge { interpolation: Interpolation::Linear, gamma: 0.0, smoothing: 0.1 }
+    }
+}
+
+/// What X_0 is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// N(0, I).
+    Noise,
+    /// A data set.
+    Data,
+}
+
+/// The coefficients of X_t given its ends: mean a X_0 + c X_1 (the first only between data), standard deviation N.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    /// a, ȧ of a data start; 0 from noise.
+    pub a: (f64, f64),
+    /// c, ċ.
+    pub c: (f64, f64),
+    /// N, Ṅ.
+    pub n: (f64, f64),
+}
+
+/// A batch on the way: times `[n, 1]`, points, what b and s learn.
+#[derive(Debug)]
+pub(crate) struct Drawn {
+    /// Times, on the host.
+    pub times: Vec<f64>,
+    /// t, `[n, 1]`.
+    pub t: Tensor,
+    /// X_t, `[n, d]`.
+    pub x: Tensor,
+    /// ∂_tI + Ṅζ, whose conditional mean is b, guide (115), `[n, d]`.
+    pub velocity: Tensor,
+    /// ζ, whose conditional mean is −N s, `[n, d]`.
+    pub noise: Tensor,
+    /// N, `[n, 1]`.
+    pub width: Tensor,
+    /// ∂_t log p(X_t | ends) = ζ·∂_tI/N + (|ζ|² − d)Ṅ/N, whose conditional mean is −∂_tU, `[n]`.
+    pub rate: Tensor,
+}
+
+impl Bridge {
+    /// Positive smoothing, γ ≥ 0, and an interpolation that can start from data?
+    pub(crate) fn validate(&self, start: Start) -> Result<()> {
+        self.interpolation.validate()?;
+        if !(self.smoothing > 0.0 && self.smoothing.is_finite()) {
+            let expected = "a positive, finite standard deviation: without noise on the data e^{−U} at t = 1 is no density";
+            return Err(Error::param("smoothing", self.smoothing, expected));
+        }
+        if !(self.gamma >= 0.0 && self.gamma.is_finite()) {
+            return Err(Error::param("gamma", self.gamma, "a finite number ≥ 0"));
+        }
+        if start == Start::Data && self.a(0.5).is_none() {
+            let expected = "linear or trigonometric: between two data sets a must begin at 1 and have a finite slope";
+            return Err(Error::param("interpolation", format!("{:?}", self.interpolation), expected));
+        }
+        Ok(())
+    }
+
+    /// a and ȧ themselves, where ȧ is finite.
+    fn a(&self, t: f64) -> Option<(f64, f64)> {
+        use std::f64::consts::FRAC_PI_2;
+        match self.interpolation {
+            Interpolation::Linear => Some((1.0 - t, -1.0)),
+            Interpolation::Trigonometric => Some(((FRAC_PI_2 * t).cos(), -FRAC_PI_2 * (FRAC_PI_2 * t).sin())),
+            Interpolation::Preserving | Interpolation::Diffusion { .. } => None,
+        }
+    }
+
+    /// The coefficients at t.
+    pub(crate) fn at(&self, t: f64, start: Start) -> Way {
+        let Coefficients { a2, c, aa, cc } = self.interpolation.at(t);
+        let (s2, g) = (self.smoothing * self.smoothing, self.gamma);
+        // N² and NṄ
+        let (mut n2, mut nn) = (g * t * (1.0 - t) + s2 * c * c, 0.5 * g * (1.0 - 2.0 * t) + s2 * c * cc);
+        let a = match start {
+            Start::Noise => {
+                n2 += a2;
+                nn += aa;
+                (0.0, 0.0)
+            }
+            Start::Data => {
+                n2 += s2 * a2;
+                nn += s2 * aa;
+                self.a(t).unwrap_or((0.0, 0.0))
+            }
+        };
+        let n = n2.sqrt();
+        Way { a, c: (c, cc), n: (n, nn / n) }
+    }
+
+    /// One point per row of `x1` (and `x0`), at stratified uniform times.
+    pub(crate) fn draw(&self, x0: Option<&Tensor>, x1: &Tensor, rng: &mut Rng) -> Drawn {
+        let (n, start) = (x1.size()[0], if x0.is_some() { Start::Data } else { Start::Noise });
+        // One uniform in each of n equal intervals: less noise in the loss than n independent times.
+        let times: Vec<f64> =
+            rng.uniforms(n as usize).iter().enumerate().map(|(i, u)| (i as f64 + u) / n as f64).collect();
+        let ways: Vec<Way> = times.iter().map(|t| self.at(*t, start)).collect();
+        let column = |f: &dyn Fn(&Way) -> f64| rows(&ways.iter().map(f).collect::<Vec<_>>(), x1);
+        let noise = rng.normal(&x1.size(), x1.kind(), x1.device());
+        let (width, grows) = (column(&|w| w.n.0), column(&|w| w.n.1));
+        let mut mean = x1 * column(&|w| w.c.0);
+        let mut moves = x1 * column(&|w| w.c.1);
+        if let Some(x0) = x0 {
+            mean = mean + x0 * column(&|w| w.a.0);
+            moves = moves + x0 * column(&|w| w.a.1);
+        }
+        let dot = |a: &Tensor, b: &Tensor| (a * b).sum_dim_intlist(-1, true, None::<Kind>);
+        let rate = (dot(&noise, &moves) + (dot(&noise, &noise) - x1.size()[1] as f64) * &grows) / &width;
+        Drawn {
+            t: rows(&times, x1),
+            x: mean + &noise * &width,
+            velocity: moves + &noise * grows,
+            noise,
+            width,
+            rate: rate.squeeze_dim(-1),
+            times,
+        }
+    }
+}
+
+/// Numbers as a column `[n, 1]` of the kind and device of `like`.
+pub(crate) fn rows(v: &[f64], like: &Tensor) -> Tensor {
+    let place: (Kind, Device) = (like.kind(), like.device());
+    Tensor::from_slice(v).to_kind(place.0).to_device(place.1).unsqueeze(-1)
+}

@@ -1,0 +1,377 @@
+//! Learn a flow from data: a velocity network b_θ and an energy network U_θ on the exact path of a Gaussian.
+
+use super::bridge::{Bridge, Start, rows};
+use super::time_mlp::TimeMlp;
+use super::{Gaussian, Mixture, initialise};
+use crate::path::{Flow, Path, vector_products};
+use crate::{Base, Error, Point, Result, Rng, energy::check_rows};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor, nn};
+
+/// What stands for the score s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Score {
+    /// s = −∇U_θ of an energy network: generation can be reweighted.
+    #[default]
+    Energy,
+    /// A vector field of its own, the usual choice: generation only, because weights need U itself.
+    Field,
+}
+
+/// What stands for the velocity b.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Velocity {
+    /// A network, trained by guide (121).
+    #[default]
+    Net,
+    /// b = (ċ/c) x + (ċN²/c − NṄ) s: exact from noise, where X_t and s together fix b. What a diffusion's probability-flow
+    /// ODE does; needs c > 0 at t = 0.
+    Score,
+}
+
+/// The shape of a [`FlowNet`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowShape {
+    /// Hidden widths of both networks.
+    pub widths: Vec<i64>,
+    /// Sines and cosines of πt, 2πt, … that the networks see beside t.
+    pub frequencies: usize,
+    /// The score.
+    pub score: Score,
+    /// The velocity.
+    pub velocity: Velocity,
+    /// Seed of the initial weights.
+    pub seed: u64,
+}
+
+impl Default for FlowShape {
+    fn default() -> Self {
+        FlowShape { widths: vec![128, 128], frequencies: 3, score: Score::Energy, velocity: Velocity::Net, seed: 0 }
+    }
+}
+
+/// A learned path and its velocity, for [`Transport`](crate::Transport) and every flow kernel.
+///
+/// With m_t and V_t the mean and the variances (per coordinate) that X_t has by those of the data, and networks f, g whose
+/// last layers start at zero:
+///
+/// ```text
+/// U_θ(t, x) = Σ (x − m_t)²/2V_t + ½ Σ log 2πV_t + f_θ(t, x)        s = −∇U_θ
+/// b_θ(t, x) = ṁ_t + (V̇_t/2V_t)(x − m_t) + g_θ(t, x)
+/// ```
+///
+/// Untrained it is the exact flow onto a Gaussian with the data's moments. Reweighted walkers are exact for e^{−U_θ(1, ·)},
+/// *the learned law*, not for the data: they start from the base with A_0 = U_base − U_θ(0, ·), and [`Run::log_z`](crate::Run::log_z) is
+/// log ∫e^{−U_θ(1, ·)}.
+#[derive(Debug)]
+pub struct FlowNet {
+    vs: nn::VarStore,
+    bridge: Bridge,
+    shape: FlowShape,
+    base: StartLaw,
+    /// Means and variances of both ends, `[d]` each; those of N(0, I) from noise.
+    ends: [(Tensor, Tensor); 2],
+    energy: Option<TimeMlp>,
+    score: Option<TimeMlp>,
+    velocity: Option<TimeMlp>,
+    kind: Kind,
+}
+
+/// Where X_0 comes from: N(0, I), or the smoothed points of a data set.
+#[derive(Debug)]
+enum StartLaw {
+    Noise(Gaussian),
+    Points(Mixture),
+}
+
+/// The Gaussian that has the path's moments at one time: m, ṁ, V, V̇, `[n or 1, d]`.
+pub(crate) struct Moments {
+    m: Tensor,
+    mm: Tensor,
+    v: Tensor,
+    vv: Tensor,
+}
+
+impl FlowNet {
+    /// From N(0, I) to the law of `data` `[n, d]` (plus smoothing), with the data's kind and device.
+    ///
+    /// Errors: settings out of range, data of the wrong shape or not finite.
+    pub fn from_noise(bridge: &Bridge, data: &Tensor, shape: &FlowShape) -> Result<Self> {
+        bridge.validate(Start::Noise)?;
+        let d = width_of(data)?;
+        check_rows("data", data, d)?;
+        let base = Gaussian::isotropic(d, 1.0, data.kind(), data.device())?;
+        let unit = (data.get(0).zeros_like(), data.get(0).ones_like());
+        Self::build(bridge, shape, StartLaw::Noise(base), [unit, moments(data)], d)
+    }
+
+    /// From the law of one data set to that of another, both smoothed; walkers start at smoothed points of the first.
+    ///
+    /// Errors: as [`from_noise`](FlowNet::from_noise), data sets of different width or kind, an interpolation that cannot
+    /// start from data, a velocity to be taken from the score.
+    pub fn between(bridge: &Bridge, from: &Tensor, to: &Tensor, shape: &FlowShape) -> Result<Self> {
+        bridge.validate(Start::Data)?;
+        let d = width_of(to)?;
+        check_rows("to", to, d)?;
+        check_rows("from", from, d)?;
+        if (from.kind(), from.device()) != (to.kind(), to.device()) {
+            let expected = format!("{:?} on {:?}, as the other data set", to.kind(), to.device());
+            return Err(Error::param("from", format!("{:?} on {:?}", from.kind(), from.device()), expected));
+        }
+        if shape.velocity == Velocity::Score {
+            return Err(Error::param("velocity", "score", "`net` between two data sets: the score does not fix b there"));
+        }
+        let points: Vec<Vec<f64>> = Vec::try_from(from.to_kind(Kind::Double).to_device(Device::Cpu))?;
+        let (n, sigma) = (points.len(), vec![bridge.smoothing; points.len()]);
+        let law = Mixture::with_sigma(&points, &vec![1.0; n], &sigma, from.kind(), from.device())?;
+        Self::build(bridge, shape, StartLaw::Points(law), [moments(from), moments(to)], d)
+    }
+
+    fn build(bridge: &Bridge, shape: &FlowShape, base: StartLaw, ends: [(Tensor, Tensor); 2], d: i64) -> Result<Self> {
+        if let Some(w) = shape.widths.iter().find(|w| **w < 1) {
+            return Err(Error::param("widths", w, "at least 1"));
+        }
+        if shape.widths.is_empty() {
+            return Err(Error::param("widths", "[]", "at least one hidden layer"));
+        }
+        if shape.velocity == Velocity::Score && bridge.interpolation.at(0.0).c == 0.0 {
+            let expected = "`net`: with no data left at t = 0 the score does not fix b there (a diffusion keeps some)";
+            return Err(Error::param("velocity", "score", expected));
+        }
+        let (kind, device) = (ends[1].0.kind(), ends[1].0.device());
+        let mut vs = nn::VarStore::new(device);
+        let root = vs.root();
+        // inputs of order one, whatever the data's unit
+        let rms = |(m, v): &(Tensor, Tensor)| (m.square() + v).mean(Kind::Double).double_value(&[]).sqrt();
+        let scale = 1.0 / rms(&ends[0]).max(rms(&ends[1])).max(1e-12);
+        let net = |name: &str, outputs: i64| {
+            TimeMlp::new(&(&root / name), d, &shape.widths, outputs, shape.frequencies, scale)
+        };
+        let energy = (shape.score == Score::Energy).then(|| net("energy", 1));
+        let score = (shape.score == Score::Field).then(|| net("score", d));
+        let velocity = (shape.velocity == Velocity::Net).then(|| net("velocity", d));
+        if kind == Kind::Double {
+            vs.double();
+        }
+        initialise(&vs, &mut Rng::new(shape.seed).split(0x666c_6f77), Some("last"));
+        Ok(FlowNet { vs, bridge: *bridge, shape: shape.clone(), base, ends, energy, score, velocity, kind })
+    }
+
+    /// The parameters θ.
+    pub fn vars(&self) -> &nn::VarStore {
+        &self.vs
+    }
+
+    /// Width d of a row.
+    pub fn dim(&self) -> i64 {
+        self.ends[1].0.size()[0]
+    }
+
+    /// The interpolant that it learns from.
+    pub fn bridge(&self) -> &Bridge {
+        &self.bridge
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &FlowShape {
+        &self.shape
+    }
+
+    /// Number of trainable parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.vs.trainable_variables().iter().map(Tensor::numel).sum()
+    }
+
+    /// Kind of its parameters and walkers.
+    pub(crate) fn ends_kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether it starts from a data set.
+    pub(crate) fn starts_from_data(&self) -> bool {
+        matches!(self.base, StartLaw::Points(_))
+    }
+
+    /// Writes the parameters as safetensors, to a temporary name first. Errors: [`Error::Io`], [`Error::Torch`].
+    pub fn save(&self, path: &std::path::Path) -> Result<()> {
+        crate::energy::save_vars(&self.vs, path)
+    }
+
+    /// Reads parameters written by [`save`](FlowNet::save) into a flow made from the same data and shape.
+    pub fn load(&mut self, path: &std::path::Path) -> Result<()> {
+        Ok(self.vs.load(path)?)
+    }
+
+    fn start(&self) -> Start {
+        if self.starts_from_data() { Start::Data } else { Start::Noise }
+    }
+
+    /// The moments of X_t at `times`.
+    pub(crate) fn moments(&self, times: &[f64]) -> Moments {
+        let [(m0, v0), (m1, v1)] = &self.ends;
+        let ways: Vec<_> = times.iter().map(|t| self.bridge.at(*t, self.start())).collect();
+        let column = |f: &dyn Fn(&super::bridge::Way) -> f64| rows(&ways.iter().map(f).collect::<Vec<_>>(), m1);
+        Moments {
+            m: m0 * column(&|w| w.a.0) + m1 * column(&|w| w.c.0),
+            mm: m0 * column(&|w| w.a.1) + m1 * column(&|w| w.c.1),
+            v: v0 * column(&|w| w.a.0 * w.a.0) + v1 * column(&|w| w.c.0 * w.c.0) + column(&|w| w.n.0 * w.n.0),
+            vv: (v0 * column(&|w| w.a.0 * w.a.1) + v1 * column(&|w| w.c.0 * w.c.1) + column(&|w| w.n.0 * w.n.1)) * 2.0,
+        }
+    }
+
+    /// U_θ at rows with times of their own, t `[n or 1, 1]` with `moments` at the same times: `[n]`.
+    pub(crate) fn energy_at(&self, moments: &Moments, t: &Tensor, x: &Tensor) -> Tensor {
+        let Some(net) = &self.energy else { return x.select(1, 0).full_like(f64::NAN) };
+        let well = (x - &moments.m).square() / (&moments.v * 2.0);
+        let norm = (&moments.v * (2.0 * std::f64::consts::PI)).log() * 0.5;
+        (well + norm).sum_dim_intlist(-1, false, None::<Kind>) + net.forward(x, t).squeeze_dim(-1)
+    }
+
+    /// ∂_t of the Gaussian part of U_θ at fixed x, `[n]`; the network's own part comes by autograd.
+    pub(crate) fn well_rate(&self, moments: &Moments, x: &Tensor) -> Tensor {
+        let away = x - &moments.m;
+        let relative = &moments.vv / (&moments.v * 2.0);
+        let each = &relative - &away * &moments.mm / &moments.v - away.square() * &relative / &moments.v;
+        each.sum_dim_intlist(-1, false, None::<Kind>)
+    }
+
+    /// The network's output at t `[n or 1, 1]` without the Gaussian part, for its derivative in t.
+    pub(crate) fn energy_net(&self) -> Option<&TimeMlp> {
+        self.energy.as_ref()
+    }
+
+    /// The velocity network, where there is one.
+    pub(crate) fn velocity_net(&self) -> Option<&TimeMlp> {
+        self.velocity.as_ref()
+    }
+
+    /// b_θ from its network at rows with times of their own.
+    pub(crate) fn velocity_at(&self, net: &TimeMlp, moments: &Moments, t: &Tensor, x: &Tensor) -> Tensor {
+        (x - &moments.m) * (&moments.vv / (&moments.v * 2.0)) + &moments.mm + net.forward(x, t)
+    }
+
+    /// A score that is a vector field, at rows with times of their own; `None` for an energy.
+    pub(crate) fn score_at(&self, moments: &Moments, t: &Tensor, x: &Tensor) -> Option<Tensor> {
+        self.score.as_ref().map(|net| (&moments.m - x) / &moments.v + net.forward(x, t))
+    }
+
+    /// A single time as a tensor, with the moments there.
+    fn now(&self, t: f64) -> (Moments, Tensor) {
+        (self.moments(&[t]), rows(&[t], &self.ends[1].0))
+    }
+
+    /// U and ∇U at x, differentiable in x (and θ) where `deep`.
+    fn slope(&self, t: f64, x: &Tensor, deep: bool) -> (Tensor, Tensor) {
+        let (moments, time) = self.now(t);
+        if let Some(s) = self.score_at(&moments, &time, x) {
+            return (x.select(1, 0).full_like(f64::NAN), -s);
+        }
+        let leaf = if deep { x.shallow_clone() } else { x.detach() };
+        let leaf = if leaf.requires_grad() { leaf } else { leaf.set_requires_grad(true) };
+        tch::with_grad(|| {
+            let u = self.energy_at(&moments, &time, &leaf);
+            let g = Tensor::run_backward(&[u.sum(u.kind())], &[&leaf], deep, deep).swap_remove(0);
+            if deep { (u, g) } else { (u.detach(), g) }
+        })
+    }
+}
+
+fn width_of(data: &Tensor) -> Result<i64> {
+    let size = data.size();
+    let expected = || Error::Shape { name: "data", got: size.clone(), expected: "[n, d] with n, d ≥ 1".into() };
+    if size.len() == 2 && size[1] > 0 { Ok(size[1]) } else { Err(expected()) }
+}
+
+/// Mean and variance per coordinate, `[d]` each.
+fn moments(data: &Tensor) -> (Tensor, Tensor) {
+    let mean = data.mean_dim(0, false, None::<Kind>);
+    let variance = (data - &mean).square().mean_dim(0, false, None::<Kind>);
+    (mean, variance)
+}
+
+impl Path for FlowNet {
+    fn base(&self) -> &dyn Base {
+        match &self.base {
+            StartLaw::Noise(g) => g,
+            StartLaw::Points(m) => m,
+        }
+    }
+
+    fn energy(&self, t: f64, x: &Tensor) -> Tensor {
+        let (moments, time) = self.now(t);
+        self.energy_at(&moments, &time, x)
+    }
+
+    fn evaluate(&self, t: f64, x: &Tensor) -> Point {
+        let (u, grad) = self.slope(t, x, false);
+        Point::new(x.shallow_clone(), u, grad.detach())
+    }
+
+    fn weighable(&self) -> Result<()> {
+        if self.energy.is_some() {
+            return Ok(());
+        }
+        let expected = "an energy (`Score::Energy`): a weight is U_k(x) − U_{k+1}(y) + …, and a vector field that is no \
+                        gradient has no U. `Transport::plain` generates without weights";
+        Err(Error::param("score", "field", expected))
+    }
+}
+
+impl Flow for FlowNet {
+    fn velocity(&self, t: f64, x: &Tensor) -> Tensor {
+        let (moments, time) = self.now(t);
+        if let Some(net) = &self.velocity {
+            return self.velocity_at(net, &moments, &time, x);
+        }
+        let (_, grad) = self.slope(t, x, x.requires_grad());
+        self.from_score(t, x, &grad)
+    }
+
+    fn linearise(&self, t: f64, x: &Tensor) -> (Tensor, Tensor) {
+        self.tangents(t, x, None)
+    }
+
+    fn push(&self, t: f64, x: &Tensor, tangents: &Tensor) -> (Tensor, Tensor) {
+        self.tangents(t, x, Some(tangents))
+    }
+
+    fn arrive(&self, t: f64, x: &Tensor) -> Point {
+        let point = self.evaluate(t, x);
+        let b = match self.velocity {
+            Some(_) => crate::no_grad(|| self.velocity(t, x)),
+            None => self.from_score(t, x, point.grad()),
+        };
+        point.with_drift(b)
+    }
+}
+
+impl FlowNet {
+    /// b = (ċ/c) x + (ċN²/c − NṄ) s, from E(x₁ | x) = (x + N² s)/c and E(ζ | x) = −N s.
+    fn from_score(&self, t: f64, x: &Tensor, grad: &Tensor) -> Tensor {
+        let w = self.bridge.at(t, self.start());
+        let along = w.c.1 / w.c.0;
+        x * along - grad * (along * w.n.0 * w.n.0 - w.n.0 * w.n.1)
+    }
+
+    /// b and J_b · tangents (J_b itself for none), in forward mode through the velocity network.
+    fn tangents(&self, t: f64, x: &Tensor, tangents: Option<&Tensor>) -> (Tensor, Tensor) {
+        let Some(net) = &self.velocity else {
+            let (b, j) = vector_products(x, |x| self.velocity(t, x));
+            return (b, tangents.map_or_else(|| j.shallow_clone(), |v| j.matmul(v)));
+        };
+        crate::no_grad(|| {
+            let (moments, time) = self.now(t);
+            let stretch = &moments.vv / (&moments.v * 2.0);
+            let (g, j) = net.push(x, &time, tangents);
+            let b = (x - &moments.m) * &stretch + &moments.mm + g;
+            let linear = match tangents {
+                Some(v) => v * stretch.unsqueeze(-1),
+                None => stretch.squeeze_dim(0).diag(0).unsqueeze(0),
+            };
+            (b, j + linear)
+        })
+    }
+}

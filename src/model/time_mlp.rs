@@ -1,0 +1,79 @@
+//! Give the network of position and time that learned flows are made of, with its tangents in forward mode.
+
+use tch::nn::{self, Module};
+use tch::Tensor;
+
+/// (x, t) → widths → outputs with SiLU; t enters the first layer through t, cos kπt and sin kπt.
+#[derive(Debug)]
+pub(crate) struct TimeMlp {
+    place: nn::Linear,
+    time: nn::Linear,
+    hidden: Vec<nn::Linear>,
+    last: nn::Linear,
+    frequencies: usize,
+    scale: f64,
+}
+
+impl TimeMlp {
+    /// Layers under `path`, the last one called `last`; positions are multiplied by `scale` first.
+    pub fn new(path: &nn::Path, d: i64, widths: &[i64], outputs: i64, frequencies: usize, scale: f64) -> Self {
+        let linear = |name: &str, a: i64, b: i64| nn::linear(path / name, a, b, Default::default());
+        let features = 1 + 2 * frequencies as i64;
+        let hidden = widths.windows(2).enumerate().map(|(i, w)| linear(&format!("hidden{i}"), w[0], w[1])).collect();
+        TimeMlp {
+            place: linear("place", d, widths[0]),
+            time: linear("time", features, widths[0]),
+            hidden,
+            last: linear("last", widths[widths.len() - 1], outputs),
+            frequencies,
+            scale,
+        }
+    }
+
+    /// t `[n or 1, 1]` → `[n or 1, features]`.
+    fn features(&self, t: &Tensor) -> Tensor {
+        let mut all = vec![t.shallow_clone()];
+        for k in 1..=self.frequencies {
+            let angle = t * (std::f64::consts::PI * k as f64);
+            all.push(angle.cos());
+            all.push(angle.sin());
+        }
+        Tensor::cat(&all, -1)
+    }
+
+    /// x `[n, d]`, t `[n or 1, 1]` → `[n, outputs]`.
+    pub fn forward(&self, x: &Tensor, t: &Tensor) -> Tensor {
+        let first = self.place.forward(&(x * self.scale)) + self.time.forward(&self.features(t));
+        let h = self.hidden.iter().fold(first.silu(), |h, layer| layer.forward(&h).silu());
+        self.last.forward(&h)
+    }
+
+    /// The value and the Jacobian in x applied to tangents `[n, d, m]` (the Jacobian itself for none): `[n, outputs]` and
+    /// `[n, outputs, m]`. One pass forward with m tangents beside each row.
+    pub fn push(&self, x: &Tensor, t: &Tensor, tangents: Option<&Tensor>) -> (Tensor, Tensor) {
+        let through = |layer: &nn::Linear, v: &Tensor| v.matmul(&layer.ws.tr());
+        // tangents as rows, [n or 1, m, width]: each layer is one matrix product
+        let mut v = match tangents {
+            Some(v) => through(&self.place, &(v.transpose(1, 2) * self.scale)),
+            None => (self.place.ws.tr() * self.scale).unsqueeze(0),
+        };
+        let mut z = self.place.forward(&(x * self.scale)) + self.time.forward(&self.features(t));
+        let mut layers = self.hidden.iter();
+        loop {
+            let (value, slope) = silu(&z);
+            v = v * slope.unsqueeze(1);
+            match layers.next() {
+                Some(layer) => (z, v) = (layer.forward(&value), through(layer, &v)),
+                None => return (self.last.forward(&value), through(&self.last, &v).transpose(1, 2)),
+            }
+        }
+    }
+}
+
+/// z σ(z) and its derivative σ(z)(1 + z(1 − σ(z))).
+fn silu(z: &Tensor) -> (Tensor, Tensor) {
+    let s = z.sigmoid();
+    let value = z * &s;
+    let slope = &s + &value * (1.0 - &s);
+    (value, slope)
+}

@@ -1,0 +1,317 @@
+//! Learn a flow's velocity and energy from data, guide (121) and (122), one update as in the algorithm box.
+
+use super::{Optim, Schedule, optim};
+use crate::energy::check_rows;
+use crate::error::guard;
+use crate::model::{FlowNet, bridge::Drawn};
+use crate::record::Recorder;
+use crate::threads::Threads;
+use crate::{At, Error, Outcome, Path, Result, Rng, Run, Walkers};
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+use tch::{Kind, Tensor};
+
+/// How [`FlowTrainer`] trains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowSettings {
+    /// Updates of θ.
+    pub steps: usize,
+    /// Points on the way per update.
+    pub batch: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Its schedule.
+    pub schedule: Schedule,
+    /// The optimiser.
+    pub optim: Optim,
+    /// Weight of the time-score loss, 0 for (122) alone.
+    pub time_score: f64,
+    /// Walkers at t = 0 in the run that comes back.
+    pub walkers: usize,
+    /// Steps between recorded rows.
+    pub every: usize,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads).
+    pub threads: usize,
+    /// Seconds between progress lines on standard output; 0 is silent.
+    pub progress: f64,
+}
+
+impl Default for FlowSettings {
+    fn default() -> Self {
+        FlowSettings {
+            steps: 2_000,
+            batch: 512,
+            lr: 2e-3,
+            schedule: Schedule::Cosine { end: 0.0 },
+            optim: Optim::Adam,
+            time_score: 0.1,
+            walkers: 1_000,
+            every: 10,
+            seed: 0,
+            threads: 2,
+            progress: 5.0,
+        }
+    }
+}
+
+/// Trains a [`FlowNet`] by regression on points of a stochastic interpolant; nothing is simulated.
+///
+/// The loss of one update is the mean over a batch of times, ends and noise of
+///
+/// ```text
+/// ½|b̂|² − (∂_tI + Ṅζ)·b̂                        guide (121)
+/// N² (½|ŝ|² + ζ·ŝ/N),  ŝ = −∇U_θ                guide (122), times N²: the same minimiser at each t, bounded terms
+/// w N² ½(∂_tU_θ + ∂_t log p(X_t | ends))²        the time score, w = `time_score`
+/// ```
+///
+/// (122) sees ∇U only: masses of separated modes are invisible to it, and it would leave e^{−U_θ(1, ·)} with wrong ones. The
+/// time score is the same regression for ∂_tU. It ties U_θ(1, ·) to U_θ(0, ·) along each point's own time, which fixes the
+/// masses and log Z_t = log Z_0 with them.
+///
+/// ```
+/// use jarzynski::{Escorted, FlowTrainer, Rng, model::{Bridge, FlowNet, FlowShape, Mixture}, transport};
+/// # fn main() -> jarzynski::Result<()> {
+/// let data = Mixture::new(&[vec![-2.0, 0.0], vec![2.0, 0.0]], &[0.3, 0.7])?.sample(500, &mut Rng::new(1));
+/// let mut flow = FlowNet::from_noise(&Bridge::default(), &data, &FlowShape { widths: vec![32], ..Default::default() })?;
+/// let run = FlowTrainer::new().steps(20).batch(64).quiet().train(&mut flow, &data)?;
+/// assert!(run.finished() && run.walkers.ess() > 0.5);           // the walkers at t = 0
+/// let run = transport(Escorted::new(0.5), &flow, 8, 200, 0)?;    // exact for the learned e^{−U(1, ·)}
+/// println!("{}", run.summary());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct FlowTrainer {
+    /// All settings.
+    pub settings: FlowSettings,
+}
+
+impl FlowTrainer {
+    /// With default settings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of updates.
+    pub fn steps(mut self, steps: usize) -> Self {
+        self.settings.steps = steps;
+        self
+    }
+
+    /// Points on the way per update.
+    pub fn batch(mut self, n: usize) -> Self {
+        self.settings.batch = n;
+        self
+    }
+
+    /// Learning rate.
+    pub fn lr(mut self, lr: f64) -> Self {
+        self.settings.lr = lr;
+        self
+    }
+
+    /// Seed.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// No progress lines.
+    pub fn quiet(mut self) -> Self {
+        self.settings.progress = 0.0;
+        self
+    }
+
+    /// All settings at once.
+    pub fn settings(mut self, settings: FlowSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    fn validate(&self) -> Result<()> {
+        let s = &self.settings;
+        for (name, n) in [("batch", s.batch), ("walkers", s.walkers), ("every", s.every), ("threads", s.threads)] {
+            if n == 0 {
+                return Err(Error::param(name, n, "at least 1"));
+            }
+        }
+        for (name, v) in [("lr", s.lr), ("time_score", s.time_score), ("progress", s.progress)] {
+            if !(v >= 0.0 && v.is_finite()) {
+                return Err(Error::param(name, v, "a finite number ≥ 0"));
+            }
+        }
+        s.schedule.validate()
+    }
+
+    /// Trains a flow from noise on `data` `[n, d]`, in place.
+    ///
+    /// The run's walkers are X_0 with A_0 = U_base − U_θ(0, ·): log Z and the ESS of the learned start. A run that diverges
+    /// comes back as `Ok` with its rows and the cause. Errors: settings out of range, data of the wrong shape or not
+    /// finite, a flow that starts from data.
+    pub fn train(&self, flow: &mut FlowNet, data: &Tensor) -> Result<Run> {
+        if flow.starts_from_data() {
+            let expected = "a flow from noise; `train_pairs` takes both data sets";
+            return Err(Error::param("flow", "between two data sets", expected));
+        }
+        self.fit(flow, None, data)
+    }
+
+    /// As [`train`](FlowTrainer::train) for a flow between two data sets, paired independently.
+    pub fn train_pairs(&self, flow: &mut FlowNet, from: &Tensor, to: &Tensor) -> Result<Run> {
+        if !flow.starts_from_data() {
+            return Err(Error::param("flow", "from noise", "a flow between two data sets; `train` takes one"));
+        }
+        check_rows("from", from, flow.dim())?;
+        self.fit(flow, Some(from), to)
+    }
+
+    fn fit(&self, flow: &mut FlowNet, from: Option<&Tensor>, to: &Tensor) -> Result<Run> {
+        self.validate()?;
+        check_rows("data", to, flow.dim())?;
+        let s = &self.settings;
+        let _threads = Threads::request(s.threads);
+        let (started, root) = (Instant::now(), Rng::new(s.seed));
+        let (kind, device) = (flow.ends_kind(), flow.vars().device());
+        let place = |t: &Tensor| t.to_device(device).to_kind(kind);
+        let (from, to) = (from.map(place), place(to));
+        let (mut rng, mut pick) = (root.split(1), root.split(2));
+        let mut optimiser = s.optim.build(flow.vars(), s.lr)?;
+        let params = flow.vars().trainable_variables();
+        let (mut recorder, mut spoken, mut outcome) = (Recorder::default(), Instant::now(), Outcome::Finished);
+        let mut rows = 0;
+        for k in 0..=s.steps {
+            let last = k == s.steps;
+            let lr = s.lr * s.schedule.factor(k, s.steps);
+            let step = guard(|| {
+                let x0 = from.as_ref().map(|x| gather(x, s.batch, &mut pick));
+                let drawn = flow.bridge().draw(x0.as_ref(), &gather(&to, s.batch, &mut pick), &mut rng);
+                let losses = losses(flow, &drawn, s.time_score);
+                if !last {
+                    optimiser.set_lr(lr);
+                    optimiser.zero_grad();
+                    losses.total().backward();
+                }
+                Ok(losses)
+            });
+            let losses = match step {
+                Ok(losses) => losses,
+                Err(e) => {
+                    outcome = Outcome::Diverged { step: k, cause: e.to_string() };
+                    break;
+                }
+            };
+            rows += s.batch;
+            let recorded = k.is_multiple_of(s.every) || last;
+            if recorded {
+                let grads: Vec<Tensor> = params.iter().map(Tensor::grad).filter(Tensor::defined).collect();
+                let total = losses.total().double_value(&[]);
+                recorder.push([
+                    ("step", k as f64),
+                    ("lr", lr),
+                    ("loss_velocity", losses.velocity.as_ref().map_or(f64::NAN, |l| l.double_value(&[]))),
+                    ("loss_score", losses.score.double_value(&[])),
+                    ("loss_time", losses.time.as_ref().map_or(f64::NAN, |l| l.double_value(&[]))),
+                    ("grad_norm", if last { f64::NAN } else { optim::norm(&grads) }),
+                    ("forward", std::mem::take(&mut rows) as f64),
+                    ("seconds", started.elapsed().as_secs_f64()),
+                ]);
+                if !total.is_finite() {
+                    outcome = Outcome::Diverged { step: k, cause: format!("the loss is {total}") };
+                    break;
+                }
+                if s.progress > 0.0 && spoken.elapsed() > Duration::from_secs_f64(s.progress) {
+                    spoken = Instant::now();
+                    let rate = k as f64 / started.elapsed().as_secs_f64();
+                    let left = (s.steps - k) as f64 / rate.max(1e-9);
+                    println!("flow {k}/{}  {rate:.1} updates/s  loss {total:.3}  {left:.0} s left", s.steps);
+                }
+            }
+            if !last {
+                optimiser.step();
+            }
+        }
+        let weighted = flow.weighable().is_ok();
+        let mut at_start = root.split(3);
+        let walkers = match weighted {
+            true => guard(|| Walkers::start_from(flow.base(), &At::new(&*flow, 0.0), s.walkers, false, &mut at_start)),
+            false => guard(|| Ok(Walkers::new(flow.evaluate(0.0, &flow.base().sample(s.walkers, &mut at_start)), 0.0))),
+        };
+        let walkers = match (walkers, &outcome) {
+            (Ok(walkers), _) => walkers,
+            // a diverged net has no energies left; its rows are what can be had
+            (Err(_), Outcome::Diverged { .. }) => {
+                let x = flow.base().sample(s.walkers, &mut at_start);
+                let nothing = x.select(1, 0).full_like(f64::NAN);
+                Walkers::new(crate::Point::new(x.shallow_clone(), nothing, x.full_like(f64::NAN)), f64::NAN)
+            }
+            (Err(e), Outcome::Finished) => return Err(e),
+        };
+        Ok(Run {
+            stats: recorder.frame()?,
+            walkers,
+            monitor: None,
+            weighted,
+            label: "flow".into(),
+            config: serde_json::json!({ "bridge": flow.bridge(), "shape": flow.shape(), "settings": s }),
+            seed: s.seed,
+            outcome,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+/// A batch drawn with replacement.
+fn gather(x: &Tensor, n: usize, rng: &mut Rng) -> Tensor {
+    let rows = Tensor::from_slice(&rng.indices(x.size()[0] as usize, n));
+    x.index_select(0, &rows.to_device(x.device()))
+}
+
+/// The terms of one update; the time score comes with its weight.
+struct Losses {
+    velocity: Option<Tensor>,
+    score: Tensor,
+    time: Option<Tensor>,
+    weight: f64,
+}
+
+impl Losses {
+    fn total(&self) -> Tensor {
+        let mut total = self.score.shallow_clone();
+        if let Some(v) = &self.velocity {
+            total = total + v;
+        }
+        if let Some(t) = &self.time {
+            total = total + t * self.weight;
+        }
+        total
+    }
+}
+
+/// Guide (121), (122) and the time score on one batch.
+fn losses(flow: &FlowNet, at: &Drawn, time_score: f64) -> Losses {
+    let moments = flow.moments(&at.times);
+    let sum = |t: &Tensor| t.sum_dim_intlist(-1, false, None::<Kind>);
+    let mean = |t: Tensor| t.mean(None::<Kind>);
+    let velocity = flow.velocity_net().map(|net| {
+        let b = flow.velocity_at(net, &moments, &at.t, &at.x);
+        mean(sum(&(&b * (&b * 0.5 - &at.velocity))))
+    });
+    // N² (½|ŝ|² + ζ·ŝ/N) = ½|Nŝ|² + ζ·Nŝ
+    let regress = |scaled: &Tensor| mean(sum(&(scaled * (scaled * 0.5 + &at.noise))));
+    if let Some(s) = flow.score_at(&moments, &at.t, &at.x) {
+        return Losses { velocity, score: regress(&(s * &at.width)), time: None, weight: 0.0 };
+    }
+    let timed = time_score > 0.0 && flow.energy_net().is_some();
+    let leaf = |t: &Tensor| t.detach().set_requires_grad(true);
+    let (x, t) = (leaf(&at.x), leaf(&at.t));
+    let u = flow.energy_at(&moments, &t, &x);
+    let wanted: Vec<&Tensor> = if timed { vec![&x, &t] } else { vec![&x] };
+    let slopes = Tensor::run_backward(&[u.sum(u.kind())], &wanted, true, true);
+    let time = timed.then(|| {
+        let rate = slopes[1].squeeze_dim(-1) + flow.well_rate(&moments, &at.x);
+        mean(((rate + &at.rate) * at.width.squeeze_dim(-1)).square() * 0.5)
+    });
+    Losses { velocity, score: regress(&(&slopes[0] * -&at.width)), time, weight: time_score }
+}

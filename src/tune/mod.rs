@@ -1,0 +1,284 @@
+//! Choose the scheme, the steps and the noise of a flow: a pilot measures the variance law, short runs confirm the choice.
+
+mod law;
+mod price;
+
+pub use law::Law;
+pub use price::Price;
+
+use crate::kernel::{FlowKernel, Langevin, Noise};
+use crate::path::Flow;
+use crate::{Error, Result, Rng, Run, Transport, frame};
+use law::average;
+use polars::prelude::DataFrame;
+
+/// How [`Tune::run`] searches.
+#[derive(Debug, Clone)]
+pub struct Tune {
+    /// Wanted ESS/N at t = 1, in (0, 1).
+    pub ess: f64,
+    /// Schemes to choose from, by [`FlowKernel::NAMES`].
+    pub schemes: Vec<String>,
+    /// What an evaluation costs; `None`: [`Price::counted`].
+    pub price: Option<Price>,
+    /// Walkers of each pilot run.
+    pub walkers: usize,
+    /// Most steps of a run.
+    pub steps_max: usize,
+    /// Seed of all pilots.
+    pub seed: u64,
+}
+
+/// What [`Tune::run`] found.
+#[derive(Debug)]
+pub struct Tuned {
+    /// The scheme with its noise.
+    pub kernel: FlowKernel,
+    /// Steps K = 1/h.
+    pub steps: usize,
+    /// ESS/N that a confirming run with another seed and four times the walkers had.
+    pub ess: f64,
+    /// Cost per walker, in the unit of the price.
+    pub cost: f64,
+    /// Whether the wanted ESS was reached; if not, this is the nearest that was found.
+    pub reached: bool,
+    /// The law of the pilot.
+    pub law: Law,
+    /// Every run made, the confirming one last: `scheme, steps, noise, eps, ess, cost`; `eps` is the mean over t.
+    pub trials: DataFrame,
+}
+
+/// The cheapest way found to an ESS/N of `ess` along `path`: see [`Tune`].
+///
+/// ```
+/// use jarzynski::{model::Interpolant, tune};
+/// # fn main() -> jarzynski::Result<()> {
+/// let path = Interpolant::new(&[vec![-1.0], vec![1.0]], &[0.4, 0.6], &[0.6, 0.8])?;
+/// let best = tune(&path, 0.9, 0)?;
+/// println!("{} with {} steps: ESS/N {:.2}", best.kernel.name(), best.steps, best.ess);
+/// assert!(best.reached);
+/// # Ok(()) }
+/// ```
+pub fn tune<P: Flow>(path: &P, ess: f64, seed: u64) -> Result<Tuned> {
+    Tune::new(ess, seed).run(path)
+}
+
+/// One run: a scheme with a noise, `factor` times the law's choice, and what came out.
+#[derive(Debug, Clone)]
+struct Trial {
+    scheme: String,
+    shape: &'static str,
+    factor: f64,
+    noise: Noise,
+    steps: usize,
+    ess: f64,
+    cost: f64,
+}
+
+impl Trial {
+    /// −log ESS, which goes with the weights' variance.
+    fn loss(&self) -> f64 {
+        if self.ess > 0.0 { -self.ess.ln() } else { f64::INFINITY }
+    }
+}
+
+/// What all parts of one search share.
+struct Search<'a, P> {
+    tune: &'a Tune,
+    path: &'a P,
+    law: Law,
+    price: Price,
+    trials: Vec<Trial>,
+}
+
+impl Tune {
+    /// All schemes that differ in what they can reach, 2,000 walkers a pilot, at most 512 steps.
+    pub fn new(ess: f64, seed: u64) -> Self {
+        let schemes = ["escorted", "matched", "euler-ula", "euler-mala", "rk4-ula", "rk4-mala", "ode-euler", "ode-rk4"];
+        let schemes = schemes.map(String::from).to_vec();
+        Tune { ess, schemes, price: None, walkers: 2_000, steps_max: 512, seed }
+    }
+
+    /// Among these schemes only.
+    pub fn schemes(mut self, names: &[&str]) -> Self {
+        self.schemes = names.iter().map(|s| s.to_string()).collect();
+        self
+    }
+
+    /// With these prices.
+    pub fn price(mut self, price: Price) -> Self {
+        self.price = Some(price);
+        self
+    }
+
+    /// With so many walkers in each pilot run.
+    pub fn walkers(mut self, n: usize) -> Self {
+        self.walkers = n;
+        self
+    }
+
+    fn validate(&self) -> Result<()> {
+        if !(self.ess > 0.0 && self.ess < 1.0) {
+            return Err(Error::param("ess", self.ess, "an ESS/N strictly between 0 and 1"));
+        }
+        if self.walkers < 100 {
+            return Err(Error::param("walkers", self.walkers, "at least 100: fewer say nothing about an ESS"));
+        }
+        if self.steps_max == 0 {
+            return Err(Error::param("steps_max", 0, "at least 1"));
+        }
+        if self.schemes.is_empty() {
+            return Err(Error::param("schemes", "[]", format!("some of {}", FlowKernel::NAMES.join(", "))));
+        }
+        self.schemes.iter().try_for_each(|name| FlowKernel::named(name, 1.0).map(|_| ()))
+    }
+
+    /// Searches, scheme by scheme, for the fewest steps at which some noise gives the wanted ESS.
+    ///
+    /// 1. The pilot measures the [`Law`], which predicts where Prop. 2 is good enough, and the noise that is best for it.
+    /// 2. At a few K, noises around the law's choice for h = 1/K, constant and as ε(t), are run.
+    /// 3. From the best at two K and the order that the scheme declares, −log ESS = V_∞ + C h^{2·order} is solved for the K
+    ///    that is needed, which is run and corrected. V_∞ > 0 is what an inexact flow leaves at any h.
+    /// 4. The cheapest is run again with another seed and four times the walkers; where luck had chosen it, K grows.
+    ///
+    /// Errors: settings out of range, and whatever a run refuses.
+    pub fn run<P: Flow>(&self, path: &P) -> Result<Tuned> {
+        self.validate()?;
+        path.weighable()?;
+        let law = Law::pilot(path, 12, self.walkers.min(1_000), self.seed)?;
+        let d = path.base().sample(1, &mut Rng::new(0)).size()[1];
+        let price = self.price.unwrap_or(Price::counted(d));
+        let mut search = Search { tune: self, path, law, price, trials: Vec::new() };
+        for scheme in &self.schemes {
+            search.scheme(scheme)?;
+        }
+        search.finish()
+    }
+}
+
+impl<P: Flow> Search<'_, P> {
+    fn transport(&self, kernel: FlowKernel, steps: usize, walkers: usize, label: u64) -> Result<Run> {
+        let seed = Rng::new(self.tune.seed).split(label).seed();
+        Transport::new(kernel, steps, walkers, seed).every(steps).run(self.path)
+    }
+
+    fn attempt(&self, like: &Trial, steps: usize, walkers: usize, label: u64) -> Result<Trial> {
+        let run = self.transport(FlowKernel::named(&like.scheme, like.noise.clone())?, steps, walkers, label)?;
+        let ess = if run.finished() { run.walkers.ess() } else { 0.0 };
+        Ok(Trial { steps, ess, cost: self.price.of(&run)?, ..like.clone() })
+    }
+
+    /// The best of several noises at K steps: a wide ladder at first, then a few beside the best so far.
+    fn ladder(&mut self, scheme: &str, steps: usize, near: Option<&Trial>) -> Result<Trial> {
+        let (h, kernel) = (1.0 / steps as f64, FlowKernel::named(scheme, 1.0)?);
+        let factors: &[f64] = match (&kernel, near) {
+            (_, Some(_)) => &[0.6, 1.0, 1.7],
+            // rejection makes a large step harmless, and the law's third term does not apply
+            (FlowKernel::Split(s), None) if s.then == Langevin::Mala => &[0.5, 2.0, 8.0],
+            _ => &[0.25, 0.5, 1.0, 2.0],
+        };
+        let blank = |shape, factor, noise| Trial { scheme: scheme.into(), shape, factor, noise, steps, ess: 0.0, cost: 0.0 };
+        let of = |shape: &'static str, factor: f64| {
+            let noise = if shape == "constant" { self.law.best_noise(h).into() } else { self.law.best_schedule(h) };
+            blank(shape, factor, noise.scaled(factor))
+        };
+        let candidates: Vec<Trial> = match (kernel.noise(), near) {
+            (None, _) => vec![blank("none", 1.0, Noise::Constant(1.0))],
+            (_, Some(best)) => factors.iter().map(|f| of(best.shape, f * best.factor)).collect(),
+            _ => factors.iter().flat_map(|f| [of("constant", *f), of("ε(t)", *f)]).collect(),
+        };
+        let mut best: Option<Trial> = None;
+        for candidate in candidates {
+            let trial = self.attempt(&candidate, steps, self.tune.walkers, 0)?;
+            if best.as_ref().is_none_or(|b| trial.ess > b.ess) {
+                best = Some(trial.clone());
+            }
+            self.trials.push(trial);
+        }
+        Ok(best.unwrap_or_else(|| blank("none", 1.0, Noise::Constant(1.0))))
+    }
+
+    /// Steps 2 and 3 of [`Tune::run`] for one scheme.
+    fn scheme(&mut self, scheme: &str) -> Result<()> {
+        let (wanted, most) = (self.tune.ess, self.tune.steps_max);
+        let order = 2.0 * FlowKernel::named(scheme, 1.0)?.order().total;
+        // the order in h of every Gaussian scheme is that of Prop. 2, which the law predicts; the others need fewer steps
+        let mut k = if order > 1.0 { 4 } else { self.expected() / 2 }.clamp(2, most.max(2)).min(most);
+        let mut seen: Vec<Trial> = vec![];
+        for _ in 0..6 {
+            let good = self.trials.iter().filter(|t| t.ess >= wanted).map(|t| t.cost);
+            let cheapest = good.fold(f64::INFINITY, f64::min);
+            if seen.last().is_some_and(|t| t.cost / t.steps as f64 * k as f64 > cheapest) {
+                break;
+            }
+            let near = seen.iter().max_by(|a, b| a.ess.total_cmp(&b.ess)).cloned();
+            let best = self.ladder(scheme, k, near.as_ref())?;
+            let next = if best.ess >= wanted { k / 2 } else { k * 2 };
+            seen.push(best);
+            k = solve(&seen, order, -wanted.ln()).unwrap_or(next).clamp(1, most);
+            if seen.iter().any(|t| t.steps == k) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The K at which the law expects Prop. 2 to reach the wanted ESS.
+    fn expected(&self) -> usize {
+        let enough = |k: &usize| self.law.ess(1.0 / *k as f64, self.law.best_noise(1.0 / *k as f64)) >= self.tune.ess;
+        (1..=self.tune.steps_max).find(enough).unwrap_or(self.tune.steps_max)
+    }
+
+    /// Step 4.
+    fn finish(self) -> Result<Tuned> {
+        let wanted = self.tune.ess;
+        let good = |t: &&Trial| t.ess >= wanted;
+        let cheapest = self.trials.iter().filter(good).min_by(|a, b| a.cost.total_cmp(&b.cost));
+        let best = cheapest.or(self.trials.iter().max_by(|a, b| a.ess.total_cmp(&b.ess)));
+        let Some(best) = best.filter(|t| t.ess > 0.0).cloned() else {
+            let expected = "a scheme that can follow this path at all: every pilot run ended before t = 1";
+            return Err(Error::param("schemes", self.tune.schemes.join(", "), expected));
+        };
+        let kernel = FlowKernel::named(&best.scheme, best.noise.clone())?;
+        let order = 2.0 * kernel.order().total;
+        let mut sure = self.attempt(&best, best.steps, 4 * self.tune.walkers, 1)?;
+        for _ in 0..4 {
+            if sure.ess >= wanted || best.ess < wanted || sure.steps >= self.tune.steps_max {
+                break;
+            }
+            let more = (sure.loss() / -wanted.ln()).min(2.0).powf(1.0 / order) * 1.02;
+            let steps = ((sure.steps as f64 * more).ceil() as usize).max(sure.steps + 1).min(self.tune.steps_max);
+            sure = self.attempt(&best, steps, 4 * self.tune.walkers, 1)?;
+        }
+        let mut table = frame::Rows::new(&["scheme", "steps", "noise", "eps", "ess", "cost"]);
+        for t in self.trials.iter().chain([&sure]) {
+            let eps = if t.shape == "none" { f64::NAN } else { mean_noise(&t.noise) };
+            table.push((&t.scheme, t.steps, t.shape, eps, t.ess, t.cost));
+        }
+        Ok(Tuned {
+            kernel,
+            steps: sure.steps,
+            ess: sure.ess,
+            cost: sure.cost,
+            reached: sure.ess >= wanted,
+            law: self.law,
+            trials: table.finish()?,
+        })
+    }
+}
+
+/// The K at which −log ESS = V_∞ + C K^{−order} is `wanted`, from the last two that were run; a little more, for safety.
+fn solve(seen: &[Trial], order: f64, wanted: f64) -> Option<usize> {
+    let [.., a, b] = seen else { return None };
+    let (pa, pb) = ((a.steps as f64).powf(-order), (b.steps as f64).powf(-order));
+    let c = (a.loss() - b.loss()) / (pa - pb);
+    let rest = b.loss() - c * pb;
+    if !(c > 0.0 && c.is_finite() && wanted > rest) {
+        return None;
+    }
+    Some(((c / (wanted - rest)).powf(1.0 / order) * 1.02).ceil().min(1e6) as usize)
+}
+
+fn mean_noise(noise: &Noise) -> f64 {
+    average(&(0..64).map(|i| noise.at((i as f64 + 0.5) / 64.0)).collect::<Vec<_>>())
+}
