@@ -37,6 +37,7 @@ mod rng;
 mod rows;
 mod run;
 pub mod show;
+mod tail;
 mod threads;
 pub mod train;
 mod transport;

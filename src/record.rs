@@ -54,7 +54,12 @@ pub const COLUMNS: &[Entry] = &[
     count("trials", "", "energy evaluations of the walkers spent on the ESS limit since the previous row"),
     count("legs", "", "kernel steps with a change of θ since the previous row (more than updates when bridging)"),
     real("acceptance", "probability", "mean acceptance of the last step's moves", "guide eq. (78)"),
-    real("loss_velocity", "", "mean ½|b̂|² − ẋ·b̂ over the batch; lower by a constant than the regression's error", "guide (121)"),
+    real(
+        "loss_velocity",
+        "",
+        "mean ½|b̂|² − ẋ·b̂ over the batch; lower by a constant than the regression's error",
+        "guide (121)",
+    ),
     real("loss_score", "", "mean N²(½|ŝ|² + ζ·ŝ/N) over the batch", "guide (122)"),
     real("loss_time", "", "mean N²½(∂_tU + ∂_t log p)² over the batch, without its weight", ""),
     real("grad_norm", "", "norm of the gradient of the cross-entropy, before clipping, or of a flow's loss", "eq. (4)"),

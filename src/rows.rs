@@ -114,6 +114,9 @@ impl<T: Real> Fresh<T> {
     }
 }
 
+/// Fewer rows than this are done by the calling thread: waking another one takes as long.
+pub(crate) const FEW: usize = 2048;
+
 /// Calls `f(first_row, rows of a, rows of b)` over blocks of rows of two buffers with `da` and `db` numbers per row.
 pub(crate) fn for_blocks<A: Send, B: Send>(
     a: &mut [A],
@@ -122,10 +125,13 @@ pub(crate) fn for_blocks<A: Send, B: Send>(
     db: usize,
     f: impl Fn(usize, &mut [A], &mut [B]) + Sync,
 ) {
-    a.par_chunks_mut(BLOCK * da.max(1))
-        .zip(b.par_chunks_mut(BLOCK * db.max(1)))
-        .enumerate()
-        .for_each(|(i, (a, b))| f(i * BLOCK, a, b));
+    let (wide_a, wide_b) = (BLOCK * da.max(1), BLOCK * db.max(1));
+    if a.len() <= FEW * da.max(1) {
+        let blocks = a.chunks_mut(wide_a).zip(b.chunks_mut(wide_b)).enumerate();
+        return blocks.for_each(|(i, (a, b))| f(i * BLOCK, a, b));
+    }
+    let blocks = a.par_chunks_mut(wide_a).zip(b.par_chunks_mut(wide_b)).enumerate();
+    blocks.for_each(|(i, (a, b))| f(i * BLOCK, a, b));
 }
 
 /// Sums the vectors that `f(rows)` returns for blocks of rows, always in the same order.
@@ -175,7 +181,7 @@ fn combine_rows<T: Real>(terms: &[(f64, &Tensor)], shape: &[i64]) -> Tensor {
         combine_block(&parts, out);
     };
     let all = out.elements();
-    if all.len() <= 2 * RUN {
+    if all.len() <= 8 * RUN {
         all.chunks_mut(RUN).enumerate().for_each(|(i, out)| each(i, out));
     } else {
         all.par_chunks_mut(RUN).enumerate().for_each(|(i, out)| each(i, out));

@@ -129,6 +129,16 @@ impl Walkers {
         self.summary().ess
     }
 
+    /// k̂, how heavy the tail of the weights is: below ½ their variance is finite and error bars hold; above .7 neither the ESS
+    /// nor an error bar says anything. An ESS cannot see weights that no walker has met; this looks at how fast the largest
+    /// ones grow. NaN for equal weights or fewer than 25 walkers.
+    ///
+    /// The shape of a generalised Pareto law fitted to the largest 3√N weights, as in Pareto-smoothed importance sampling.
+    pub fn tail(&self) -> f64 {
+        let a = Vec::<f64>::try_from(self.log_weights.to_device(tch::Device::Cpu)).unwrap_or_default();
+        crate::tail::pareto_shape(&a)
+    }
+
     fn summary(&self) -> &Summary {
         self.summary.get_or_init(|| {
             let n = self.len() as f64;

@@ -7,12 +7,14 @@ mod mnist;
 mod pages;
 mod parquet;
 mod source;
+mod toys;
 
 pub use csv::{Column, CsvOptions, read_csv};
 pub use digits::digits;
 pub use idx::{read_idx, read_idx_pair};
 pub use mnist::{Split, fashion_mnist, mnist};
 pub use parquet::read_parquet;
+pub use toys::Toy;
 
 use std::collections::BTreeMap;
 

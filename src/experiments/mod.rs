@@ -1,22 +1,31 @@
 //! Regenerate every figure: one file per experiment, each a configuration, a function that returns frames, and a plot.
 
 mod classifier;
+mod continuous;
 mod digits;
+mod distances;
 mod divergences;
+mod flow_exact;
+mod flow_order;
+mod flow_tune;
 mod images;
 mod mixture;
 mod mnist;
 mod ula_bias;
 
+pub use continuous::Continuous;
 pub use digits::Digits;
 pub use divergences::Divergences;
+pub use flow_exact::FlowExact;
+pub use flow_order::FlowOrder;
+pub use flow_tune::FlowTune;
 pub use images::Images;
 pub use mixture::MixtureModes;
 pub use mnist::Mnist;
 pub use ula_bias::UlaBias;
 
 use crate::export::{Manifest, Results};
-use crate::{Error, Result, Run};
+use crate::{Error, Estimate, Result, Run};
 use polars::prelude::{Column, DataFrame, DataType};
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::Path;
@@ -92,6 +101,13 @@ pub trait Experiment: Serialize + DeserializeOwned + Default {
     fn run(&self) -> Result<Output>;
 }
 
+/// The mean of independent estimates, with the standard error that theirs give it.
+pub(crate) fn pool(of: &[Estimate]) -> Estimate {
+    let n = of.len() as f64;
+    let square: f64 = of.iter().map(|e| e.se * e.se).sum();
+    Estimate { value: of.iter().map(|e| e.value).sum::<f64>() / n, se: square.sqrt() / n }
+}
+
 /// The runs' frames one below the other with `method` and `seed` in front; a column that a run lacks is null in its rows.
 pub(crate) fn stack(runs: &[(String, u64, Run)], columns: &[&str]) -> Result<DataFrame> {
     let mut frames = Vec::new();
@@ -153,6 +169,10 @@ pub const ALL: &[Entry] = &[
     Entry::of::<Digits>(),
     Entry::of::<Divergences>(),
     Entry::of::<Mnist>(),
+    Entry::of::<FlowExact>(),
+    Entry::of::<FlowOrder>(),
+    Entry::of::<FlowTune>(),
+    Entry::of::<Continuous>(),
 ];
 
 /// The experiment of that name. Errors: there is none; the message lists them.

@@ -1,6 +1,6 @@
 //! Show that ULA samples a law of its own, and that its weights give back the right one: \[G\], example 4.1.
 
-use super::{Experiment, Output};
+use super::{Experiment, Output, pool};
 use crate::frame::Rows;
 use crate::rows::{Fresh, for_blocks, on_host, read};
 use crate::{Base, Energy, Error, Estimate, Kernel, Point, Result, Rng, Ula, Walkers};
@@ -199,13 +199,6 @@ fn second_moments(walkers: &Walkers) -> Result<[Estimate; 3]> {
         *to = walkers.mean(&(column(i) * column(j)))?;
     }
     Ok(out)
-}
-
-/// The mean of independent estimates.
-fn pool(of: &[Estimate]) -> Estimate {
-    let n = of.len() as f64;
-    let square: f64 = of.iter().map(|e| e.se * e.se).sum();
-    Estimate { value: of.iter().map(|e| e.value).sum::<f64>() / n, se: square.sqrt() / n }
 }
 
 /// The largest distances from what should be, in standard errors.

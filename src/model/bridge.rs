@@ -72,7 +72,8 @@ impl Bridge {
     pub(crate) fn validate(&self, start: Start) -> Result<()> {
         self.interpolation.validate()?;
         if !(self.smoothing > 0.0 && self.smoothing.is_finite()) {
-            let expected = "a positive, finite standard deviation: without noise on the data e^{−U} at t = 1 is no density";
+            let expected =
+                "a positive, finite standard deviation: without noise on the data e^{−U} at t = 1 is no density";
             return Err(Error::param("smoothing", self.smoothing, expected));
         }
         if !(self.gamma >= 0.0 && self.gamma.is_finite()) {

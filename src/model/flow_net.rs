@@ -49,7 +49,13 @@ pub struct FlowShape {
 
 impl Default for FlowShape {
     fn default() -> Self {
-        FlowShape { widths: vec![128, 128], frequencies: 3, score: Score::Energy, velocity: Velocity::Net, seed: 0 }
+        FlowShape {
+            widths: vec![128, 128, 128],
+            frequencies: 3,
+            score: Score::Energy,
+            velocity: Velocity::Net,
+            seed: 0,
+        }
     }
 }
 
@@ -122,7 +128,11 @@ impl FlowNet {
             return Err(Error::param("from", format!("{:?} on {:?}", from.kind(), from.device()), expected));
         }
         if shape.velocity == Velocity::Score {
-            return Err(Error::param("velocity", "score", "`net` between two data sets: the score does not fix b there"));
+            return Err(Error::param(
+                "velocity",
+                "score",
+                "`net` between two data sets: the score does not fix b there",
+            ));
         }
         let points: Vec<Vec<f64>> = Vec::try_from(from.to_kind(Kind::Double).to_device(Device::Cpu))?;
         let (n, sigma) = (points.len(), vec![bridge.smoothing; points.len()]);

@@ -2,7 +2,7 @@
 
 use super::{Coefficients, Gaussian, Interpolation, Mixture};
 use crate::path::{Flow, Path};
-use crate::rows::{Fresh, Real, lanes, on_host, read, wide};
+use crate::rows::{FEW, Fresh, Real, lanes, on_host, read, wide};
 use crate::{Base, Error, Point, Result};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -75,6 +75,11 @@ impl Interpolant {
     /// Width d of a row.
     pub fn dim(&self) -> i64 {
         self.base.dim()
+    }
+
+    /// U_base − U_0 where ρ_0 is the base: the constant −(d/2) log 2π, which every walker's A starts from.
+    pub(crate) fn start_constant(&self) -> f64 {
+        -0.5 * self.dim() as f64 * (2.0 * std::f64::consts::PI).ln()
     }
 
     /// The law at t = 1.
@@ -184,10 +189,14 @@ impl Law {
         let (n, d, rows) = (x.size()[0], self.d as i64, read::<T>(x));
         let (mut u, mut grad, mut b) = (Fresh::<T>::new(&[n]), Fresh::<T>::new(&[n, d]), Fresh::<T>::new(&[n, d]));
         let wide = BLOCK * self.d;
-        let blocks = (u.elements().par_chunks_mut(BLOCK))
-            .zip(grad.elements().par_chunks_mut(wide))
-            .zip(b.elements().par_chunks_mut(wide));
-        blocks.zip(rows.par_chunks(wide)).for_each(|(((u, grad), b), x)| arrive_block(self, x, u, grad, b));
+        if n as usize <= FEW {
+            arrive_block(self, rows, u.elements(), grad.elements(), b.elements());
+        } else {
+            let blocks = (u.elements().par_chunks_mut(BLOCK))
+                .zip(grad.elements().par_chunks_mut(wide))
+                .zip(b.elements().par_chunks_mut(wide));
+            blocks.zip(rows.par_chunks(wide)).for_each(|(((u, grad), b), x)| arrive_block(self, x, u, grad, b));
+        }
         (u.tensor(), grad.tensor(), b.tensor())
     }
 
@@ -197,14 +206,16 @@ impl Law {
         let m = tangents.map_or(d, |v| v.size()[2]);
         let (mut b, mut j) = (Fresh::<T>::new(&[n, d]), Fresh::<T>::new(&[n, d, m]));
         let (wide, area) = (BLOCK * self.d, BLOCK * self.d * m as usize);
-        let blocks =
-            (b.elements().par_chunks_mut(wide)).zip(j.elements().par_chunks_mut(area)).zip(rows.par_chunks(wide));
-        match tangents {
-            None => blocks.for_each(|((b, j), x)| push_block(self, x, &[], b, j)),
-            Some(v) => {
-                let v = read::<T>(v);
-                blocks.zip(v.par_chunks(area)).for_each(|(((b, j), x), v)| push_block(self, x, v, b, j));
-            }
+        let v = tangents.map_or(&[][..], |v| read::<T>(v));
+        if n as usize <= FEW {
+            push_block(self, rows, v, b.elements(), j.elements());
+        } else {
+            let each = |i: usize, x: &[T], b: &mut [T], j: &mut [T]| {
+                let own = if v.is_empty() { v } else { &v[i * area..i * area + j.len()] };
+                push_block(self, x, own, b, j);
+            };
+            let blocks = (b.elements().par_chunks_mut(wide)).zip(j.elements().par_chunks_mut(area));
+            blocks.zip(rows.par_chunks(wide)).enumerate().for_each(|(i, ((b, j), x))| each(i, x, b, j));
         }
         (b.tensor(), j.tensor())
     }

@@ -1,7 +1,7 @@
 //! Give the network of position and time that learned flows are made of, with its tangents in forward mode.
 
-use tch::nn::{self, Module};
 use tch::Tensor;
+use tch::nn::{self, Module};
 
 /// (x, t) → widths → outputs with SiLU; t enters the first layer through t, cos kπt and sin kπt.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ pub struct FlowSettings {
     pub schedule: Schedule,
     /// The optimiser.
     pub optim: Optim,
-    /// Weight of the time-score loss, 0 for (122) alone.
+    /// Weight of the time-score loss times the dimension d, 0 for (122) alone: the loss's own noise grows with d.
     pub time_score: f64,
     /// Walkers at t = 0 in the run that comes back.
     pub walkers: usize,
@@ -33,7 +33,8 @@ pub struct FlowSettings {
     pub every: usize,
     /// Seed of all randomness.
     pub seed: u64,
-    /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads).
+    /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads). On small nets
+    /// two are slower than one.
     pub threads: usize,
     /// Seconds between progress lines on standard output; 0 is silent.
     pub progress: f64,
@@ -47,11 +48,11 @@ impl Default for FlowSettings {
             lr: 2e-3,
             schedule: Schedule::Cosine { end: 0.0 },
             optim: Optim::Adam,
-            time_score: 0.1,
+            time_score: 0.2,
             walkers: 1_000,
             every: 10,
             seed: 0,
-            threads: 2,
+            threads: 1,
             progress: 5.0,
         }
     }
@@ -64,7 +65,7 @@ impl Default for FlowSettings {
 /// ```text
 /// ½|b̂|² − (∂_tI + Ṅζ)·b̂                        guide (121)
 /// N² (½|ŝ|² + ζ·ŝ/N),  ŝ = −∇U_θ                guide (122), times N²: the same minimiser at each t, bounded terms
-/// w N² ½(∂_tU_θ + ∂_t log p(X_t | ends))²        the time score, w = `time_score`
+/// w N² ½(∂_tU_θ + ∂_t log p(X_t | ends))²        the time score, w = `time_score`/d
 /// ```
 ///
 /// (122) sees ∇U only: masses of separated modes are invisible to it, and it would leave e^{−U_θ(1, ·)} with wrong ones. The
@@ -313,5 +314,6 @@ fn losses(flow: &FlowNet, at: &Drawn, time_score: f64) -> Losses {
         let rate = slopes[1].squeeze_dim(-1) + flow.well_rate(&moments, &at.x);
         mean(((rate + &at.rate) * at.width.squeeze_dim(-1)).square() * 0.5)
     });
-    Losses { velocity, score: regress(&(&slopes[0] * -&at.width)), time, weight: time_score }
+    let weight = time_score / at.x.size()[1] as f64;
+    Losses { velocity, score: regress(&(&slopes[0] * -&at.width)), time, weight }
 }

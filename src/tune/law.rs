@@ -64,9 +64,8 @@ impl Law {
             law.stretch.push(mean(s.square().sum_dim_intlist([1, 2].as_slice(), false, Kind::Double)));
             // the material derivative, along b itself
             let d = 1e-3 / times as f64;
-            let (after, before) = crate::no_grad(|| {
-                (path.velocity(t + d, &(&x + &b * d)), path.velocity(t - d, &(&x - &b * d)))
-            });
+            let (after, before) =
+                crate::no_grad(|| (path.velocity(t + d, &(&x + &b * d)), path.velocity(t - d, &(&x - &b * d))));
             law.acceleration.push(mean(square(&((after - before) / (2.0 * d)))));
             law.curvature.push(mean(curvature(path, t, &x, rng)));
         }
@@ -89,7 +88,10 @@ impl Law {
         }
         let finite = law.stretch.iter().chain(&law.acceleration).chain(&law.curvature).all(|v| v.is_finite());
         if !finite {
-            return Err(Error::NonFinite { what: "velocity, its Jacobian or the energy", place: "along the pilot".into() });
+            return Err(Error::NonFinite {
+                what: "velocity, its Jacobian or the energy",
+                place: "along the pilot".into(),
+            });
         }
         Ok(law)
     }

@@ -177,7 +177,8 @@ impl<P: Flow> Search<'_, P> {
             (FlowKernel::Split(s), None) if s.then == Langevin::Mala => &[0.5, 2.0, 8.0],
             _ => &[0.25, 0.5, 1.0, 2.0],
         };
-        let blank = |shape, factor, noise| Trial { scheme: scheme.into(), shape, factor, noise, steps, ess: 0.0, cost: 0.0 };
+        let blank =
+            |shape, factor, noise| Trial { scheme: scheme.into(), shape, factor, noise, steps, ess: 0.0, cost: 0.0 };
         let of = |shape: &'static str, factor: f64| {
             let noise = if shape == "constant" { self.law.best_noise(h).into() } else { self.law.best_schedule(h) };
             blank(shape, factor, noise.scaled(factor))

@@ -51,7 +51,7 @@ impl Price {
     }
 
     /// The price of a whole run, per walker.
-    pub(super) fn of(&self, run: &Run) -> Result<f64> {
+    pub(crate) fn of(&self, run: &Run) -> Result<f64> {
         let n = run.walkers.len() as f64;
         let total = |name: &str| frame::column_f64(&run.stats, name).map(|v| v.iter().sum::<f64>() / n);
         Ok(self.forward * total("forward")?
