@@ -1,6 +1,9 @@
 //! Run the experiments at smoke size, through their configurations, and judge their tables by closed forms.
 
-use jarzynski::experiments::{self, Digits, Divergences, Experiment, MixtureModes, Output, UlaBias};
+use jarzynski::experiments::{
+    self, Continuous, Digits, Divergences, Experiment, FlowExact, FlowLearned, FlowOrder, FlowTune, MixtureModes,
+    Output, UlaBias,
+};
 use jarzynski::frame::{column_f64, column_str, distinct, filter};
 use jarzynski::polars::prelude::DataFrame;
 
@@ -285,4 +288,123 @@ fn digits_at_smoke_size_have_their_tables_and_pictures() {
         assert!(figure.svg().is_ok(), "{name}");
     }
     assert!(refusal::<Digits>("lables = [1]").contains("lables"));
+}
+
+// ---- flows
+
+#[test]
+fn reweighted_flows_are_exact_and_coarse_plain_ones_are_not() {
+    let out = run::<FlowExact>("steps = [8, 16]\neps = [0.5]\nwalkers = 20_000\nseeds = 1");
+    let moments = out.get("moments").unwrap();
+    let wanted = ["case", "method", "quantity", "value", "se", "exact", "ess", "tail", "stiffness"];
+    assert_eq!(columns(moments), wanted);
+    assert_eq!(moments.height(), 2 * 2 * 7);
+    let of = |method: &str| filter(moments, "method", method).unwrap();
+    assert!(near(&z(&of("reweighted"), "exact")), "{moments}");
+    assert!(column_f64(&of("reweighted"), "ess").unwrap().iter().all(|e| *e > 0.3));
+    // Twins: at K = 8 the plain averages of the mixture are off, in every quantity with a name.
+    let plain = filter(&of("plain"), "case", "mixture K=8 ε=0.5").unwrap();
+    let square = filter(&plain, "quantity", "x0²").unwrap();
+    assert!(z(&square, "exact")[0] < -FAR, "{plain}");
+    for (overrides, named) in [
+        ("steps = []", "steps = []"),
+        ("eps = [0.0]", "eps = 0"),
+        ("steps = 0", "steps = 0"),
+        ("seeds = 0", "seeds = 0"),
+    ] {
+        let text = refusal::<FlowExact>(overrides);
+        assert!(text.contains(named), "{overrides}: {text}");
+    }
+}
+
+#[test]
+fn measured_orders_are_the_declared_ones() {
+    let out = run::<FlowOrder>("dims = [1]\nlog_steps = [5, 6, 7, 8]\nwalkers = 400\nseeds = 3");
+    let order = out.get("order").unwrap();
+    assert_eq!(columns(order), ["scheme", "d", "quantity", "exponent", "exponent_se", "expected"]);
+    let read = |name| column_f64(order, name).unwrap();
+    let (exponent, expected, scheme) = (read("exponent"), read("expected"), column_str(order, "scheme").unwrap());
+    let quantity = column_str(order, "quantity").unwrap();
+    for i in 0..exponent.len() {
+        // Finite h leaves a systematic error below a tenth of the exponent; neighbouring orders are half apart at least.
+        let room = 0.1 * expected[i].max(1.0);
+        assert!(
+            (exponent[i] - expected[i]).abs() < room,
+            "{} {}: {} not {}",
+            scheme[i],
+            quantity[i],
+            exponent[i],
+            expected[i]
+        );
+    }
+    // Lemma 2 as printed: 1.5 for an increment of Prop. 2. It is 1.
+    let prop2 = filter(&filter(order, "scheme", "escorted").unwrap(), "quantity", "rms_increment").unwrap();
+    let (e, se) = (column_f64(&prop2, "exponent").unwrap()[0], column_f64(&prop2, "exponent_se").unwrap()[0]);
+    assert!((1.5 - e) / se > FAR, "{e} ± {se}");
+    let scaling = out.get("scaling").unwrap();
+    assert_eq!(scaling.height(), 10 * 4 * 3);
+    // Var A_T/h of Prop. 2 at d = 1: 2.10 by an independent implementation at h = 1/32.
+    let own = filter(&filter(scaling, "scheme", "escorted").unwrap(), "steps", "32").unwrap();
+    let v: Vec<f64> = column_f64(&own, "var_a").unwrap().iter().map(|v| v * 32.0).collect();
+    let (mean, se) = jarzynski::frame::mean_se(&v);
+    assert!(((mean - 2.10) / se).abs() < FAR, "{mean} ± {se}");
+    assert!(refusal::<FlowOrder>("schemes = [\"euler\"]").contains("scheme = euler"));
+    assert!(refusal::<FlowOrder>("fit = 0.0001").contains("fit = 0.0001"));
+}
+
+#[test]
+fn tuning_and_continuous_time_have_their_tables() {
+    let out = run::<FlowTune>(
+        "eps = [0.2, 1.0]\nsteps = [16]\ness = 0.7\nschemes = [\"escorted\", \"euler-mala\"]\nwalkers = 1000\nseeds = 2",
+    );
+    let choice = out.get("choice").unwrap();
+    let wanted = ["path", "among", "scheme", "steps", "eps", "ess", "cost", "grid_scheme", "grid_cost", "ratio"];
+    assert_eq!(columns(choice), wanted);
+    assert_eq!(distinct(choice, "among").unwrap(), ["no Jacobian", "all"]);
+    assert!(column_f64(choice, "ess").unwrap().iter().all(|e| *e >= 0.7), "{choice}");
+    // What a coarse grid of two noises finds, the search should not miss by much.
+    assert!(column_f64(choice, "ratio").unwrap().iter().all(|r| *r < 1.3), "{choice}");
+    assert_eq!(out.get("noise").unwrap().height(), 2 * 2 * 2);
+
+    let out = run::<Continuous>("alpha = [1.0]\nlog_steps = [4, 5, 6]\nlog_reference = 8\nwalkers = 500\nseeds = 3");
+    let table = out.get("convergence").unwrap();
+    assert_eq!(columns(table), ["alpha", "h", "method", "quantity", "value", "se", "exact"]);
+    let gap = filter(&filter(table, "method", "jarzynski").unwrap(), "quantity", "rms_gap").unwrap();
+    let v = column_f64(&gap, "value").unwrap();
+    assert!(v[0] > 1.6 * v[1] && v[1] > 1.6 * v[2], "halving h nearly halves the gap: {v:?}");
+    let log_z = filter(&filter(table, "method", "jarzynski").unwrap(), "quantity", "log_z").unwrap();
+    assert!(near(&z(&log_z, "exact")), "{log_z}");
+}
+
+#[test]
+fn learned_flows_at_smoke_size_have_their_tables_and_pictures() {
+    let part = |name: &str, widths: &str, walkers: u32| {
+        format!(
+            "[{name}]\nwidths = {widths}\nupdates = 30\nbatch = 64\nsteps = [6]\nschemes = [\"escorted\"]\neps = [0.3]\nwalkers = {walkers}\n"
+        )
+    };
+    let small = format!(
+        "sets = [\"moons\"]\npoints = 500\nseeds = 1\n{}{}",
+        part("planar", "[16]", 400),
+        part("digits", "[16]", 64)
+    );
+    let out = run::<FlowLearned>(&small);
+    let masses = out.get("masses").unwrap();
+    let wanted = ["dataset", "seed", "scheme", "steps", "method", "part", "value", "se", "learned", "data", "ess"];
+    assert_eq!(columns(masses), wanted);
+    for set in ["moons", "digits"] {
+        for method in ["plain", "reweighted"] {
+            let part = filter(&filter(masses, "dataset", set).unwrap(), "method", method).unwrap();
+            let total: f64 = column_f64(&part, "value").unwrap().iter().sum();
+            assert!((total - 1.0).abs() < 1e-9, "{set}, {method}: {total}");
+        }
+    }
+    assert_eq!(distinct(out.get("laws").unwrap(), "dataset").unwrap(), ["moons", "digits"]);
+    assert!(out.get("training").unwrap().height() > 0);
+    #[cfg(feature = "plot")]
+    for (name, figure) in &out.figures {
+        assert!(figure.svg().is_ok(), "{name}");
+    }
+    assert!(refusal::<FlowLearned>("sets = [\"spirals\"]").contains("spirals"));
+    assert!(refusal::<FlowLearned>("[planar]\neps = [1.0]").contains("one noise for each"));
 }

@@ -108,6 +108,9 @@ impl FlowExact {
                 return Err(Error::param(name, n, "at least 1"));
             }
         }
+        if self.steps.contains(&0) {
+            return Err(Error::param("steps", 0, "at least 1"));
+        }
         if self.steps.is_empty() || self.eps.is_empty() {
             let name = if self.steps.is_empty() { "steps" } else { "eps" };
             return Err(Error::param(name, "[]", "at least one"));

@@ -228,7 +228,8 @@ impl FlowTune {
         let (lo, hi) = (self.eps[0], self.eps[self.eps.len() - 1]);
         let fine: Vec<f64> = (0..=120).map(|i| lo * (hi / lo).powf(i as f64 / 120.0)).collect();
         for (name, law) in laws {
-            let mut panel = Panel::new(&format!("Prop. 2 at fixed cost; {name}")).x("noise ε").y("ESS / N").log_x();
+            let mut panel =
+                Panel::new(&format!("Prop. 2 at K steps, dashed: the law; {name}")).x("noise ε").y("ESS / N").log_x();
             panel = panel.ylim(0.0, 1.0);
             let own = frame::filter(noise, "path", name)?;
             let bands = frame::bands(&own, &["steps", "eps"], "seed", &["ess"])?;
@@ -238,8 +239,7 @@ impl FlowTune {
                 let (label, h) = (format!("K = {steps}"), 1.0 / steps as f64);
                 let predicted: Vec<f64> = fine.iter().map(|e| law.ess(h, *e)).collect();
                 panel = panel.errorbars(&label, &read("eps")?, &read("ess")?, &read("ess_se")?);
-                panel = panel.dashed(&format!("K = {steps}, the law"), &fine, &predicted);
-                panel = panel.vline(&format!("K = {steps}, the law's choice"), law.best_noise(h));
+                panel = panel.dashed(&label, &fine, &predicted).vline("theory: the law's choice", law.best_noise(h));
             }
             figure = figure.panel(panel);
         }

@@ -106,7 +106,7 @@ fn masses(classifier: &Classifier, classes: usize, walkers: &Walkers, weighted: 
 }
 
 /// First rows of a tensor as pixels.
-fn pixels(x: &Tensor, n: usize) -> Vec<Vec<f32>> {
+pub(super) fn pixels(x: &Tensor, n: usize) -> Vec<Vec<f32>> {
     let rows = x.narrow(0, 0, (n as i64).min(x.size()[0])).to_kind(Kind::Float).contiguous();
     rows.unbind(0).iter().map(|r| Vec::<f32>::try_from(r).unwrap_or_default()).collect()
 }

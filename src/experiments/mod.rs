@@ -6,6 +6,7 @@ mod digits;
 mod distances;
 mod divergences;
 mod flow_exact;
+mod flow_learned;
 mod flow_order;
 mod flow_tune;
 mod images;
@@ -17,6 +18,7 @@ pub use continuous::Continuous;
 pub use digits::Digits;
 pub use divergences::Divergences;
 pub use flow_exact::FlowExact;
+pub use flow_learned::{FlowLearned, Learning};
 pub use flow_order::FlowOrder;
 pub use flow_tune::FlowTune;
 pub use images::Images;
@@ -172,6 +174,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<FlowExact>(),
     Entry::of::<FlowOrder>(),
     Entry::of::<FlowTune>(),
+    Entry::of::<FlowLearned>(),
     Entry::of::<Continuous>(),
 ];
 

@@ -153,3 +153,93 @@ pub(crate) fn rows(v: &[f64], like: &Tensor) -> Tensor {
     let place: (Kind, Device) = (like.kind(), like.device());
     Tensor::from_slice(v).to_kind(place.0).to_device(place.1).unsqueeze(-1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Interpolant;
+    use crate::path::{Flow, Path};
+
+    /// Σ residual · feature over rows, as z-scores: 0 in mean if the residual has zero mean given x and t.
+    fn worst_z(at: &Drawn, residual: &Tensor) -> f64 {
+        let x = &at.x;
+        let first = x.select(1, 0);
+        let t = at.t.squeeze_dim(-1);
+        let features =
+            [first.ones_like(), first.copy(), first.square(), t.copy(), &first * &t, first.sin(), (t * 6.0).cos()];
+        let mut worst: f64 = 0.0;
+        for column in residual.unbind(1) {
+            for f in &features {
+                let v = &column * f;
+                let n = v.size()[0] as f64;
+                let z = v.mean(Kind::Double).double_value(&[]) / (v.var(true).double_value(&[]) / n).sqrt();
+                worst = worst.max(z.abs());
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn targets_have_b_s_and_the_rate_as_conditional_means() {
+        for interpolation in [Interpolation::Linear, Interpolation::Trigonometric, Interpolation::diffusion()] {
+            let bridge = Bridge { interpolation, gamma: 0.0, smoothing: 0.4 };
+            let sigma: Vec<f64> = [0.5f64, 0.3].iter().map(|s| (s * s + 0.16).sqrt()).collect();
+            let (means, weights) = ([vec![-1.0, 0.5], vec![1.5, 0.0]], [0.4, 0.6]);
+            let exact = Interpolant::new(&means, &weights, &sigma).unwrap().along(interpolation).unwrap();
+            let data = Interpolant::new(&means, &weights, &[0.5, 0.3]).unwrap().target().unwrap();
+            let mut rng = Rng::new(4);
+            let at = bridge.draw(None, &data.sample(8_000, &mut rng), &mut rng);
+            let each = |f: &dyn Fn(f64, &Tensor) -> Tensor| {
+                let rows: Vec<Tensor> =
+                    at.times.iter().enumerate().map(|(i, t)| f(*t, &at.x.narrow(0, i as i64, 1)).view(-1)).collect();
+                Tensor::stack(&rows, 0)
+            };
+            let b = each(&|t, x| exact.velocity(t, x));
+            let s = each(&|t, x| -exact.evaluate(t, x).grad().copy());
+            let rate = each(&|t, x| exact.rate(t, x));
+            assert!(worst_z(&at, &(&at.velocity - &b)) < 5.0, "{interpolation:?}: b");
+            assert!(worst_z(&at, &(&at.noise + &s * &at.width)) < 5.0, "{interpolation:?}: s");
+            let weighted = (at.rate.unsqueeze(-1) + &rate) * at.width.square();
+            assert!(worst_z(&at, &weighted) < 5.0, "{interpolation:?}: ∂_tU");
+            // Twins: without Ṅζ, and with the sign of the time score turned.
+            assert!(worst_z(&at, &(&at.velocity - b - &at.noise * 0.2)) > 5.0);
+            assert!(worst_z(&at, &((at.rate.unsqueeze(-1) - rate) * at.width.square())) > 5.0);
+        }
+    }
+
+    #[test]
+    fn between_two_data_sets_they_have_too() {
+        let bridge = Bridge { interpolation: Interpolation::Trigonometric, gamma: 0.5, smoothing: 0.2 };
+        let mut rng = Rng::new(5);
+        let mut gauss = |m: f64, s: f64| rng.normal(&[20_000, 1], Kind::Double, Device::Cpu) * s + m;
+        let (x0, x1) = (gauss(-1.0, 0.8), gauss(2.0, 0.4));
+        let at = bridge.draw(Some(&x0), &x1, &mut rng);
+        // X_t is Gaussian with m = a m₀ + c m₁, V = a²s₀² + c²s₁² + N².
+        let column = |f: &dyn Fn(&Way) -> f64| {
+            let v: Vec<f64> = at.times.iter().map(|t| f(&bridge.at(*t, Start::Data))).collect();
+            rows(&v, &at.x)
+        };
+        let away = &at.x - column(&|w| -w.a.0 + 2.0 * w.c.0);
+        let v = column(&|w| (0.8 * w.a.0).powi(2) + (0.4 * w.c.0).powi(2) + w.n.0 * w.n.0);
+        let vv = column(&|w| 0.64 * w.a.0 * w.a.1 + 0.16 * w.c.0 * w.c.1 + w.n.0 * w.n.1);
+        let b = column(&|w| -w.a.1 + 2.0 * w.c.1) + &away * &vv / &v;
+        assert!(worst_z(&at, &(&at.velocity - b)) < 5.0);
+        assert!(worst_z(&at, &(&at.noise - &at.width * &away / &v)) < 5.0);
+        assert!(worst_z(&at, &(&at.noise + &at.width * away / v)) > 5.0, "the sign of the score");
+    }
+
+    #[test]
+    fn coefficients_are_derivatives_of_each_other() {
+        for start in [Start::Noise, Start::Data] {
+            for interpolation in [Interpolation::Linear, Interpolation::Trigonometric] {
+                let bridge = Bridge { interpolation, gamma: 0.3, smoothing: 0.2 };
+                for t in [0.1, 0.5, 0.8] {
+                    let (up, down, at) = (bridge.at(t + 1e-6, start), bridge.at(t - 1e-6, start), bridge.at(t, start));
+                    for (u, d, slope) in [(up.a, down.a, at.a.1), (up.c, down.c, at.c.1), (up.n, down.n, at.n.1)] {
+                        assert!(((u.0 - d.0) / 2e-6 - slope).abs() < 1e-8, "{interpolation:?} {start:?} {t}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -26,7 +26,24 @@ const GREY: Rgb = (110, 110, 110);
 const BLACK: Rgb = (0, 0, 0);
 const CYCLE: [Rgb; 7] = [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY];
 
-const METHODS: [(&str, Rgb); 8] = [
+const OLIVE: Rgb = (150, 140, 0);
+const BROWN: Rgb = (120, 70, 50);
+
+/// The schemes that carry walkers along a flow, each with a colour of its own.
+const SCHEMES: [(&str, Rgb); 10] = [
+    ("escorted", BLUE),
+    ("midpoint", SKY),
+    ("heun", GREY),
+    ("matched", PURPLE),
+    ("euler-ula", ORANGE),
+    ("euler-mala", VERMILLION),
+    ("rk4-ula", OLIVE),
+    ("rk4-mala", GREEN),
+    ("ode-euler", BROWN),
+    ("ode-rk4", BLACK),
+];
+
+const METHODS: [(&str, Rgb); 9] = [
     ("jarzynski", BLUE),
     ("pcd", VERMILLION),
     ("cd", GREEN),
@@ -35,11 +52,15 @@ const METHODS: [(&str, Rgb); 8] = [
     ("data", GREY),
     ("exact", BLACK),
     ("monitor", PURPLE),
+    ("theory", GREY),
 ];
 
-/// The fixed colour of a method as `(r, g, b)`: of `jarzynski`, `pcd`, `cd`, `plain`, `reweighted`, `data`, `exact`
-/// and `monitor`, and of every label that begins with such a word.
+/// The fixed colour of a method as `(r, g, b)`: of `jarzynski`, `pcd`, `cd`, `plain`, `reweighted`, `data`, `exact`,
+/// `monitor` and `theory`, of every label that begins with such a word, and of the schemes for flows by their names.
 pub fn method_color(label: &str) -> Option<(u8, u8, u8)> {
+    if let Some((_, rgb)) = SCHEMES.iter().find(|(name, _)| *name == label) {
+        return Some(*rgb);
+    }
     let word = first_word(label);
     METHODS.iter().find(|(name, _)| *name == word).map(|(_, rgb)| *rgb)
 }
@@ -71,6 +92,7 @@ impl Looks {
                 continue;
             }
             let rgb = match method_color(label) {
+                Some(rgb) if SCHEMES.iter().any(|(name, _)| name == label) => rgb,
                 Some(rgb) => {
                     let seen = variants.entry(first_word(label)).or_insert(0);
                     *seen += 1;
@@ -82,7 +104,8 @@ impl Looks {
                 }
             };
             let method = METHODS.iter().position(|(name, _)| *name == first_word(label));
-            let marker = method.unwrap_or(looks.len()) % 4;
+            let scheme = SCHEMES.iter().position(|(name, _)| name == label);
+            let marker = scheme.or(method).unwrap_or(looks.len()) % 4;
             looks.insert(label.to_string(), Look { rgb, marker });
         }
         Looks(looks)

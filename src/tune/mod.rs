@@ -44,7 +44,7 @@ pub struct Tuned {
     pub reached: bool,
     /// The law of the pilot.
     pub law: Law,
-    /// Every run made, the confirming one last: `scheme, steps, noise, eps, ess, cost`; `eps` is the mean over t.
+    /// Every run made, the confirming ones of each scheme last: `scheme, steps, noise, eps, ess, cost`; `eps` is the mean over t.
     pub trials: DataFrame,
 }
 
@@ -89,6 +89,8 @@ struct Search<'a, P> {
     law: Law,
     price: Price,
     trials: Vec<Trial>,
+    /// The best of each scheme, confirmed.
+    sure: Vec<Trial>,
 }
 
 impl Tune {
@@ -139,7 +141,8 @@ impl Tune {
     /// 2. At a few K, noises around the law's choice for h = 1/K, constant and as ε(t), are run.
     /// 3. From the best at two K and the order that the scheme declares, −log ESS = V_∞ + C h^{2·order} is solved for the K
     ///    that is needed, which is run and corrected. V_∞ > 0 is what an inexact flow leaves at any h.
-    /// 4. The cheapest is run again with another seed and four times the walkers; where luck had chosen it, K grows.
+    /// 4. The cheapest of each scheme is run again with another seed and four times the walkers; where luck had chosen it, K
+    ///    grows. The cheapest that stands is taken.
     ///
     /// Errors: settings out of range, and whatever a run refuses.
     pub fn run<P: Flow>(&self, path: &P) -> Result<Tuned> {
@@ -148,9 +151,10 @@ impl Tune {
         let law = Law::pilot(path, 12, self.walkers.min(1_000), self.seed)?;
         let d = path.base().sample(1, &mut Rng::new(0)).size()[1];
         let price = self.price.unwrap_or(Price::counted(d));
-        let mut search = Search { tune: self, path, law, price, trials: Vec::new() };
+        let mut search = Search { tune: self, path, law, price, trials: Vec::new(), sure: Vec::new() };
         for scheme in &self.schemes {
             search.scheme(scheme)?;
+            search.confirm(scheme)?;
         }
         search.finish()
     }
@@ -207,19 +211,19 @@ impl<P: Flow> Search<'_, P> {
         let mut k = if order > 1.0 { 4 } else { self.expected() / 2 }.clamp(2, most.max(2)).min(most);
         let mut seen: Vec<Trial> = vec![];
         for _ in 0..6 {
-            let good = self.trials.iter().filter(|t| t.ess >= wanted).map(|t| t.cost);
-            let cheapest = good.fold(f64::INFINITY, f64::min);
-            if seen.last().is_some_and(|t| t.cost / t.steps as f64 * k as f64 > cheapest) {
-                break;
+            if let Some(last) = seen.last() {
+                // no more steps than another scheme's cost buys
+                let affordable = (self.limit() / (last.cost / last.steps as f64)).min(most as f64) as usize;
+                k = k.min(affordable);
+                if k == 0 || seen.iter().any(|t| t.steps == k) {
+                    break;
+                }
             }
             let near = seen.iter().max_by(|a, b| a.ess.total_cmp(&b.ess)).cloned();
             let best = self.ladder(scheme, k, near.as_ref())?;
             let next = if best.ess >= wanted { k / 2 } else { k * 2 };
             seen.push(best);
             k = solve(&seen, order, -wanted.ln()).unwrap_or(next).clamp(1, most);
-            if seen.iter().any(|t| t.steps == k) {
-                break;
-            }
         }
         Ok(())
     }
@@ -230,34 +234,45 @@ impl<P: Flow> Search<'_, P> {
         (1..=self.tune.steps_max).find(enough).unwrap_or(self.tune.steps_max)
     }
 
-    /// Step 4.
+    /// The least cost at which the wanted ESS is confirmed so far.
+    fn limit(&self) -> f64 {
+        let good = self.sure.iter().filter(|t| t.ess >= self.tune.ess).map(|t| t.cost);
+        good.fold(f64::INFINITY, f64::min)
+    }
+
+    /// Step 4 for one scheme: more steps until another seed agrees, or until it costs more than another scheme.
+    fn confirm(&mut self, scheme: &str) -> Result<()> {
+        let (wanted, most, limit) = (self.tune.ess, self.tune.steps_max, self.limit());
+        let order = 2.0 * FlowKernel::named(scheme, 1.0)?.order().total;
+        let own = || self.trials.iter().filter(|t| t.scheme == scheme && t.ess > 0.0);
+        let cheapest = own().filter(|t| t.ess >= wanted).min_by(|a, b| a.cost.total_cmp(&b.cost));
+        let Some(found) = cheapest.or(own().max_by(|a, b| a.ess.total_cmp(&b.ess))) else { return Ok(()) };
+        let mut sure = self.attempt(found, found.steps, 4 * self.tune.walkers, 1)?;
+        while sure.ess < wanted && found.ess >= wanted && sure.steps < most && sure.cost < limit {
+            let more = (sure.loss() / -wanted.ln()).min(2.0).powf(1.0 / order) * 1.02;
+            let steps = ((sure.steps as f64 * more).ceil() as usize).max(sure.steps + 1).min(most);
+            sure = self.attempt(found, steps, 4 * self.tune.walkers, 1)?;
+        }
+        self.sure.push(sure);
+        Ok(())
+    }
+
+    /// The cheapest that stands, else the best ESS.
     fn finish(self) -> Result<Tuned> {
         let wanted = self.tune.ess;
-        let good = |t: &&Trial| t.ess >= wanted;
-        let cheapest = self.trials.iter().filter(good).min_by(|a, b| a.cost.total_cmp(&b.cost));
-        let best = cheapest.or(self.trials.iter().max_by(|a, b| a.ess.total_cmp(&b.ess)));
-        let Some(best) = best.filter(|t| t.ess > 0.0).cloned() else {
+        let good = self.sure.iter().filter(|t| t.ess >= wanted).min_by(|a, b| a.cost.total_cmp(&b.cost));
+        let best = good.or(self.sure.iter().max_by(|a, b| a.ess.total_cmp(&b.ess))).cloned();
+        let Some(sure) = best else {
             let expected = "a scheme that can follow this path at all: every pilot run ended before t = 1";
             return Err(Error::param("schemes", self.tune.schemes.join(", "), expected));
         };
-        let kernel = FlowKernel::named(&best.scheme, best.noise.clone())?;
-        let order = 2.0 * kernel.order().total;
-        let mut sure = self.attempt(&best, best.steps, 4 * self.tune.walkers, 1)?;
-        for _ in 0..4 {
-            if sure.ess >= wanted || best.ess < wanted || sure.steps >= self.tune.steps_max {
-                break;
-            }
-            let more = (sure.loss() / -wanted.ln()).min(2.0).powf(1.0 / order) * 1.02;
-            let steps = ((sure.steps as f64 * more).ceil() as usize).max(sure.steps + 1).min(self.tune.steps_max);
-            sure = self.attempt(&best, steps, 4 * self.tune.walkers, 1)?;
-        }
         let mut table = frame::Rows::new(&["scheme", "steps", "noise", "eps", "ess", "cost"]);
-        for t in self.trials.iter().chain([&sure]) {
+        for t in self.trials.iter().chain(&self.sure) {
             let eps = if t.shape == "none" { f64::NAN } else { mean_noise(&t.noise) };
             table.push((&t.scheme, t.steps, t.shape, eps, t.ess, t.cost));
         }
         Ok(Tuned {
-            kernel,
+            kernel: FlowKernel::named(&sure.scheme, sure.noise.clone())?,
             steps: sure.steps,
             ess: sure.ess,
             cost: sure.cost,
