@@ -3,20 +3,18 @@
 //! The two sides take turns in one process, a few steps each, and are compared turn by turn: what else the machine does
 //! touches both alike. `make bench`, or `make bench ARGS='-- --quick mlp'` for a smoke run of the rows named so.
 
+mod timing;
+
 use jarzynski::model::{Cnn, Mixture, Mlp};
 use jarzynski::tch::nn::{self, Module, OptimizerConfig};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{Kernel, Mala, Method, Model, Optim, Reversed, Rng, Settings, Trainer, Ula, Update};
-use std::time::Instant;
+use timing::{Bench, Clock, Spent, clock};
 
 const JARZYNSKI: Method = Method::Jarzynski { ess_min: 0.5 };
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let wanted = args.iter().filter(|a| !a.starts_with("--")).cloned().collect();
-    let bench = Bench { quick: args.iter().any(|a| a == "--quick"), wanted };
-    println!("A / B, per step: medians over turns; wall-clock time, and processor time summed over threads");
-    println!("{:<44} {:>6} {:>15} {:>6} {:>6} {:>11} {:>11}", "", "wall", "quartiles", "cpu", "goal", "A", "B");
+    let bench = Bench::from_args();
     steps(&bench);
     recording(&bench);
     extras(&bench);
@@ -271,70 +269,6 @@ fn cnn_net(p: &nn::Path) -> Net {
 }
 
 // ---- timing
-
-/// Which rows to measure, and how long.
-struct Bench {
-    quick: bool,
-    wanted: Vec<String>,
-}
-
-impl Bench {
-    /// Prints one row: median and quartiles of A/B over the turns that `measure(turns)` returns.
-    fn row(&self, name: &str, goal: Option<f64>, measure: impl FnOnce(usize) -> Vec<(Spent, Spent)>) {
-        if !self.wanted.is_empty() && !self.wanted.iter().any(|w| name.contains(w.as_str())) {
-            return;
-        }
-        let pairs = measure(if self.quick { 3 } else { 40 });
-        let part = |share: f64, f: &dyn Fn(&(Spent, Spent)) -> f64| {
-            let mut v: Vec<f64> = pairs.iter().map(f).collect();
-            v.sort_by(f64::total_cmp);
-            v[((v.len() - 1) as f64 * share).round() as usize]
-        };
-        let wall = |share| part(share, &|(a, b)| a.wall / b.wall);
-        let quartiles = format!("{:.3} … {:.3}", wall(0.25), wall(0.75));
-        let (cpu, goal) = (part(0.5, &|(a, b)| a.cpu / b.cpu), goal.map_or("-".to_string(), |g| g.to_string()));
-        let (a, b) = (part(0.5, &|p| p.0.wall * 1e3), part(0.5, &|p| p.1.wall * 1e3));
-        println!("{name:<44} {:>6.3} {quartiles:>15} {cpu:>6.3} {goal:>6} {a:>8.2} ms {b:>8.2} ms", wall(0.5));
-    }
-}
-
-/// Seconds that something took: on the wall, and of all threads of this process (NaN where Linux does not say).
-#[derive(Clone, Copy)]
-struct Spent {
-    wall: f64,
-    cpu: f64,
-}
-
-struct Clock {
-    wall: Instant,
-    cpu: f64,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Clock { cpu: processor_seconds(), wall: Instant::now() }
-    }
-
-    /// Time since the start, per step.
-    fn stop(&self, steps: usize) -> Spent {
-        let wall = self.wall.elapsed().as_secs_f64();
-        Spent { wall: wall / steps as f64, cpu: (processor_seconds() - self.cpu) / steps as f64 }
-    }
-}
-
-/// Processor time of all threads. Unlike time on the wall it hardly depends on what else the machine does.
-fn processor_seconds() -> f64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return f64::NAN };
-    let of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("schedstat")).ok();
-    let nanoseconds = tasks.flatten().filter_map(of).filter_map(|s| s.split(' ').next()?.parse::<f64>().ok());
-    nanoseconds.sum::<f64>() * 1e-9
-}
-
-fn clock(steps: usize, f: impl FnOnce()) -> Spent {
-    let t = Clock::start();
-    f();
-    t.stop(steps)
-}
 
 /// A training step and a `bare` step, in turns of `every` steps: the run's observer, called at each row, takes the bare
 /// side's turn.

@@ -9,17 +9,23 @@
 //! assert_eq!((x.size(), x.kind()), (vec![100, 1], Kind::Double));
 //! ```
 
-pub use crate::data::Dataset;
+pub use crate::data::{Dataset, Toy};
 pub use crate::experiments::Experiment;
 pub use crate::frame::Rows;
-pub use crate::kernel::{Arrival, Back, Invariant, Kernel, Mala, Move, Reversed, Step, Sweep, Ula};
-pub use crate::model::{Cnn, Gaussian, Mixture, Mlp};
+pub use crate::kernel::{
+    Arrival, Back, Escorted, FlowKernel, Integrator, Invariant, Kernel, Langevin, Mala, Map, Matched, Move, Noise, Ode,
+    Reversed, Split, Step, Sweep, Ula,
+};
+pub use crate::model::{
+    Bridge, Cnn, Coupling, FlowNet, FlowShape, Gaussian, GaussianPath, Interpolant, Interpolation, Mixture, Mlp,
+};
 #[cfg(feature = "plot")]
 pub use crate::plot::{Figure, Panel};
 pub use crate::show::show;
 pub use crate::train::View;
 pub use crate::{
-    At, Base, Energy, Estimate, Geometric, Method, Model, Optim, Outcome, Path, Point, Rng, Run, Schedule, Scheme,
-    Settings, Trainer, Transport, Update, Walkers, anneal, log_prob, transport,
+    At, Base, Energy, Estimate, Flow, FlowSettings, FlowTrainer, Geometric, Law, Method, Model, Optim, Outcome, Path,
+    Point, Price, Rng, Run, Schedule, Scheme, Settings, Trainer, Transport, Tune, Update, Walkers, anneal, log_prob,
+    transport, tune,
 };
 pub use tch::{Device, Kind, Tensor, nn};

@@ -181,7 +181,7 @@ impl FlowTrainer {
         let mut optimiser = s.optim.build(flow.vars(), s.lr)?;
         let params = flow.vars().trainable_variables();
         let (mut recorder, mut spoken, mut outcome) = (Recorder::default(), Instant::now(), Outcome::Finished);
-        let mut rows = 0;
+        let mut since = Since::default();
         for k in 0..=s.steps {
             let last = k == s.steps;
             let lr = s.lr * s.schedule.factor(k, s.steps);
@@ -194,30 +194,27 @@ impl FlowTrainer {
                     optimiser.zero_grad();
                     losses.total().backward();
                 }
-                Ok(losses)
+                since.add(&losses, s.batch);
+                Ok(())
             });
-            let losses = match step {
-                Ok(losses) => losses,
-                Err(e) => {
-                    outcome = Outcome::Diverged { step: k, cause: e.to_string() };
-                    break;
-                }
-            };
-            rows += s.batch;
-            let recorded = k.is_multiple_of(s.every) || last;
-            if recorded {
+            if let Err(e) = step {
+                outcome = Outcome::Diverged { step: k, cause: e.to_string() };
+                break;
+            }
+            if k.is_multiple_of(s.every) || last {
                 let grads: Vec<Tensor> = params.iter().map(Tensor::grad).filter(Tensor::defined).collect();
-                let total = losses.total().double_value(&[]);
+                let [velocity, score, time, total] = since.means();
                 recorder.push([
                     ("step", k as f64),
                     ("lr", lr),
-                    ("loss_velocity", losses.velocity.as_ref().map_or(f64::NAN, |l| l.double_value(&[]))),
-                    ("loss_score", losses.score.double_value(&[])),
-                    ("loss_time", losses.time.as_ref().map_or(f64::NAN, |l| l.double_value(&[]))),
+                    ("loss_velocity", velocity),
+                    ("loss_score", score),
+                    ("loss_time", time),
                     ("grad_norm", if last { f64::NAN } else { optim::norm(&grads) }),
-                    ("forward", std::mem::take(&mut rows) as f64),
+                    ("forward", since.rows as f64),
                     ("seconds", started.elapsed().as_secs_f64()),
                 ]);
+                since = Since::default();
                 if !total.is_finite() {
                     outcome = Outcome::Diverged { step: k, cause: format!("the loss is {total}") };
                     break;
@@ -260,6 +257,35 @@ impl FlowTrainer {
             outcome,
             seconds: started.elapsed().as_secs_f64(),
         })
+    }
+}
+
+/// Losses summed up since the previous row, where they are: reading them at every update would wait for the device.
+#[derive(Default)]
+struct Since {
+    sums: [Option<Tensor>; 4],
+    updates: usize,
+    rows: usize,
+}
+
+impl Since {
+    fn add(&mut self, losses: &Losses, rows: usize) {
+        let new = [losses.velocity.as_ref(), Some(&losses.score), losses.time.as_ref(), Some(&losses.total())]
+            .map(|l| l.map(Tensor::detach));
+        for (sum, new) in self.sums.iter_mut().zip(new) {
+            *sum = match (sum.take(), new) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            };
+        }
+        self.updates += 1;
+        self.rows += rows;
+    }
+
+    /// Of (121), (122), the time score and the whole loss; NaN where there is none.
+    fn means(&self) -> [f64; 4] {
+        let mean = |t: &Option<Tensor>| t.as_ref().map_or(f64::NAN, |t| t.double_value(&[]) / self.updates as f64);
+        [mean(&self.sums[0]), mean(&self.sums[1]), mean(&self.sums[2]), mean(&self.sums[3])]
     }
 }
 
