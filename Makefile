@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 READY := scripts/setup.sh build; . scripts/env.sh
-EXPERIMENTS := ula-bias mixture digits divergences
+EXPERIMENTS := ula-bias mixture digits divergences flow-exact flow-order flow-tune flow-learned continuous
 NAMES = $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb))
 
 .PHONY: help setup figures test check bench notebooks lab doc datasets clean clean-cache
@@ -21,7 +21,7 @@ figures: $(addprefix figure-,$(EXPERIMENTS)) ## the main job: run the experiment
 	@printf '\nFigures (.svg, .png), tables (.csv, .parquet) and manifest.json:\n'
 	@printf '  results/%s/\n' $(EXPERIMENTS)
 
-figure-%: ## one experiment: ula-bias, mixture, digits, divergences, mnist, ...
+figure-%: ## one experiment: ula-bias, mixture, digits, divergences, mnist, flow-exact, ...
 	@$(READY); cargo run -- $* $(ARGS)
 
 test: ## all tests

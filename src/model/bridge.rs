@@ -131,8 +131,8 @@ impl Bridge {
         let mut mean = x1 * column(&|w| w.c.0);
         let mut moves = x1 * column(&|w| w.c.1);
         if let Some(x0) = x0 {
-            mean = mean + x0 * column(&|w| w.a.0);
-            moves = moves + x0 * column(&|w| w.a.1);
+            mean = &mean + x0 * column(&|w| w.a.0);
+            moves = &moves + x0 * column(&|w| w.a.1);
         }
         let dot = |a: &Tensor, b: &Tensor| (a * b).sum_dim_intlist(-1, true, None::<Kind>);
         let rate = (dot(&noise, &moves) + (dot(&noise, &noise) - x1.size()[1] as f64) * &grows) / &width;

@@ -337,7 +337,7 @@ impl Flow for FlowNet {
             return self.velocity_at(net, &moments, &time, x);
         }
         let (_, grad) = self.slope(t, x, x.requires_grad());
-        self.from_score(t, x, &grad)
+        self.drift_of_score(t, x, &grad)
     }
 
     fn linearise(&self, t: f64, x: &Tensor) -> (Tensor, Tensor) {
@@ -352,7 +352,7 @@ impl Flow for FlowNet {
         let point = self.evaluate(t, x);
         let b = match self.velocity {
             Some(_) => crate::no_grad(|| self.velocity(t, x)),
-            None => self.from_score(t, x, point.grad()),
+            None => self.drift_of_score(t, x, point.grad()),
         };
         point.with_drift(b)
     }
@@ -360,7 +360,7 @@ impl Flow for FlowNet {
 
 impl FlowNet {
     /// b = (ċ/c) x + (ċN²/c − NṄ) s, from E(x₁ | x) = (x + N² s)/c and E(ζ | x) = −N s.
-    fn from_score(&self, t: f64, x: &Tensor, grad: &Tensor) -> Tensor {
+    fn drift_of_score(&self, t: f64, x: &Tensor, grad: &Tensor) -> Tensor {
         let w = self.bridge.at(t, self.start());
         let along = w.c.1 / w.c.0;
         x * along - grad * (along * w.n.0 * w.n.0 - w.n.0 * w.n.1)

@@ -61,7 +61,7 @@ impl TimeMlp {
         let mut layers = self.hidden.iter();
         loop {
             let (value, slope) = silu(&z);
-            v = v * slope.unsqueeze(1);
+            v = &v * slope.unsqueeze(1);
             match layers.next() {
                 Some(layer) => (z, v) = (layer.forward(&value), through(layer, &v)),
                 None => return (self.last.forward(&value), through(&self.last, &v).transpose(1, 2)),

@@ -305,14 +305,9 @@ struct Losses {
 
 impl Losses {
     fn total(&self) -> Tensor {
-        let mut total = self.score.shallow_clone();
-        if let Some(v) = &self.velocity {
-            total = total + v;
-        }
-        if let Some(t) = &self.time {
-            total = total + t * self.weight;
-        }
-        total
+        let time = self.time.as_ref().map(|t| t * self.weight);
+        let parts = [self.velocity.as_ref(), Some(&self.score), time.as_ref()];
+        Tensor::stack(&parts.into_iter().flatten().collect::<Vec<_>>(), 0).sum(None::<Kind>)
     }
 }
 

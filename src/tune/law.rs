@@ -40,7 +40,7 @@ impl Law {
                 return Err(Error::param(name, n, "at least 1"));
             }
         }
-        crate::error::guard(|| Self::measure(path, times, walkers, &mut Rng::new(seed).split(0x6c61_77)))
+        crate::error::guard(|| Self::measure(path, times, walkers, &mut Rng::new(seed).split(0x006c_6177)))
     }
 
     fn measure<P: Flow>(path: &P, times: usize, walkers: usize, rng: &mut Rng) -> Result<Law> {
