@@ -42,6 +42,9 @@ JZ_UNITS=$((1000 + $(printf %s "$JZ_ROOT" | cksum | cut -d' ' -f1) % 9000))
 cargo() { command cargo --config "profile.dev.package.jarzynski.codegen-units=$JZ_UNITS" "$@"; }
 # libtorch's OpenMP threads would otherwise spin between operations and starve the library's own (5 times slower when busy).
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+# Spinning for some microseconds all the same spares a wake-up where one operation follows the other (training steps of a
+# small net or RBM: up to 1.4 times faster), and starves nobody.
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000}
 JZ_KERNEL=$JZ_CACHE/evcxr-$JZ_EVCXR-rust$JZ_RUSTC
 JZ_JUPYTER=$JZ_CACHE/jupyter
 JZ_RUST_SRC=$JZ_CACHE/rust-src-$JZ_RUSTC

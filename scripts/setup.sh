@@ -154,7 +154,7 @@ write_kernel_spec() {
   EVCXR_CONFIG_DIR=$JZ_JUPYTER/evcxr LD_LIBRARY_PATH=$JZ_LIBS JZ_EVCXR_BIN=$JZ_KERNEL/bin/evcxr_jupyter RUST_SRC_PATH=${RUST_SRC_PATH:-} python3 - "$dir" <<'PY'
 import json, os, sys
 names = ("LIBTORCH LIBTORCH_USE_PYTORCH LIBTORCH_INCLUDE LIBTORCH_LIB LIBTORCH_BYPASS_VERSION_CHECK LD_LIBRARY_PATH RUST_SRC_PATH EVCXR_TMPDIR "
-         "EVCXR_CONFIG_DIR JZ_EVCXR_BIN CARGO_PROFILE_DEV_DEBUG_ASSERTIONS CARGO_PROFILE_DEV_OVERFLOW_CHECKS OMP_WAIT_POLICY").split()
+         "EVCXR_CONFIG_DIR JZ_EVCXR_BIN CARGO_PROFILE_DEV_DEBUG_ASSERTIONS CARGO_PROFILE_DEV_OVERFLOW_CHECKS OMP_WAIT_POLICY GOMP_SPINCOUNT").split()
 spec = {"argv": ["bash", "{resource_dir}/kernel.sh", "{connection_file}"], "display_name": "Rust", "language": "rust", "interrupt_mode": "message",
         "env": {n: os.environ[n] for n in names if os.environ.get(n)}}
 part = sys.argv[1] + "/kernel.json.part"

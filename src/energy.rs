@@ -55,7 +55,8 @@ pub struct Point {
     /// U_θ(x), `[n]`, detached.
     pub u: Tensor,
     grad: Tensor,
-    drift: Option<Tensor>,
+    /// What else the model or path keeps for each row: a flow's velocity, an RBM's hidden inputs.
+    kept: Option<Tensor>,
     graph: Graph,
 }
 
@@ -73,7 +74,7 @@ enum Graph {
 impl Point {
     /// From a closed form: x `[n, d]`, U `[n]`, ∇U `[n, d]`.
     pub fn new(x: Tensor, u: Tensor, grad: Tensor) -> Self {
-        Point { x, u, grad, drift: None, graph: Graph::Closed }
+        Point { x, u, grad, kept: None, graph: Graph::Closed }
     }
 
     /// By one forward and one backward pass; the graph through θ is kept.
@@ -84,19 +85,13 @@ impl Point {
             let g = Tensor::run_backward(&[u.sum(u.kind())], &[&leaf], true, false);
             (u, g)
         });
-        Point {
-            x: x.shallow_clone(),
-            u: graph.detach(),
-            grad: g.swap_remove(0),
-            drift: None,
-            graph: Graph::Kept(graph),
-        }
+        Point { x: x.shallow_clone(), u: graph.detach(), grad: g.swap_remove(0), kept: None, graph: Graph::Kept(graph) }
     }
 
     /// Energies alone, with the graph through θ: what the data term of the loss needs.
     pub fn energy_only<E: Energy + ?Sized>(e: &E, x: &Tensor) -> Self {
         let graph = tch::with_grad(|| e.energy(x));
-        Point { x: x.shallow_clone(), u: graph.detach(), grad: Tensor::new(), drift: None, graph: Graph::Kept(graph) }
+        Point { x: x.shallow_clone(), u: graph.detach(), grad: Tensor::new(), kept: None, graph: Graph::Kept(graph) }
     }
 
     /// ∇U at x, `[n, d]`.
@@ -106,12 +101,22 @@ impl Point {
 
     /// The same with the velocity b at x, `[n, d]`, kept beside it.
     pub fn with_drift(self, b: Tensor) -> Self {
-        Point { drift: Some(b), ..self }
+        Point { kept: Some(b), ..self }
     }
 
     /// b at x under the parameters of this point, `[n, d]`, where a flow's kernel has evaluated it.
     pub fn drift(&self) -> Option<&Tensor> {
-        self.drift.as_ref()
+        self.kept.as_ref()
+    }
+
+    /// The same with an RBM's hidden inputs a at x, `[n, d_h]`, kept beside it.
+    pub fn with_input(self, a: Tensor) -> Self {
+        Point { kept: Some(a), ..self }
+    }
+
+    /// a at x under the parameters of this point, `[n, d_h]`, where an RBM has computed it.
+    pub fn input(&self) -> Option<&Tensor> {
+        self.kept.as_ref()
     }
 
     /// Number of rows.
@@ -147,7 +152,7 @@ impl Point {
             x: pick(&self.x),
             u: pick(&self.u),
             grad: pick(&self.grad),
-            drift: self.drift.as_ref().map(pick),
+            kept: self.kept.as_ref().map(pick),
             graph: match &self.graph {
                 Graph::Kept(g) => Graph::Kept(tch::with_grad(|| g.index_select(0, ancestors))),
                 Graph::Closed => Graph::Closed,
@@ -163,7 +168,7 @@ impl Point {
             x: self.x.where_self(&wide, &other.x),
             u: self.u.where_self(mask, &other.u),
             grad: self.grad.where_self(&wide, &other.grad),
-            drift: self.drift.as_ref().zip(other.drift.as_ref()).map(|(a, b)| a.where_self(&wide, b)),
+            kept: self.kept.as_ref().zip(other.kept.as_ref()).map(|(a, b)| a.where_self(&wide, b)),
             graph: if matches!(self.graph, Graph::Closed) { Graph::Closed } else { Graph::Gone },
         }
     }
@@ -210,6 +215,23 @@ pub trait Model: Energy {
         let loss = tch::with_grad(|| graph.dot(&w.to_kind(graph.kind())));
         let grads = Tensor::run_backward(&[loss], &params, false, false);
         grads.into_iter().zip(&params).map(|(g, p)| if g.defined() { g } else { p.zeros_like() }).collect()
+    }
+
+    /// Rows of data as walkers are: x itself unless walkers carry more, such as hidden units drawn given x. For CD.
+    fn lift(&self, x: &Tensor, _rng: &mut Rng) -> Tensor {
+        x.shallow_clone()
+    }
+
+    /// Errors: data that this model has no density for, such as other numbers than 0 and 1. Their width and finiteness are
+    /// checked before.
+    fn check_data(&self, _x: &Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    /// The direction that the optimiser gets for the gradient (4): the gradient itself unless a model knows a better
+    /// parametrisation.
+    fn precondition(&self, grads: Vec<Tensor>) -> Vec<Tensor> {
+        grads
     }
 
     /// Energies at data x `[n, d]` with what [`param_grad`](Model::param_grad) needs: one forward pass.

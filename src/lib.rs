@@ -18,6 +18,7 @@
 
 #![warn(missing_docs)]
 
+mod ais;
 pub mod data;
 mod device;
 pub mod energy;
@@ -38,17 +39,19 @@ mod rows;
 mod run;
 pub mod show;
 mod tail;
+mod tempering;
 mod threads;
 pub mod train;
 mod transport;
 mod tune;
 mod walkers;
 
+pub use ais::Ais;
 pub use device::device;
 pub use energy::{Base, Energy, Model, Point};
 pub(crate) use error::no_grad;
 pub use error::{Error, Result};
-pub use kernel::{Back, Escorted, FlowKernel, Kernel, Mala, Matched, Noise, Ode, Reversed, Split, Ula};
+pub use kernel::{Back, Escorted, FlowKernel, Gibbs, Kernel, Mala, Matched, Noise, Ode, Reversed, Split, Ula};
 pub use path::{At, Flow, Geometric, Path};
 #[cfg(feature = "plot")]
 pub use plotters;
@@ -57,6 +60,7 @@ pub use resample::Scheme;
 pub use rng::Rng;
 pub use run::{Outcome, Run, log_prob};
 pub use tch;
+pub use tempering::{Tempered, Tempering};
 pub use train::{FlowSettings, FlowTrainer, Method, Optim, Schedule, Settings, Trainer, Update};
 pub use transport::{Passage, Transport, Watcher, anneal, transport};
 pub use tune::{Law, Price, Tune, Tuned, tune};

@@ -82,6 +82,12 @@ impl Rng {
         (0..k).map(|_| g.random_range(0..n.max(1)) as i64).collect()
     }
 
+    /// Words for a draw of the caller's own, block by block.
+    pub(crate) fn words(&mut self) -> Words {
+        self.counter += 1;
+        Words { key: self.key, counter: self.counter }
+    }
+
     /// A seed for a generator outside this library.
     pub fn seed(&mut self) -> u64 {
         self.next().next_u64()
@@ -135,6 +141,55 @@ impl Rng {
             }
         }
         if wide == kind { t } else { t.to_kind(kind) }
+    }
+}
+
+/// Eight xoshiro128++ generators side by side in vector registers: 32 bits each at a time, for draws of one bit.
+pub(crate) struct Lanes([[u32; 8]; 4]);
+
+impl Lanes {
+    fn new(mut seed: u64) -> Self {
+        let mut state = [[0; 8]; 4];
+        for word in &mut state {
+            for pair in word.chunks_mut(2) {
+                seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+                let z = mix(seed);
+                (pair[0], pair[1]) = (z as u32, (z >> 32) as u32);
+            }
+        }
+        Lanes(state)
+    }
+
+    /// The next eight words.
+    #[inline(always)]
+    pub fn next(&mut self) -> [u32; 8] {
+        let [s0, s1, s2, s3] = &mut self.0;
+        let mut out = [0; 8];
+        for i in 0..8 {
+            out[i] = s0[i].wrapping_add(s3[i]).rotate_left(7).wrapping_add(s0[i]);
+            let t = s1[i] << 9;
+            s2[i] ^= s0[i];
+            s3[i] ^= s1[i];
+            s1[i] ^= s2[i];
+            s0[i] ^= s3[i];
+            s2[i] ^= t;
+            s3[i] = s3[i].rotate_left(11);
+        }
+        out
+    }
+}
+
+/// The words of one draw: a generator for each of its blocks, whatever thread asks for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Words {
+    key: u64,
+    counter: u64,
+}
+
+impl Words {
+    /// The generator of block `b`.
+    pub fn block(self, b: u64) -> Lanes {
+        Lanes::new(mix(self.key ^ mix(self.counter ^ mix(b))))
     }
 }
 

@@ -9,15 +9,15 @@ const BLOCK: usize = 512;
 /// Compiles a loop over rows twice, for any CPU and for vectors of 256 bits, and runs what this CPU can. Without fused
 /// multiply-add both round every operation alike, so that the bits are the same on every machine.
 macro_rules! wide {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident<T: Real>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident<T: $real:ident>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
-        $vis fn $name<T: Real>($($arg: $ty),*) {
+        $vis fn $name<T: $real>($($arg: $ty),*) {
             #[inline(always)]
-            fn narrow<T: Real>($($arg: $ty),*) $body
+            fn narrow<T: $real>($($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
             if crate::rows::avx2() {
                 #[target_feature(enable = "avx2")]
-                fn avx2<T: Real>($($arg: $ty),*) {
+                fn avx2<T: $real>($($arg: $ty),*) {
                     narrow($($arg),*)
                 }
                 // SAFETY: the CPU has AVX2, as was just asked.

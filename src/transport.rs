@@ -82,6 +82,37 @@ impl<K> Transport<K> {
         self
     }
 
+    /// With times chosen by a pilot run of `pilot_steps` equal steps and `pilot_walkers` walkers: equal parts of the
+    /// thermodynamic length ∫ √Var_t(∂_tU) dt, at which each step costs the weights the same.
+    ///
+    /// Errors: as [`run`](Transport::run), a pilot that does not arrive.
+    pub fn adapted<P: Path>(mut self, path: &P, pilot_steps: usize, pilot_walkers: usize) -> Result<Self>
+    where
+        K: for<'a> Kernel<At<'a, P>> + Clone,
+    {
+        Grid::uniform(self.steps)?;
+        let seed = Rng::new(self.seed).split(0x7011).seed();
+        let pilot = Transport::new(self.kernel.clone(), pilot_steps, pilot_walkers, seed).ess_min(0.5);
+        let (mut t, mut speed) = (Vec::new(), Vec::new());
+        let run = pilot.run_observed(path, &mut |at| {
+            let rate = path.rate(at.t, at.walkers.x());
+            let w = at.walkers.weights();
+            let mean = rate.dot(&w).double_value(&[]);
+            t.push(at.t);
+            speed.push((rate - mean).square().dot(&w).double_value(&[]).max(0.0).sqrt());
+            Vec::new()
+        })?;
+        if let Outcome::Diverged { step, cause } = run.outcome {
+            return Err(Error::param(
+                "pilot_steps",
+                pilot_steps,
+                format!("a pilot that arrives; step {step}: {cause}"),
+            ));
+        }
+        self.times = Some(equal_lengths(&t, &speed, self.steps));
+        Ok(self)
+    }
+
     /// Without weights: plain generation, with the discretisation's bias. The only way along a score without an energy.
     pub fn plain(mut self) -> Self {
         self.weighted = false;
@@ -222,8 +253,10 @@ impl<K> Transport<K> {
             })?,
         };
         let (n, point) = (self.walkers as i64, &walkers.point);
+        // an energy of discrete states has no gradient
+        let grad = if point.grad().defined() { point.grad().size() } else { point.x.size() };
         for (name, got, expected) in
-            [("energy", point.u.size(), vec![n]), ("gradient of the energy", point.grad().size(), point.x.size())]
+            [("energy", point.u.size(), vec![n]), ("gradient of the energy", grad, point.x.size())]
         {
             if got != expected {
                 return Err(Error::Shape { name, got, expected: format!("{expected:?} for {n} walkers") });
@@ -246,6 +279,27 @@ impl<K> Transport<K> {
         }
         row
     }
+}
+
+/// Times that cut ∫ speed dt (trapezia between `t`) into `steps` equal parts.
+fn equal_lengths(t: &[f64], speed: &[f64], steps: usize) -> Vec<f64> {
+    // where nothing changes, time passes all the same
+    let least = 1e-3 * speed.iter().sum::<f64>() / speed.len().max(1) as f64 + 1e-12;
+    let mut length = vec![0.0];
+    for i in 1..t.len() {
+        let mean = 0.5 * (speed[i - 1] + speed[i]).max(2.0 * least);
+        length.push(length[i - 1] + mean * (t[i] - t[i - 1]));
+    }
+    let total = length[length.len() - 1];
+    let mut times: Vec<f64> = (0..=steps)
+        .map(|k| {
+            let wanted = total * k as f64 / steps as f64;
+            let i = length.partition_point(|l| *l < wanted).clamp(1, length.len() - 1);
+            t[i - 1] + (t[i] - t[i - 1]) * (wanted - length[i - 1]) / (length[i] - length[i - 1])
+        })
+        .collect();
+    (times[0], times[steps]) = (0.0, 1.0);
+    times
 }
 
 /// [`Transport`] in one call: K `steps`, `walkers` N.

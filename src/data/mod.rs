@@ -14,7 +14,7 @@ pub use digits::digits;
 pub use idx::{read_idx, read_idx_pair};
 pub use mnist::{Split, fashion_mnist, mnist};
 pub use parquet::read_parquet;
-pub use toys::Toy;
+pub use toys::{Toy, bars_and_stripes};
 
 use std::collections::BTreeMap;
 
@@ -195,6 +195,18 @@ impl Dataset {
         let unit = self.x.f_sub_scalar(a)?.f_div_scalar(b - a)?;
         let x = unit.f_mul_scalar(hi - lo)?.f_add_scalar(lo)?;
         Ok(Dataset { x, range: Some((lo, hi)), ..self.same() })
+    }
+
+    /// The same examples as zeros and ones: 1 where a value lies above the middle of the declared range.
+    ///
+    /// # Errors
+    /// [`Error::Param`] unless the data declare a range ([`Dataset::with_range`]).
+    pub fn binarise(&self) -> Result<Self> {
+        let Some((a, b)) = self.range else {
+            return Err(Error::param("range", "none", format!("{} with a declared range", self.name)));
+        };
+        let x = self.x.f_gt(0.5 * (a + b))?.f_to_kind(self.x.f_kind()?)?;
+        Ok(Dataset { x, range: Some((0.0, 1.0)), ..self.same() })
     }
 
     /// Another handle on the same examples.

@@ -7,6 +7,29 @@ use tch::{Kind, Tensor};
 use super::Dataset;
 use crate::{Error, Result, Rng};
 
+/// All images of `side` × `side` pixels whose rows, or whose columns, are each all on or all off: 2·2^side of them, with
+/// the two uniform ones twice. Zeros and ones, `Float`; labels 0 for rows and 1 for columns.
+///
+/// Errors: a side of 0 or above 12.
+pub fn bars_and_stripes(side: usize) -> Result<Dataset> {
+    if side == 0 || side > 12 {
+        return Err(Error::param("side", side, "1 to 12 pixels"));
+    }
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for columns in [false, true] {
+        for state in 0..1usize << side {
+            for y in 0..side {
+                pixels.extend((0..side).map(|x| (state >> if columns { x } else { y } & 1) as f32));
+            }
+            labels.push(columns as i64);
+        }
+    }
+    let n = labels.len() as i64;
+    let x = Tensor::from_slice(&pixels).view([n, (side * side) as i64]);
+    let set = Dataset::new("bars and stripes", x)?.with_labels(labels)?;
+    set.with_shape(&[side as i64, side as i64])?.with_range(0.0, 1.0)
+}
+
 /// Two-dimensional laws with named parts of known mass.
 ///
 /// ```

@@ -5,6 +5,7 @@
 
 mod escorted;
 mod flow;
+mod gibbs;
 mod langevin;
 mod mala;
 mod matched;
@@ -16,6 +17,7 @@ mod ula;
 
 pub use escorted::{Escorted, Integrator, zeta};
 pub use flow::{FlowKernel, Order};
+pub use gibbs::{Backward, Gibbs};
 pub use mala::Mala;
 pub use matched::Matched;
 pub use noise::Noise;
@@ -99,6 +101,11 @@ pub struct Arrival {
 pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
     /// At θ_k: propose y from `at` and compute α.
     fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move;
+
+    /// As [`forward`](Kernel::forward) for walkers without weights: α need not be computed. For PCD and CD.
+    fn forward_unweighted(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+        self.forward(u, at, rng)
+    }
 
     /// At θ_{k+1}: compute λ for the move from `at` and evaluate the energy at y.
     fn backward(&self, u: &E, at: &Point, mv: Move, rng: &mut Rng) -> Arrival;

@@ -267,7 +267,7 @@ wide! {
 }
 
 /// Registers a trainable copy of `t`, of `t`'s own kind.
-fn variable(path: &nn::Path, name: &str, t: &Tensor) -> Tensor {
+pub(super) fn variable(path: &nn::Path, name: &str, t: &Tensor) -> Tensor {
     let mut v = path.var(name, &t.size(), Init::Const(0.0));
     if v.kind() != t.kind() {
         v.set_data(&t.copy());

@@ -8,6 +8,7 @@ mod interpolant;
 mod interpolation;
 mod mixture;
 mod net;
+mod rbm;
 mod time_mlp;
 
 pub use bridge::Bridge;
@@ -19,3 +20,4 @@ pub use interpolation::{Coefficients, Interpolation};
 pub use mixture::Mixture;
 pub(crate) use net::initialise;
 pub use net::{Cnn, Mlp, NetEnergy};
+pub use rbm::{Bipartite, Exact, Rbm, RbmPath, RbmShape, Units};

@@ -194,6 +194,7 @@ impl<K> Trainer<K> {
         self.validate()?;
         self.kernel.validate()?;
         check_rows("data", data, model.dim())?;
+        model.check_data(data)?;
         let _threads = Threads::request(self.settings.threads);
         let mut session = guard(|| Session::start(self, model, data))?;
         let outcome = session.run(observe);

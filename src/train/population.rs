@@ -29,8 +29,9 @@ impl Population {
     }
 
     /// The forward half, at θ_k.
-    pub fn leave<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M) -> (Cost, Option<f64>) {
-        let mv = kernel.forward(model, &self.walkers.point, &mut self.rng);
+    pub fn leave<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M, weighted: bool) -> (Cost, Option<f64>) {
+        let (at, rng) = (&self.walkers.point, &mut self.rng);
+        let mv = if weighted { kernel.forward(model, at, rng) } else { kernel.forward_unweighted(model, at, rng) };
         let spent = (mv.cost, mv.acceptance);
         self.pending = Some(mv);
         spent

@@ -51,6 +51,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             0 => None,
             n => Some(Population::start(model, n, s.stratified, root.split(2))?),
         };
+        trainer.kernel.check(model, &population.walkers.point)?;
         let since = Since { cost: Cost::evaluation(s.walkers + watchers), ..Default::default() };
         Ok(Session {
             optimiser: trainer.settings.optim.build(model.vars(), s.lr)?,
@@ -115,6 +116,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             let from_walkers = self.model.param_grad(&mut self.population.walkers.point, &on_walkers);
             grads.iter_mut().zip(from_walkers).for_each(|(g, more)| *g = &*g + more);
             self.since.cost.backward += (seen.len() + self.population.walkers.len()) as u64;
+            let mut grads = self.model.precondition(grads);
             grad_norm = optim::norm(&grads);
             if let Some(max) = s.clip.filter(|max| grad_norm > *max) {
                 grads.iter_mut().for_each(|g| *g = &*g * (max / grad_norm));
@@ -160,7 +162,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         }
         let mut segment: Option<Segment> = None;
         for leg in 1..=limit.legs() {
-            self.each(|p, model| p.leave(kernel, model));
+            self.each(|p, model| p.leave(kernel, model, weighted));
             match limit.bound() {
                 None => self.optimiser.step(),
                 Some(bound) => {
@@ -207,6 +209,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         let rows = Tensor::from_slice(&self.data_rng.indices(self.data.size()[0] as usize, n));
         let mut x = self.data.index_select(0, &rows.to_device(self.data.device()));
         x = self.with_noise(x);
+        x = self.model.lift(&x, &mut self.data_rng);
         self.population.walkers.relocate(self.model.evaluate(&x));
         self.since.cost += Cost::evaluation(n);
         for _ in 0..moves {

@@ -1,0 +1,239 @@
+//! Move an RBM's walkers by alternating Gibbs sampling, with the four backward densities that its weights can have.
+
+use super::{Arrival, Cost, Kernel, Move, Step};
+use crate::model::{Bipartite, Units};
+use crate::{Error, Point, Result, Rng};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+/// The backward density paired with a sweep h′ ~ p(h′|v), v′ ~ p(v′|h′). All are exact; they differ in variance by orders.
+///
+/// The sweep leaves ρ invariant but is not reversible: the same scan backward pays even at fixed θ, the others do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backward {
+    /// Lemma 3 put into Prop. 1: the same scan from (v′, h′) at θ_{k+1}. Walkers (v | h).
+    Same,
+    /// The reversed scan at θ_{k+1}: v ~ p(v|h′), then h ~ p(h|v), at fixed θ the time reversal. Walkers (v | h).
+    Reversed,
+    /// The exact time reversal at θ_k, the weight of AIS: A += U_k(y) − U_{k+1}(y). Walkers (v | h).
+    Exact,
+    /// The exact time reversal with the hidden units summed out: A += F_k(v′) − F_{k+1}(v′). Walkers v.
+    #[default]
+    Collapsed,
+}
+
+/// `sweeps` Gibbs sweeps per step, Lemmas 3 and 4, for binary and Gaussian visible units by the same formulas.
+///
+/// With walkers v the chain is that of the visible marginal, and weights hold for functions of v only: a walker's own h
+/// would be biased (a test holds that line). Walkers are (v | h) where the model says `joint`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gibbs {
+    /// Sweeps per step, at least 1.
+    pub sweeps: usize,
+    /// The backward density.
+    #[serde(default)]
+    pub back: Backward,
+}
+
+impl Default for Gibbs {
+    fn default() -> Self {
+        Gibbs::new()
+    }
+}
+
+impl Gibbs {
+    /// One sweep, collapsed weights.
+    pub fn new() -> Self {
+        Gibbs { sweeps: 1, back: Backward::Collapsed }
+    }
+
+    /// `sweeps` sweeps, collapsed weights.
+    pub fn sweeps(sweeps: usize) -> Self {
+        Gibbs { sweeps, ..Gibbs::new() }
+    }
+
+    /// One sweep, with another backward density.
+    pub fn with(back: Backward) -> Self {
+        Gibbs { sweeps: 1, back }
+    }
+}
+
+/// Rows through vW, and through hWᵀ.
+fn products(n: usize, hidden: usize, visible: usize) -> Cost {
+    Cost { forward: (n * hidden) as u64, backward: (n * visible) as u64, ..Default::default() }
+}
+
+/// A place (v, h) of walkers with what both layers get from it.
+struct Place {
+    v: Tensor,
+    h: Tensor,
+    /// a of v.
+    a: Tensor,
+}
+
+impl Gibbs {
+    /// `sweeps` sweeps from `at`: v′, h′ and, where wanted, a of v′.
+    fn travel(&self, units: &Units, at: &Point, arrive: bool, rng: &mut Rng) -> (Tensor, Tensor, Option<Tensor>, Cost) {
+        let (n, known) = (at.len(), at.input().map(Tensor::shallow_clone));
+        let mut cost = products(n, usize::from(known.is_none()) + self.sweeps - usize::from(!arrive), self.sweeps);
+        let mut a = known.unwrap_or_else(|| units.hidden_input(&units.split(&at.x).0));
+        for s in 1..=self.sweeps {
+            let h = units.draw_hidden(&a, rng);
+            let v = units.draw_visible(&h, rng);
+            if s == self.sweeps {
+                let input = arrive.then(|| units.hidden_input(&v));
+                return (v, h, input, cost);
+            }
+            a = units.hidden_input(&v);
+        }
+        // no sweeps: refused by `validate`
+        cost = Cost::default();
+        let (v, h) = units.split(&at.x);
+        (v, h.unwrap_or_default(), Some(a), cost)
+    }
+
+    /// Rows as the walkers are: v, or (v | h).
+    fn rows(&self, v: Tensor, h: &Tensor) -> Tensor {
+        if self.back == Backward::Collapsed { v } else { Tensor::cat(&[&v, h], -1) }
+    }
+
+    /// log f(x → y) = log p(h′|v) + log p(v′|h′), with g′ of h′.
+    fn log_forward(units: &Units, from: &Place, to: &Place, g: &Tensor) -> Tensor {
+        units.log_hidden(&to.h, &from.a) + units.log_visible(&to.v, g)
+    }
+
+    /// log r(y → x) of the same or the reversed scan, with g′ of h′.
+    fn log_backward(&self, units: &Units, from: &Place, to: &Place, g: &Tensor) -> (Tensor, usize) {
+        match self.back {
+            // h ~ p(h|v′), v ~ p(v|h)
+            Backward::Same => {
+                let own = units.visible_input(&from.h);
+                (units.log_hidden(&from.h, &to.a) + units.log_visible(&from.v, &own), 1)
+            }
+            // v ~ p(v|h′), h ~ p(h|v)
+            _ => {
+                let a = units.hidden_input(&from.v);
+                (units.log_visible(&from.v, g) + units.log_hidden(&from.h, &a), 0)
+            }
+        }
+    }
+
+    /// One sweep with its forward density under `units`.
+    fn leave(&self, units: &Units, from: &Place, rng: &mut Rng) -> (Place, Tensor, Tensor) {
+        let h = units.draw_hidden(&from.a, rng);
+        let v = units.draw_visible(&h, rng);
+        let g = units.visible_input(&h);
+        let a = units.hidden_input(&v);
+        let to = Place { v, h, a };
+        let log_f = Self::log_forward(units, from, &to, &g);
+        (to, log_f, g)
+    }
+
+    fn place(units: &Units, at: &Point) -> Place {
+        let (v, h) = units.split(&at.x);
+        let a = at.input().map_or_else(|| units.hidden_input(&v), Tensor::shallow_clone);
+        Place { h: h.unwrap_or_else(|| a.zeros_like()), v, a }
+    }
+
+    fn scans(&self) -> bool {
+        matches!(self.back, Backward::Same | Backward::Reversed)
+    }
+}
+
+impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
+    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+        let (units, n) = (u.units(), at.len());
+        let cost_of = |y: Tensor, alpha, at_y, cost| Move { y, alpha, at_y, acceptance: None, cost, fault: None };
+        if !self.scans() {
+            let (v, h, a, cost) = self.travel(&units, at, true, rng);
+            let a = a.unwrap_or_default();
+            let alpha = match self.back {
+                Backward::Collapsed => units.free_energy(&v, &a),
+                _ => units.energy(&v, &h, &a),
+            };
+            let y = self.rows(v, &h);
+            let point = Point::new(y.shallow_clone(), alpha.shallow_clone(), Tensor::new()).with_input(a);
+            return cost_of(y, alpha, Some(point), cost);
+        }
+        // all but the last sweep at fixed θ, with their whole increments; then the forward half of the last
+        let mut from = Self::place(&units, at);
+        let mut alpha = at.u.to_kind(Kind::Double);
+        let mut cost = Cost::default();
+        for s in 1..=self.sweeps {
+            let (to, log_f, g) = self.leave(&units, &from, rng);
+            cost += products(n, 1, 1);
+            alpha = &alpha - log_f;
+            if s < self.sweeps {
+                let (log_r, more) = self.log_backward(&units, &from, &to, &g);
+                alpha = &alpha + log_r;
+                cost += products(n, 1 - more, more);
+                from = to;
+                continue;
+            }
+            let x = Tensor::cat(&[&from.v, &from.h], -1);
+            let y = self.rows(to.v.shallow_clone(), &to.h);
+            // the backward half needs where the last sweep began
+            let before = Point::new(x, units.energy(&from.v, &from.h, &from.a), Tensor::new());
+            return cost_of(y, alpha, Some(before), cost);
+        }
+        cost_of(at.x.shallow_clone(), alpha, None, cost)
+    }
+
+    fn backward(&self, u: &E, at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
+        let (units, n) = (u.units(), at.len());
+        let point = units.point(&mv.y);
+        let mut cost = products(n, 1, 0);
+        let mut lambda = point.u.to_kind(Kind::Double);
+        if self.scans() {
+            let before = mv.at_y.as_ref().unwrap_or(at);
+            let (v, h) = units.split(&before.x);
+            let a = v.empty_like();
+            let from = Place { h: h.unwrap_or_default(), v, a };
+            let to = Self::place(&units, &point);
+            let g = units.visible_input(&to.h);
+            let (log_r, more) = self.log_backward(&units, &from, &to, &g);
+            cost += products(n, 1 - more, 1 + more);
+            lambda = &lambda - log_r;
+        }
+        Arrival { lambda, point, acceptance: None, cost }
+    }
+
+    fn forward_unweighted(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+        let units = u.units();
+        let (v, h, _, cost) = self.travel(&units, at, false, rng);
+        let y = self.rows(v, &h);
+        Move { y, alpha: at.u.zeros_like(), at_y: None, acceptance: None, cost, fault: None }
+    }
+
+    fn step(&self, u: &E, at: &Point, rng: &mut Rng) -> Step {
+        let mut mv = self.forward(u, at, rng);
+        let arrived = if self.scans() { None } else { mv.at_y.take() };
+        if let Some(point) = arrived {
+            // an exact reversal pays nothing at fixed θ, and has evaluated where it arrived
+            return Step { increment: point.u.zeros_like(), point, acceptance: None, cost: mv.cost };
+        }
+        let (alpha, mut cost) = (mv.alpha.shallow_clone(), mv.cost);
+        let arrival = self.backward(u, at, mv, rng);
+        cost += arrival.cost;
+        Step { point: arrival.point, increment: alpha - arrival.lambda, acceptance: None, cost }
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.sweeps == 0 { Err(Error::param("sweeps", 0, "at least 1")) } else { Ok(()) }
+    }
+
+    fn check(&self, u: &E, at: &Point) -> Result<()> {
+        let (dv, dh) = u.units().dims();
+        let (wanted, of) = match self.back {
+            Backward::Collapsed => (dv, "v"),
+            _ => (dv + dh, "(v | h), which a model with `joint` starts from"),
+        };
+        let got = at.x.size();
+        if got.last() == Some(&wanted) {
+            return Ok(());
+        }
+        let expected = format!("[n, {wanted}]: {:?} weights walkers that are {of}", self.back);
+        Err(Error::Shape { name: "walkers", got, expected })
+    }
+}
