@@ -9,23 +9,24 @@
 //! assert_eq!((x.size(), x.kind()), (vec![100, 1], Kind::Double));
 //! ```
 
-pub use crate::data::{Dataset, Toy};
+pub use crate::data::{Dataset, Toy, bars_and_stripes};
 pub use crate::experiments::Experiment;
 pub use crate::frame::Rows;
 pub use crate::kernel::{
-    Arrival, Back, Escorted, FlowKernel, Integrator, Invariant, Kernel, Langevin, Mala, Map, Matched, Move, Noise, Ode,
-    Reversed, Split, Step, Sweep, Ula,
+    Arrival, Back, Backward, Escorted, FlowKernel, Gibbs, Integrator, Invariant, Kernel, Langevin, Mala, Map, Matched,
+    Move, Noise, Ode, Reversed, Split, Step, Sweep, Ula,
 };
 pub use crate::model::{
-    Bridge, Cnn, Coupling, FlowNet, FlowShape, Gaussian, GaussianPath, Interpolant, Interpolation, Mixture, Mlp,
+    Bipartite, Bridge, Cnn, Coupling, FlowNet, FlowShape, Gaussian, GaussianPath, Interpolant, Interpolation, Mixture,
+    Mlp, Rbm, RbmPath, RbmShape, Units,
 };
 #[cfg(feature = "plot")]
 pub use crate::plot::{Figure, Panel};
 pub use crate::show::show;
 pub use crate::train::View;
 pub use crate::{
-    At, Base, Energy, Estimate, Flow, FlowSettings, FlowTrainer, Geometric, Law, Method, Model, Optim, Outcome, Path,
-    Point, Price, Rng, Run, Schedule, Scheme, Settings, Trainer, Transport, Tune, Update, Walkers, anneal, log_prob,
-    transport, tune,
+    Ais, At, Base, Energy, Estimate, Flow, FlowSettings, FlowTrainer, Geometric, Law, Method, Model, Optim, Outcome,
+    Path, Point, Price, Rng, Run, Schedule, Scheme, Settings, Tempering, Trainer, Transport, Tune, Update, Walkers,
+    anneal, log_prob, transport, tune,
 };
 pub use tch::{Device, Kind, Tensor, nn};

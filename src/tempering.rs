@@ -36,12 +36,6 @@ pub struct Tempered {
     pub free_energy: Vec<f64>,
 }
 
-/// The units at inverse temperature β.
-fn heated(u: &Units, beta: f64) -> Units {
-    let b = if u.log_var.is_some() { u.b.copy() } else { &u.b * beta };
-    Units { w: &u.w * beta, b, c: &u.c * beta, log_var: u.log_var.as_ref().map(Tensor::copy) }
-}
-
 impl Tempering {
     /// `replicas` equally spaced inverse temperatures.
     pub fn new(replicas: usize, chains: usize, rounds: usize, seed: u64) -> Self {
@@ -73,7 +67,7 @@ impl Tempering {
 
     fn sample(&self, rbm: &Rbm) -> Result<Tempered> {
         let mut rng = Rng::new(self.seed).split(0x7465_6d70);
-        let laws: Vec<Units> = self.betas.iter().map(|b| heated(&rbm.units(), *b)).collect();
+        let laws: Vec<Units> = self.betas.iter().map(|b| rbm.units().heated(*b)).collect();
         let still = Tensor::zeros([self.chains as i64, rbm.dims().1], rbm.options());
         let fresh = |rng: &mut Rng| laws[0].draw_visible(&still, rng);
         let mut v: Vec<Tensor> = laws.iter().map(|_| fresh(&mut rng)).collect();

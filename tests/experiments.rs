@@ -2,7 +2,7 @@
 
 use jarzynski::experiments::{
     self, Continuous, Digits, Divergences, Experiment, FlowExact, FlowLearned, FlowOrder, FlowTune, MixtureModes,
-    Output, UlaBias,
+    Output, RbmKernels, UlaBias,
 };
 use jarzynski::frame::{column_f64, column_str, distinct, filter};
 use jarzynski::polars::prelude::DataFrame;
@@ -407,4 +407,32 @@ fn learned_flows_at_smoke_size_have_their_tables_and_pictures() {
     }
     assert!(refusal::<FlowLearned>("sets = [\"spirals\"]").contains("spirals"));
     assert!(refusal::<FlowLearned>("[planar]\neps = [1.0]").contains("one noise for each"));
+}
+
+#[test]
+fn three_backward_densities_are_exact_and_48_as_printed_is_not() {
+    let out = run::<RbmKernels>("steps = [20, 100]\nwalkers = 4000\nseeds = 2\nvisible = 6\nhidden = 4");
+    let table = out.get("variance").unwrap();
+    assert_eq!(columns(table), ["model", "backward", "steps", "log_z", "se", "exact", "var_a", "ess"]);
+    let part = |name: &str| filter(table, "backward", name).unwrap();
+    let z = |name: &str| {
+        let read = |c: &str| column_f64(&part(name), c).unwrap();
+        let (value, se, exact) = (read("log_z"), read("se"), read("exact"));
+        value.iter().zip(&se).zip(&exact).map(|((v, s), e)| (v - e) / s).collect::<Vec<f64>>()
+    };
+    for name in ["reversed scan", "exact", "collapsed"] {
+        assert_eq!(z(name).len(), 4, "{name}");
+        assert!(near(&z(name)), "{name}: {:?}", z(name));
+    }
+    let printed = z("collapsed (48)");
+    assert_eq!(printed.len(), 2);
+    assert!(printed.iter().all(|z| z.abs() > 5.0), "{printed:?}");
+    let variance = |name: &str| column_f64(&part(name), "var_a").unwrap();
+    let same = variance("same scan");
+    assert!(same[1] > same[0], "the same scan costs weight at every step: {same:?}");
+    for (a, b) in variance("collapsed").iter().zip(variance("exact")) {
+        assert!(*a < b, "summing out h cannot add variance: {a} {b}");
+    }
+    assert!(refusal::<RbmKernels>("hidden = 0").contains("hidden"));
+    assert!(refusal::<RbmKernels>("hidden = 30\nvisible = 30").contains("25"));
 }

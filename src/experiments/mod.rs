@@ -12,6 +12,7 @@ mod flow_tune;
 mod images;
 mod mixture;
 mod mnist;
+mod rbm_kernels;
 mod ula_bias;
 
 pub use continuous::Continuous;
@@ -24,6 +25,7 @@ pub use flow_tune::FlowTune;
 pub use images::Images;
 pub use mixture::MixtureModes;
 pub use mnist::Mnist;
+pub use rbm_kernels::RbmKernels;
 pub use ula_bias::UlaBias;
 
 use crate::export::{Manifest, Results};
@@ -176,6 +178,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<FlowTune>(),
     Entry::of::<FlowLearned>(),
     Entry::of::<Continuous>(),
+    Entry::of::<RbmKernels>(),
 ];
 
 /// The experiment of that name. Errors: there is none; the message lists them.

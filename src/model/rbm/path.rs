@@ -1,5 +1,6 @@
 //! Lead from independent units to an RBM, straight or through parameters saved on the way: what AIS anneals along.
 
+use super::base::Independent;
 use super::{Bipartite, Rbm, Units};
 use crate::path::{At, Path};
 use crate::{Base, Error, Model, Point, Result};
@@ -28,6 +29,13 @@ impl RbmPath {
     /// Straight from the model's base to the model.
     pub fn to(rbm: &Rbm) -> Result<Self> {
         Self::through(rbm, &[])
+    }
+
+    /// From inverse temperature 0 to 1 ([`Units::heated`]): from the uniform law, for binary units, by scaling all parameters.
+    pub fn scaled(rbm: &Rbm) -> Self {
+        let (cold, hot) = (rbm.units().copy(), rbm.units().heated(0.0));
+        let base = Independent::new(hot.b.copy(), hot.dims().1, hot.log_var.as_ref().map(Tensor::copy), rbm.joint());
+        RbmPath { base: BaseBox(Box::new(base)), stops: vec![hot, cold] }
     }
 
     /// Through `saved` parameters in their order, at equal distances in t. Errors: shapes that differ from the model's.

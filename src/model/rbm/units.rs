@@ -127,6 +127,13 @@ impl Units {
         }
     }
 
+    /// At inverse temperature β: βW, βb and βc for binary units; for Gaussian ones βW and βc, so that at β = 0 v keeps its
+    /// mean and variance. Units are independent at β = 0.
+    pub fn heated(&self, beta: f64) -> Units {
+        let b = if self.log_var.is_some() { self.b.copy() } else { &self.b * beta };
+        Units { w: &self.w * beta, b, c: &self.c * beta, log_var: self.log_var.as_ref().map(Tensor::copy) }
+    }
+
     /// The same numbers, sharing nothing.
     pub fn copy(&self) -> Units {
         let copy = |t: &Tensor| t.detach().copy();
