@@ -5,7 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 READY := scripts/setup.sh build; . scripts/env.sh
-EXPERIMENTS := ula-bias mixture digits divergences flow-exact flow-order flow-tune flow-learned continuous rbm-kernels
+EXPERIMENTS := ula-bias mixture digits divergences flow-exact flow-order flow-tune flow-learned continuous \
+	rbm-kernels rbm-exact
 NAMES = $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb))
 
 .PHONY: help setup figures test check bench notebooks lab doc datasets clean clean-cache

@@ -2,7 +2,7 @@
 
 use jarzynski::experiments::{
     self, Continuous, Digits, Divergences, Experiment, FlowExact, FlowLearned, FlowOrder, FlowTune, MixtureModes,
-    Output, RbmKernels, UlaBias,
+    Output, RbmExact, RbmKernels, UlaBias,
 };
 use jarzynski::frame::{column_f64, column_str, distinct, filter};
 use jarzynski::polars::prelude::DataFrame;
@@ -435,4 +435,26 @@ fn three_backward_densities_are_exact_and_48_as_printed_is_not() {
     }
     assert!(refusal::<RbmKernels>("hidden = 0").contains("hidden"));
     assert!(refusal::<RbmKernels>("hidden = 30\nvisible = 30").contains("25"));
+}
+
+#[test]
+fn enumerable_rbms_have_an_exact_monitor_and_an_unbiased_gradient() {
+    let out =
+        run::<RbmExact>("sets = \"bars\"\nsteps = 1200\nwalkers = 200\nseeds = 4\nevery = 100\nlr = 0.2\nchecks = 4");
+    let summary = out.get("summary").unwrap();
+    assert_eq!(columns(summary), ["case", "method", "quantity", "value", "se", "exact"]);
+    let of = |quantity: &str| filter(summary, "quantity", quantity).unwrap();
+    assert!(near(&z(&of("log_z_monitor"), "exact")), "{}", of("log_z_monitor"));
+    let walkers = z(&of("log_z_walkers"), "exact");
+    assert!(walkers.iter().all(|z| *z < -5.0), "walkers that drive θ are biased low: {walkers:?}");
+    let gradient = out.get("gradient").unwrap();
+    let last = |method: &str, column: &str| {
+        *column_f64(&filter(gradient, "method", method).unwrap(), column).unwrap().last().unwrap()
+    };
+    // under no bias the ratio is that of two estimates of one noise
+    let ratio = |method: &str| last(method, "bias") / last(method, "bias_noise");
+    assert!(ratio("jarzynski") < ratio("pcd-1") && ratio("jarzynski") < ratio("cd-1"));
+    assert_eq!(distinct(out.get("likelihood").unwrap(), "method").unwrap(), ["jarzynski", "pcd-1", "cd-1"]);
+    assert!(refusal::<RbmExact>("sets = \"faces\"").contains("faces"));
+    assert!(refusal::<RbmExact>("replicates = 1").contains("at least 2"));
 }

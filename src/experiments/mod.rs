@@ -12,6 +12,7 @@ mod flow_tune;
 mod images;
 mod mixture;
 mod mnist;
+mod rbm_exact;
 mod rbm_kernels;
 mod ula_bias;
 
@@ -25,6 +26,7 @@ pub use flow_tune::FlowTune;
 pub use images::Images;
 pub use mixture::MixtureModes;
 pub use mnist::Mnist;
+pub use rbm_exact::RbmExact;
 pub use rbm_kernels::RbmKernels;
 pub use ula_bias::UlaBias;
 
@@ -179,6 +181,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<FlowLearned>(),
     Entry::of::<Continuous>(),
     Entry::of::<RbmKernels>(),
+    Entry::of::<RbmExact>(),
 ];
 
 /// The experiment of that name. Errors: there is none; the message lists them.
