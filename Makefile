@@ -6,10 +6,10 @@ SHELL := bash
 
 READY := scripts/setup.sh build; . scripts/env.sh
 EXPERIMENTS := ula-bias mixture digits divergences flow-exact flow-order flow-tune flow-learned continuous \
-	rbm-kernels rbm-exact
+	rbm-kernels rbm-exact gaussian-rbm rbm-mnist
 NAMES = $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb))
 
-.PHONY: help setup figures test check bench notebooks lab doc datasets clean clean-cache
+.PHONY: help setup figures test check bench bench-peers notebooks lab doc datasets mnist clean clean-cache
 
 help: ## this list
 	@grep -hE '^[a-zA-Z%-]+:.*## ' Makefile | sed -E 's/:.*## /\t/; s/%/NAME/' | awk -F'\t' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -21,6 +21,12 @@ setup: ## install everything in the cache folder now: libtorch, the notebooks' k
 figures: $(addprefix figure-,$(EXPERIMENTS)) ## the main job: run the experiments, write figures and tables to results/
 	@printf '\nFigures (.svg, .png), tables (.csv, .parquet) and manifest.json:\n'
 	@printf '  results/%s/\n' $(EXPERIMENTS)
+
+# last of all figures, so that without MNIST the others are there
+figure-rbm-mnist figure-mnist: | mnist
+
+mnist:
+	@python3 scripts/datasets.py mnist
 
 figure-%: ## one experiment: ula-bias, mixture, digits, divergences, mnist, flow-exact, ...
 	@$(READY); cargo run -- $* $(ARGS)
@@ -36,6 +42,9 @@ check: ## formatting, clippy and documentation without warnings
 
 bench: ## benchmarks, as ratios measured in one run
 	@$(READY); cargo bench --profile dev --bench '*' $(ARGS)
+
+bench-peers: ## RBMs against rbms and scikit-learn, in an environment of their own (downloads torch)
+	@$(READY); python3 benches/peers.py $(ARGS)
 
 notebooks: ## execute all notebooks in place with the real kernel
 	@scripts/notebooks.sh
@@ -57,5 +66,5 @@ clean: ## remove results/ and this crate's own build; the cache stays
 
 clean-cache: ## remove all that setup and the builds put in the cache folder
 	@. scripts/env.sh; cd "$$JZ_CACHE" 2> /dev/null || exit 0; \
-	rm -rf libtorch-* build-rust* evcxr-* rust-src-* python3* jupyter datasets logs; \
+	rm -rf libtorch-* build-rust* evcxr-* rust-src-* python* jupyter datasets logs; \
 	cd ..; rmdir "$$JZ_CACHE" 2> /dev/null && echo "removed $$JZ_CACHE" || echo "emptied $$JZ_CACHE of what is ours"

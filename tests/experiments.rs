@@ -1,8 +1,8 @@
 //! Run the experiments at smoke size, through their configurations, and judge their tables by closed forms.
 
 use jarzynski::experiments::{
-    self, Continuous, Digits, Divergences, Experiment, FlowExact, FlowLearned, FlowOrder, FlowTune, MixtureModes,
-    Output, RbmExact, RbmKernels, UlaBias,
+    self, Continuous, Digits, Divergences, Experiment, FlowExact, FlowLearned, FlowOrder, FlowTune, GaussianRbm,
+    MixtureModes, Output, RbmExact, RbmKernels, RbmMnist, UlaBias,
 };
 use jarzynski::frame::{column_f64, column_str, distinct, filter};
 use jarzynski::polars::prelude::DataFrame;
@@ -457,4 +457,58 @@ fn enumerable_rbms_have_an_exact_monitor_and_an_unbiased_gradient() {
     assert_eq!(distinct(out.get("likelihood").unwrap(), "method").unwrap(), ["jarzynski", "pcd-1", "cd-1"]);
     assert!(refusal::<RbmExact>("sets = \"faces\"").contains("faces"));
     assert!(refusal::<RbmExact>("replicates = 1").contains("at least 2"));
+}
+
+#[test]
+fn gaussian_rbms_at_smoke_size_have_exact_likelihoods_and_their_tables() {
+    let out = run::<GaussianRbm>(
+        "hidden = [4, 4]\nsteps = 200\nwalkers = 200\nseeds = 2\nevery = 100\npoints = 1000\nanneal = [200, 500]",
+    );
+    let summary = out.get("summary").unwrap();
+    assert_eq!(columns(summary), ["case", "method", "quantity", "value", "se", "exact"]);
+    assert!(near(&z(&filter(summary, "quantity", "log_z_monitor").unwrap(), "exact")));
+    let mixture = filter(&filter(summary, "quantity", "log_lik").unwrap(), "case", "mixture").unwrap();
+    let (value, known) = (column_f64(&mixture, "value").unwrap(), column_f64(&mixture, "exact").unwrap());
+    assert!(value.iter().zip(&known).all(|(v, k)| v < k), "no model is likelier than the law: {mixture}");
+    let masses = out.get("masses").unwrap();
+    for method in ["jarzynski", "pcd-1", "cd-1"] {
+        let total: f64 = column_f64(&filter(masses, "method", method).unwrap(), "value").unwrap().iter().sum();
+        assert!((total - 2.0).abs() < 1e-9, "one per seed: {total}");
+    }
+    #[cfg(feature = "plot")]
+    for (name, figure) in &out.figures {
+        assert!(figure.svg().is_ok(), "{name}");
+    }
+    assert!(refusal::<GaussianRbm>("hidden = [4]").contains("hidden"));
+    assert!(refusal::<GaussianRbm>("rates = [0.1]").contains("rates"));
+}
+
+#[test]
+fn the_race_of_rbms_at_smoke_size_agrees_with_annealing() {
+    let small = "data = \"digits\"\nhidden = 16\nsteps = 60\nbatch = 200\nwalkers = 500\nseeds = 2\nais_steps = 300\n\
+                 every = 10\ncheckpoints = 3\nclassifier_steps = 50";
+    let out = run::<RbmMnist>(small);
+    let table = out.get("likelihood").unwrap();
+    let wanted =
+        ["method", "seed", "update", "sweeps", "seconds", "log_lik_train", "log_lik_test", "log_z", "log_z_se"];
+    assert_eq!(columns(table)[..9], wanted);
+    assert_eq!(columns(table)[9..], ["log_z_walkers", "log_z_ais", "log_z_ais_se", "ess", "ess_monitor", "ess_ais"]);
+    for method in ["jarzynski", "jarzynski-bridge"] {
+        let rows = filter(table, "method", method).unwrap();
+        let read = |name: &str| column_f64(&rows, name).unwrap();
+        let (online, ais, se, se_ais) = (read("log_z"), read("log_z_ais"), read("log_z_se"), read("log_z_ais_se"));
+        let z: Vec<f64> = (0..online.len()).map(|i| (online[i] - ais[i]) / se[i].hypot(se_ais[i]).max(1e-9)).collect();
+        assert!(near(&z), "{method}: {z:?}");
+    }
+    let sweeps =
+        |method: &str| *column_f64(&filter(table, "method", method).unwrap(), "sweeps").unwrap().last().unwrap();
+    assert_eq!((sweeps("pcd-1"), sweeps("pcd-10"), sweeps("cd-1"), sweeps("jarzynski")), (60.0, 600.0, 60.0, 60.0));
+    assert!(sweeps("jarzynski-bridge") >= 60.0);
+    #[cfg(feature = "plot")]
+    for (name, figure) in &out.figures {
+        assert!(figure.svg().is_ok(), "{name}");
+    }
+    assert!(refusal::<RbmMnist>("methods = [\"hmc\"]\nrates = [0.1]").contains("hmc"));
+    assert!(refusal::<RbmMnist>("rates = [0.1]").contains("one rate"));
+    assert!(refusal::<RbmMnist>("data = \"faces\"").contains("faces"));
 }

@@ -9,11 +9,13 @@ mod flow_exact;
 mod flow_learned;
 mod flow_order;
 mod flow_tune;
+mod gaussian_rbm;
 mod images;
 mod mixture;
 mod mnist;
 mod rbm_exact;
 mod rbm_kernels;
+mod rbm_mnist;
 mod ula_bias;
 
 pub use continuous::Continuous;
@@ -23,11 +25,13 @@ pub use flow_exact::FlowExact;
 pub use flow_learned::{FlowLearned, Learning};
 pub use flow_order::FlowOrder;
 pub use flow_tune::FlowTune;
+pub use gaussian_rbm::GaussianRbm;
 pub use images::Images;
 pub use mixture::MixtureModes;
 pub use mnist::Mnist;
 pub use rbm_exact::RbmExact;
 pub use rbm_kernels::RbmKernels;
+pub use rbm_mnist::RbmMnist;
 pub use ula_bias::UlaBias;
 
 use crate::export::{Manifest, Results};
@@ -182,6 +186,8 @@ pub const ALL: &[Entry] = &[
     Entry::of::<Continuous>(),
     Entry::of::<RbmKernels>(),
     Entry::of::<RbmExact>(),
+    Entry::of::<GaussianRbm>(),
+    Entry::of::<RbmMnist>(),
 ];
 
 /// The experiment of that name. Errors: there is none; the message lists them.

@@ -68,7 +68,17 @@ impl Default for RbmExact {
     }
 }
 
-const METHODS: [&str; 3] = ["jarzynski", "pcd-1", "cd-1"];
+pub(super) const METHODS: [&str; 3] = ["jarzynski", "pcd-1", "cd-1"];
+
+/// One of [`METHODS`] with the limit on its updates.
+pub(super) fn named(method: &str, ess: f64, ess_min: f64) -> (Method, Option<Update>) {
+    match method {
+        "jarzynski" => (Method::Jarzynski { ess_min }, Some(Update::Shrink { ess })),
+        "pcd-1" => (Method::Pcd, None),
+        _ => (Method::Cd { k: 1 }, None),
+    }
+}
+
 const COLUMNS: &[&str] = &[
     "step",
     "log_lik",
@@ -183,11 +193,7 @@ impl RbmExact {
     }
 
     fn trainer(&self, method: &str, seed: u64) -> Trainer<Gibbs> {
-        let (method, update) = match method {
-            "jarzynski" => (Method::Jarzynski { ess_min: self.ess_min }, Some(Update::Shrink { ess: self.ess })),
-            "pcd-1" => (Method::Pcd, None),
-            _ => (Method::Cd { k: 1 }, None),
-        };
+        let (method, update) = named(method, self.ess, self.ess_min);
         Trainer::new(Gibbs::new(), method).settings(Settings {
             walkers: self.walkers,
             steps: self.steps,
