@@ -480,7 +480,7 @@ fn gaussian_rbms_at_smoke_size_have_exact_likelihoods_and_their_tables() {
         assert!(figure.svg().is_ok(), "{name}");
     }
     assert!(refusal::<GaussianRbm>("hidden = [4]").contains("hidden"));
-    assert!(refusal::<GaussianRbm>("rates = [0.1]").contains("rates"));
+    assert!(refusal::<GaussianRbm>("rates = [[0.1], [0.1]]").contains("rates"));
 }
 
 #[test]

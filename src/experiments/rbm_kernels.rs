@@ -44,7 +44,7 @@ impl Default for RbmKernels {
             steps: vec![10, 30, 100, 300],
             walkers: 10_000,
             seed: 0,
-            seeds: 3,
+            seeds: 2,
         }
     }
 }

@@ -58,6 +58,17 @@ impl Judge {
         Ok(Judge { train, test, classifier, labels })
     }
 
+    /// The mean image of each class of the training data.
+    #[cfg(feature = "plot")]
+    pub fn class_means(&self) -> Vec<Vec<f32>> {
+        let named = Tensor::from_slice(self.train.labels.as_deref().unwrap_or_default());
+        let mean = |label: &i64| {
+            let rows = named.eq(*label).nonzero().squeeze_dim(-1);
+            pixels(&self.train.x.index_select(0, &rows).mean_dim(0, true, Kind::Float), 1)
+        };
+        self.labels.iter().flat_map(mean).collect()
+    }
+
     fn ais(&self, config: &RbmMnist, seed: u64) -> Ais {
         Ais::new(config.ais_steps, config.ais_walkers, seed ^ 0xa15)
     }
@@ -115,7 +126,7 @@ impl Judge {
     /// Class masses of the final model by weighted annealed walkers, and pictures of it.
     pub fn masses(&self, config: &RbmMnist, t: &Trained, rows: &mut Rows) -> Result<Picture> {
         let mut ais = self.ais(config, t.seed);
-        ais.walkers *= 10;
+        ais.walkers *= 4;
         let run = ais.run(&t.rbm)?;
         let named = self.classifier.classes(run.walkers.x());
         let counts = self.train.counts();

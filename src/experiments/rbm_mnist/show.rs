@@ -104,9 +104,10 @@ mod figures {
                 let rows = frame::filter(table, "method", method)?;
                 let read = |c: &str| frame::column_f64(&rows, c);
                 let (seed, update, ais) = (read("seed")?, read("update")?, read("log_z_ais")?);
-                for (who, column) in [("monitor", "log_z"), ("walkers", "log_z_walkers")] {
+                let monitor = method.replace("jarzynski", "monitor");
+                for (who, column) in [(monitor, "log_z"), (format!("{method}, walkers"), "log_z_walkers")] {
                     for (i, z) in read(column)?.iter().enumerate() {
-                        error.push((format!("{method}, {who}"), seed[i], update[i], z - ais[i]));
+                        error.push((&who, seed[i], update[i], z - ais[i]));
                     }
                 }
             }
@@ -142,16 +143,10 @@ mod figures {
             let data = pixels(&judge.train.x.index_select(0, &pick), 48);
             let first: Vec<&Picture> = pictures.iter().filter(|p| p.seed == self.seed).collect();
             let rows = 1 + first.len() as u32;
-            let mut figure = Figure::new(900, 260 * rows).columns(2).title(&self.name());
+            let mut figure = Figure::new(900, 215 * rows).columns(2).title(&self.name());
             let grid = |title: &str, images: &[Vec<f32>], range| Panel::images(title, images, (side, side), 12, range);
-            let empty: Vec<Vec<f32>> = Vec::new();
             figure = figure.panel(grid("data", &data, (0.0, 1.0)));
-            let means = judge.train.x.mean_dim(0, true, tch::Kind::Float);
-            figure = figure.panel(if first.is_empty() {
-                grid("", &empty, (0.0, 1.0))
-            } else {
-                grid("mean of the data", &pixels(&means, 1), (0.0, 1.0))
-            });
+            figure = figure.panel(grid("means of its classes", &judge.class_means(), (0.0, 1.0)));
             for p in first {
                 let most = p.filters.iter().flatten().fold(0f32, |m, w| m.max(w.abs())).max(1e-6);
                 figure = figure.panel(grid(&format!("{}: weighted samples", p.method), &p.samples, (0.0, 1.0)));
