@@ -13,6 +13,8 @@ use tch::{Kind, Tensor};
 pub(super) struct Judge {
     pub train: Dataset,
     pub test: Dataset,
+    /// As many training images as there are test images.
+    seen: Tensor,
     pub classifier: Classifier,
     labels: Vec<i64>,
 }
@@ -55,7 +57,10 @@ impl Judge {
     pub fn new(config: &RbmMnist, train: Dataset, test: Dataset) -> Result<Self> {
         let labels: Vec<i64> = train.counts().into_keys().collect();
         let classifier = Classifier::train(&train, &labels, 0.0, config.classifier_steps, config.seed)?;
-        Ok(Judge { train, test, classifier, labels })
+        // in random order: a selection of classes comes sorted by them
+        let rows = Rng::new(config.seed).split(0x5ee).permutation(train.len());
+        let seen = train.x.index_select(0, &Tensor::from_slice(&rows[..test.len().min(train.len())]));
+        Ok(Judge { train, test, seen, classifier, labels })
     }
 
     /// The mean image of each class of the training data.
@@ -75,9 +80,8 @@ impl Judge {
 
     /// Mean free energies of training images (at most as many as there are test images) and of test images.
     fn free_energies(&self, rbm: &Rbm) -> (f64, f64) {
-        let n = (self.test.len() as i64).min(self.train.len() as i64);
         let mean = |x: &Tensor| rbm.observe(x).u.mean(Kind::Double).double_value(&[]);
-        (mean(&self.train.x.narrow(0, 0, n)), mean(&self.test.x))
+        (mean(&self.seen), mean(&self.test.x))
     }
 
     /// log Ẑ of a model by AIS, and its test log-likelihood.
