@@ -1,7 +1,7 @@
 //! Train Gaussian-Bernoulli RBMs by the three methods where the likelihood is exact: a mixture, and real grey digits.
 
 use super::images::pixels;
-use super::rbm_exact::{METHODS, named};
+use super::rbm_exact::{COLUMNS, METHODS, named};
 use super::{Experiment, Output, stack};
 use crate::frame::{self, Rows};
 use crate::model::{Mixture, Rbm, RbmShape};
@@ -79,23 +79,6 @@ impl Default for GaussianRbm {
         }
     }
 }
-
-const COLUMNS: &[&str] = &[
-    "step",
-    "log_lik",
-    "log_z_exact",
-    "log_z",
-    "log_z_se",
-    "log_z_monitor",
-    "log_z_monitor_se",
-    "ess",
-    "ess_monitor",
-    "resampled",
-    "resampled_monitor",
-    "fraction",
-    "grad_norm",
-    "seconds",
-];
 
 /// Data to train on, data to judge by, and the mean log-density of the latter where it is known.
 struct Case {

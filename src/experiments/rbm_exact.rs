@@ -79,7 +79,7 @@ pub(super) fn named(method: &str, ess: f64, ess_min: f64) -> (Method, Option<Upd
     }
 }
 
-const COLUMNS: &[&str] = &[
+pub(super) const COLUMNS: &[&str] = &[
     "step",
     "log_lik",
     "log_z_exact",
