@@ -499,6 +499,9 @@ fn the_race_of_rbms_at_smoke_size_agrees_with_annealing() {
         let (online, ais, se, se_ais) = (read("log_z"), read("log_z_ais"), read("log_z_se"), read("log_z_ais_se"));
         let z: Vec<f64> = (0..online.len()).map(|i| (online[i] - ais[i]) / se[i].hypot(se_ais[i]).max(1e-9)).collect();
         assert!(near(&z), "{method}: {z:?}");
+        // twin: without weights log Ẑ would stay where it began
+        let (first, last) = (ais[0], ais.len() - 1);
+        assert!(((first - ais[last]) / se[last].hypot(se_ais[last])).abs() > 5.0, "{method}: {ais:?}");
     }
     let sweeps =
         |method: &str| *column_f64(&filter(table, "method", method).unwrap(), "sweeps").unwrap().last().unwrap();

@@ -39,8 +39,8 @@ pub struct GaussianRbm {
     pub steps: usize,
     /// Images per update.
     pub batch: usize,
-    /// Adam's learning rates of `jarzynski`, `pcd-1` and `cd-1` for each data set: each method's best of .0005, .001, .002,
-    /// .005 and .01 there.
+    /// Adam's learning rates of `jarzynski`, `pcd-1` and `cd-1` for each data set: the best of .0005, .001, .002, .005 and
+    /// .01 there, the smaller of two that do not differ by their error.
     pub rates: Vec<Vec<f64>>,
     /// Least conditional ESS of one update of the Jarzynski method.
     pub ess: f64,

@@ -13,6 +13,7 @@ mod gaussian_rbm;
 mod images;
 mod mixture;
 mod mnist;
+mod passive;
 mod rbm_exact;
 mod rbm_kernels;
 mod rbm_mnist;

@@ -1,12 +1,13 @@
 //! Train RBMs small enough to enumerate by the three methods: exact likelihood, exact gradient error, online log Z.
 
+use super::passive::{Passive, flat};
 use super::{Experiment, Output, stack};
 use crate::data::{self, Dataset};
 use crate::frame::{self, Rows};
 use crate::model::{Rbm, RbmShape, Units};
 use crate::threads::Threads;
 use crate::train::View;
-use crate::{Error, Gibbs, Kernel, Method, Model, Result, Rng, Run, Scheme, Settings, Trainer, Update, Walkers};
+use crate::{Error, Gibbs, Method, Model, Result, Run, Settings, Trainer, Update};
 use polars::prelude::DataFrame;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -108,64 +109,6 @@ fn ceiling(x: &Tensor) -> f64 {
     let (_, _, counts) = x.unique_dim(0, false, false, true);
     let p = counts.to_kind(Kind::Double) / x.size()[0] as f64;
     (&p * p.log()).sum(Kind::Double).double_value(&[])
-}
-
-/// Populations that follow a path of parameters without driving it.
-struct Passive {
-    method: &'static str,
-    populations: Vec<Walkers>,
-    rng: Rng,
-}
-
-impl Passive {
-    fn start(method: &'static str, rbm: &Rbm, populations: usize, n: usize, seed: u64) -> Result<Self> {
-        let mut rng = Rng::new(seed).split(0x9a55);
-        let one = |_| Walkers::start(rbm, n, false, &mut rng);
-        Ok(Passive { method, populations: (0..populations).map(one).collect::<Result<_>>()?, rng })
-    }
-
-    /// From θ to θ′ as in a training step.
-    fn follow(&mut self, from: &Units, to: &Units, ess_min: f64) {
-        let kernel = Gibbs::new();
-        for w in &mut self.populations {
-            match self.method {
-                "jarzynski" => {
-                    let mv = kernel.forward(from, &w.point, &mut self.rng);
-                    let alpha = mv.alpha.shallow_clone();
-                    let arrival = kernel.backward(to, &w.point, mv, &mut self.rng);
-                    w.commit(arrival.point, &alpha, &arrival.lambda);
-                    w.resample_below(ess_min, Scheme::Systematic, &mut self.rng);
-                }
-                "pcd-1" => {
-                    let mv = kernel.forward_unweighted(from, &w.point, &mut self.rng);
-                    let arrival = kernel.backward(to, &w.point, mv, &mut self.rng);
-                    w.relocate(arrival.point);
-                }
-                // CD starts from the data at every update
-                _ => {}
-            }
-        }
-    }
-
-    /// Each population's estimate of −E_θ[∂_θU], flat, `[populations, parameters]`.
-    fn gradients(&mut self, rbm: &Rbm, data: &Tensor) -> Tensor {
-        let mut all = Vec::new();
-        for w in &mut self.populations {
-            if self.method == "cd-1" {
-                let rows = Tensor::from_slice(&self.rng.indices(data.size()[0] as usize, w.len()));
-                let start = rbm.observe(&data.index_select(0, &rows));
-                w.relocate(Gibbs::new().step(rbm, &start, &mut self.rng).point);
-            }
-            let uniform = w.log_weights().full_like(-1.0 / w.len() as f64);
-            let weights = if self.method == "jarzynski" { -w.weights() } else { uniform };
-            all.push(flat(&rbm.param_grad(&mut w.point, &weights)));
-        }
-        Tensor::stack(&all, 0)
-    }
-}
-
-fn flat(grads: &[Tensor]) -> Tensor {
-    Tensor::cat(&grads.iter().map(|g| g.to_kind(Kind::Double).flatten(0, -1)).collect::<Vec<_>>(), 0)
 }
 
 impl RbmExact {

@@ -27,7 +27,7 @@ pub struct RbmMnist {
     pub hidden: usize,
     /// `cd-k`, `pcd-k`: k sweeps per update; `jarzynski`: steps shrunk to the least ESS; `jarzynski-bridge`: bridged.
     pub methods: Vec<String>,
-    /// Learning rate of each method: its best of .05, .1, .2 and .4 after 1,000 updates.
+    /// Learning rate of each method: its best of .05, .1, .2 and .4 after 1,000 updates (pcd-10 up to .2, bridges up to .1).
     pub rates: Vec<f64>,
     /// Walkers N; the monitor has as many.
     pub walkers: usize,

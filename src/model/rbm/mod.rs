@@ -258,24 +258,6 @@ impl<E: Bipartite + ?Sized> Bipartite for &E {
     }
 }
 
-impl Energy for Units {
-    /// F at rows v, U at rows (v | h), of these parameters as they are: for walkers along a recorded training.
-    fn energy(&self, x: &Tensor) -> Tensor {
-        self.point(x).u
-    }
-
-    fn evaluate(&self, x: &Tensor) -> Point {
-        self.point(x)
-    }
-}
-
-impl Bipartite for Units {
-    fn units(&self) -> Units {
-        let share = |t: &Tensor| t.shallow_clone();
-        Units { w: share(&self.w), b: share(&self.b), c: share(&self.c), log_var: self.log_var.as_ref().map(share) }
-    }
-}
-
 impl Bipartite for Rbm {
     fn units(&self) -> Units {
         Rbm::units(self)

@@ -1,7 +1,8 @@
 //! Give both layers' conditional laws, energies and free energies of an RBM: one set of formulas for all kinds of units.
 
+use super::Bipartite;
 use super::binary::{draw, draw_shifted, softplus_sum};
-use crate::Rng;
+use crate::{Energy, Point, Rng};
 use tch::{Kind, Tensor};
 
 /// The parameters of an RBM as plain tensors, of one moment: what kernels and exact sums compute with.
@@ -144,5 +145,23 @@ impl Units {
     pub fn wide(&self) -> Units {
         let wide = |t: &Tensor| t.detach().to_device(tch::Device::Cpu).to_kind(Kind::Double);
         Units { w: wide(&self.w), b: wide(&self.b), c: wide(&self.c), log_var: self.log_var.as_ref().map(wide) }
+    }
+}
+
+impl Energy for Units {
+    /// F at rows v, U at rows (v | h), of these parameters as they are: for walkers along a recorded training.
+    fn energy(&self, x: &Tensor) -> Tensor {
+        self.point(x).u
+    }
+
+    fn evaluate(&self, x: &Tensor) -> Point {
+        self.point(x)
+    }
+}
+
+impl Bipartite for Units {
+    fn units(&self) -> Units {
+        let share = |t: &Tensor| t.shallow_clone();
+        Units { w: share(&self.w), b: share(&self.b), c: share(&self.c), log_var: self.log_var.as_ref().map(share) }
     }
 }
