@@ -71,7 +71,7 @@ impl Ais {
         let run = self.run(rbm)?;
         match &run.outcome {
             crate::Outcome::Finished => Ok(run.walkers.log_z()),
-            crate::Outcome::Diverged { step, cause } => {
+            crate::Outcome::Diverged { step, cause } | crate::Outcome::Paused { step, cause } => {
                 Err(Error::NonFinite { what: "energy", place: format!("in AIS at step {step}: {cause}") })
             }
         }

@@ -1,5 +1,6 @@
 //! Define what a kernel may ask of an energy (U, ∇U) and what training may ask of a model (θ, an exact start).
 
+use crate::checkpoint::Checkpoint;
 use crate::{Error, Result, Rng};
 use tch::{Device, Kind, Tensor, nn};
 
@@ -65,10 +66,29 @@ pub struct Point {
 enum Graph {
     /// A closed form needs none.
     Closed,
-    /// U with its autograd graph through θ; spent by the θ-gradient.
-    Kept(Tensor),
+    /// U with its autograd graph through θ, spent by the θ-gradient, and the rows by which it was selected since it was
+    /// evaluated at `x`: what it takes to make the same graph again.
+    Kept { u: Tensor, x: Tensor, selected: Vec<Tensor> },
     /// Spent, or lost where a rejection mixed two evaluations: a further forward pass is needed.
     Gone,
+}
+
+impl Graph {
+    fn new(u: Tensor, x: &Tensor) -> Self {
+        Graph::Kept { u, x: x.shallow_clone(), selected: Vec::new() }
+    }
+
+    fn select(&self, rows: &Tensor) -> Self {
+        match self {
+            Graph::Closed => Graph::Closed,
+            Graph::Gone => Graph::Gone,
+            Graph::Kept { u, x, selected } => Graph::Kept {
+                u: tch::with_grad(|| u.index_select(0, rows)),
+                x: x.shallow_clone(),
+                selected: selected.iter().chain([rows]).map(Tensor::shallow_clone).collect(),
+            },
+        }
+    }
 }
 
 impl Point {
@@ -85,13 +105,19 @@ impl Point {
             let g = Tensor::run_backward(&[u.sum(u.kind())], &[&leaf], true, false);
             (u, g)
         });
-        Point { x: x.shallow_clone(), u: graph.detach(), grad: g.swap_remove(0), kept: None, graph: Graph::Kept(graph) }
+        Point {
+            x: x.shallow_clone(),
+            u: graph.detach(),
+            grad: g.swap_remove(0),
+            kept: None,
+            graph: Graph::new(graph, x),
+        }
     }
 
     /// Energies alone, with the graph through θ: what the data term of the loss needs.
     pub fn energy_only<E: Energy + ?Sized>(e: &E, x: &Tensor) -> Self {
         let graph = tch::with_grad(|| e.energy(x));
-        Point { x: x.shallow_clone(), u: graph.detach(), grad: Tensor::new(), kept: None, graph: Graph::Kept(graph) }
+        Point { x: x.shallow_clone(), u: graph.detach(), grad: Tensor::new(), kept: None, graph: Graph::new(graph, x) }
     }
 
     /// ∇U at x, `[n, d]`.
@@ -131,11 +157,11 @@ impl Point {
 
     /// Takes the graph out, leaving the numbers.
     pub fn take_graph(&mut self) -> Option<Tensor> {
-        if !matches!(self.graph, Graph::Kept(_)) {
+        if !matches!(self.graph, Graph::Kept { .. }) {
             return None;
         }
         match std::mem::replace(&mut self.graph, Graph::Gone) {
-            Graph::Kept(graph) => Some(graph),
+            Graph::Kept { u, .. } => Some(u),
             Graph::Closed | Graph::Gone => None,
         }
     }
@@ -153,12 +179,62 @@ impl Point {
             u: pick(&self.u),
             grad: pick(&self.grad),
             kept: self.kept.as_ref().map(pick),
-            graph: match &self.graph {
-                Graph::Kept(g) => Graph::Kept(tch::with_grad(|| g.index_select(0, ancestors))),
-                Graph::Closed => Graph::Closed,
-                Graph::Gone => Graph::Gone,
-            },
+            graph: self.graph.select(ancestors),
         }
+    }
+
+    /// Writes all of it but the graph, for which the rows are written where it began.
+    pub(crate) fn save(&self, to: &mut Checkpoint, name: &str) -> Result<()> {
+        to.put(format!("{name}.x"), &self.x);
+        to.put(format!("{name}.u"), &self.u);
+        for (part, t) in [("grad", Some(&self.grad)), ("kept", self.kept.as_ref())] {
+            if let Some(t) = t.filter(|t| t.defined()) {
+                to.put(format!("{name}.{part}"), t);
+            }
+        }
+        let graph = match &self.graph {
+            Graph::Closed => "closed",
+            Graph::Gone => "gone",
+            Graph::Kept { x, selected, .. } => {
+                // the rows themselves are there already unless some were selected
+                if !selected.is_empty() {
+                    to.put(format!("{name}.graph.x"), x);
+                }
+                for (i, rows) in selected.iter().enumerate() {
+                    to.put(format!("{name}.graph.rows.{i}"), rows);
+                }
+                "kept"
+            }
+        };
+        to.put_json(&format!("{name}.graph"), &graph)
+    }
+
+    /// Takes up what [`save`](Point::save) wrote, on the given device; `evaluate` makes a graph again, with the bits that it had.
+    pub(crate) fn restore(
+        from: &Checkpoint,
+        name: &str,
+        device: Device,
+        evaluate: impl Fn(&Tensor) -> Point,
+    ) -> Result<Self> {
+        let get = |part: &str| Ok::<_, Error>(from.get(&format!("{name}.{part}"))?.to_device(device));
+        let find = |part: &str| from.find(&format!("{name}.{part}")).map(|t| t.to_device(device));
+        let (x, u) = (get("x")?, get("u")?);
+        if x.dim() != 2 || u.size() != [x.size()[0]] {
+            let expected = format!("energies of {:?} rows", x.size().first());
+            return Err(Error::Shape { name: "checkpoint", got: u.size(), expected });
+        }
+        let graph = match from.json::<String>(&format!("{name}.graph"))?.as_str() {
+            "closed" => Graph::Closed,
+            "kept" => {
+                let mut graph = evaluate(&find("graph.x").unwrap_or_else(|| x.shallow_clone())).graph;
+                for rows in (0..).map_while(|i| find(&format!("graph.rows.{i}"))) {
+                    graph = graph.select(&rows);
+                }
+                graph
+            }
+            _ => Graph::Gone,
+        };
+        Ok(Point { x, u, grad: find("grad").unwrap_or_default(), kept: find("kept"), graph })
     }
 
     /// Rows of `self` where `mask` `[n]` is true, else of `other`; the graphs are dropped.
@@ -278,9 +354,35 @@ pub(crate) fn check_rows(name: &'static str, x: &Tensor, d: i64) -> Result<()> {
     if !x.is_floating_point() {
         return Err(Error::param(name, format!("{:?}", x.kind()), "a floating-point tensor"));
     }
-    let bad = x.isfinite().logical_not().any_dim(1, false).nonzero();
-    if bad.size()[0] > 0 {
-        return Err(Error::NonFinite { what: name, place: format!("in row {}", bad.int64_value(&[0, 0])) });
+    match first_row(x, |rows| rows.isfinite().logical_not()) {
+        Some(row) => Err(Error::NonFinite { what: name, place: format!("in row {row}") }),
+        None => Ok(()),
+    }
+}
+
+/// The first row of `x` with a number that `bad` marks; looks at a few rows at a time, since data may fill the memory.
+pub(crate) fn first_row(x: &Tensor, bad: impl Fn(&Tensor) -> Tensor) -> Option<i64> {
+    const ROWS: i64 = 512;
+    x.split(ROWS, 0).iter().enumerate().find_map(|(block, rows)| {
+        let bad = bad(rows).any_dim(1, false).nonzero();
+        (bad.size()[0] > 0).then(|| block as i64 * ROWS + bad.int64_value(&[0, 0]))
+    })
+}
+
+/// Puts all variables of a store into a checkpoint.
+pub(crate) fn save_parameters(vs: &nn::VarStore, to: &mut Checkpoint) {
+    vs.variables().iter().for_each(|(name, t)| to.put(format!("model.{name}"), t));
+}
+
+/// Takes up the parameters that a checkpoint holds.
+pub(crate) fn restore_parameters(vs: &nn::VarStore, from: &Checkpoint) -> Result<()> {
+    for (name, mut held) in vs.variables() {
+        let t = from.get(&format!("model.{name}"))?;
+        if t.size() != held.size() {
+            let expected = format!("{:?}, as parameter {name} of the model", held.size());
+            return Err(Error::Shape { name: "checkpoint", got: t.size(), expected });
+        }
+        crate::no_grad(|| held.f_copy_(&t))?;
     }
     Ok(())
 }

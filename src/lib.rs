@@ -19,6 +19,7 @@
 #![warn(missing_docs)]
 
 mod ais;
+mod checkpoint;
 pub mod data;
 mod device;
 pub mod energy;
@@ -26,6 +27,7 @@ pub mod error;
 pub mod experiments;
 pub mod export;
 pub mod frame;
+mod keep;
 pub mod kernel;
 pub mod model;
 mod path;
@@ -51,6 +53,7 @@ pub use device::device;
 pub use energy::{Base, Energy, Model, Point};
 pub(crate) use error::no_grad;
 pub use error::{Error, Result};
+pub use keep::{Card, Keep};
 pub use kernel::{Back, Escorted, FlowKernel, Gibbs, Kernel, Mala, Matched, Noise, Ode, Reversed, Split, Ula};
 pub use path::{At, Flow, Geometric, Path};
 #[cfg(feature = "plot")]

@@ -80,6 +80,22 @@ pub fn column(name: &str) -> Option<&'static Entry> {
     COLUMNS.iter().find(|c| c.name == name)
 }
 
+/// Names of a header; a quoted one may hold commas and doubled quotes.
+fn unquote(header: &str) -> Vec<String> {
+    let (mut names, mut quoted, mut chars) = (vec![String::new()], false, header.chars().peekable());
+    while let Some(c) = chars.next() {
+        let name = names.last_mut();
+        match (c, quoted, name) {
+            ('"', true, Some(name)) if chars.peek() == Some(&'"') => name.extend(chars.next()),
+            ('"', _, _) => quoted = !quoted,
+            (',', false, _) => names.push(String::new()),
+            (c, _, Some(name)) => name.push(c),
+            _ => {}
+        }
+    }
+    names
+}
+
 /// Rows of named numbers, all with the same columns.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder {
@@ -119,6 +135,51 @@ impl Recorder {
     pub fn last(&self, name: &str) -> Option<f64> {
         let at = self.names.iter().position(|n| n == name)?;
         self.columns[at].last().copied()
+    }
+
+    /// Names of the columns so far.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The first line of a CSV file.
+    pub(crate) fn header(&self) -> String {
+        let quote = |name: &String| {
+            let name = name.replace(['\n', '\r'], " ");
+            if name.contains([',', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name }
+        };
+        self.names.iter().map(quote).collect::<Vec<_>>().join(",") + "\n"
+    }
+
+    /// A row as a line of CSV: numbers that read back to the same bits, nothing for NaN.
+    pub(crate) fn line(&self, row: usize) -> String {
+        let cell = |c: &Vec<f64>| if c[row].is_nan() { String::new() } else { c[row].to_string() };
+        self.columns.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
+    }
+
+    /// Forgets all rows after the first `rows`.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.columns.iter_mut().for_each(|c| c.truncate(rows));
+    }
+
+    /// Reads a header and lines; what follows the last line's end is left out. Errors: the line, and what it should be.
+    pub(crate) fn parse(text: &str) -> std::result::Result<Self, (usize, String)> {
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut lines = whole.split('\n');
+        let names = lines.next().filter(|h| !h.is_empty()).map_or(vec![], unquote);
+        let mut columns = vec![Vec::new(); names.len()];
+        for (i, line) in lines.enumerate() {
+            let expected = || (i + 2, format!("{} numbers", names.len()));
+            let mut cells = line.split(',');
+            for c in &mut columns {
+                let cell = cells.next().ok_or_else(expected)?;
+                c.push(if cell.is_empty() { f64::NAN } else { cell.parse().map_err(|_| expected())? });
+            }
+            if cells.next().is_some() {
+                return Err(expected());
+            }
+        }
+        Ok(Recorder { names, columns })
     }
 
     /// As a DataFrame: NaN becomes null, columns without any value are left out.

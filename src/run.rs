@@ -1,10 +1,13 @@
 //! Return what a run leaves: the frame of statistics, the walkers, how it ended, and a normalised model.
 
+use crate::checkpoint::Checkpoint;
 use crate::energy::check_rows;
 use crate::error::guard;
-use crate::{Estimate, Model, Result, Rng, Walkers};
+use crate::keep::{CHECKPOINT, Card, STATS};
+use crate::{Estimate, Model, Point, Result, Rng, Walkers};
 use polars::prelude::DataFrame;
-use tch::{Kind, Tensor};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +19,14 @@ pub enum Outcome {
         /// The step that could not be finished.
         step: usize,
         /// What was not finite.
+        cause: String,
+    },
+    /// It was asked to stop, or its folder could not be written any more: all rows so far are there, and where the run is
+    /// kept ([`Keep`](crate::Keep)) it can go on.
+    Paused {
+        /// The step that comes next.
+        step: usize,
+        /// Who asked.
         cause: String,
     },
 }
@@ -45,6 +56,36 @@ pub struct Run {
 }
 
 impl Run {
+    /// What is kept in `dir` of a run that has ended, was killed or is still going on: all rows on disk, and the walkers of the
+    /// last checkpoint (none of a flow's training). Writes nothing, and disturbs no run.
+    ///
+    /// Errors: there is no kept run; files that are not what a run writes.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Run> {
+        let dir = dir.as_ref();
+        let card = Card::read(dir)?;
+        let checkpoint = Checkpoint::read(&dir.join(CHECKPOINT))?;
+        let population = |name: &str| {
+            let known = checkpoint.find(&format!("{name}.x")).is_some();
+            let still = |x: &Tensor| Point::new(x.shallow_clone(), Tensor::new(), Tensor::new());
+            known.then(|| Walkers::restore(&checkpoint, name, Device::Cpu, still)).transpose()
+        };
+        let nobody = || {
+            let none = |size: &[i64]| Tensor::zeros(size, (Kind::Double, Device::Cpu));
+            Walkers::new(Point::new(none(&[0, 0]), none(&[0]), none(&[0, 0])), f64::NAN)
+        };
+        Ok(Run {
+            stats: crate::keep::read_rows(&dir.join(STATS))?.frame()?,
+            walkers: population("walkers")?.unwrap_or_else(nobody),
+            monitor: population("monitor")?,
+            weighted: card.weighted,
+            outcome: card.outcome(dir),
+            label: card.label,
+            config: card.config,
+            seed: card.seed,
+            seconds: card.seconds,
+        })
+    }
+
     /// Whether all steps were done.
     pub fn finished(&self) -> bool {
         self.outcome == Outcome::Finished
@@ -122,6 +163,7 @@ impl Run {
         let how = match &self.outcome {
             Outcome::Finished => "finished".to_string(),
             Outcome::Diverged { step, cause } => format!("diverged at step {step}: {cause}"),
+            Outcome::Paused { step, cause } => format!("paused before step {step}: {cause}"),
         };
         let mut text = format!("{}: {how}, {} rows, {:.1} s", self.label, self.stats.height(), self.seconds);
         if let Some(z) = self.log_z() {

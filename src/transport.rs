@@ -1,12 +1,14 @@
 //! Move walkers along a prescribed path of energies U_t, t from 0 to 1: annealing and, with a velocity, flows.
 
+use crate::checkpoint::Checkpoint;
 use crate::error::guard;
+use crate::keep::Keeper;
 use crate::kernel::Cost;
 use crate::path::Grid;
 use crate::record::Recorder;
-use crate::{At, Base, Error, Geometric, Kernel, Model, Outcome, Path, Result, Rng, Run, Scheme, Walkers};
+use crate::{At, Base, Error, Geometric, Keep, Kernel, Model, Outcome, Path, Result, Rng, Run, Scheme, Walkers};
 use std::time::Instant;
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 /// How walkers go along a path.
 #[derive(Debug, Clone)]
@@ -31,6 +33,29 @@ pub struct Transport<K> {
     pub seed: u64,
     /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads).
     pub threads: usize,
+    /// Where the run is kept on disk, if anywhere.
+    pub keep: Option<Keep>,
+}
+
+/// What is summed up between two recorded rows.
+#[derive(Default)]
+struct Since {
+    cost: Cost,
+    resampled: u64,
+    acceptance: f64,
+}
+
+impl Since {
+    fn save(&self, to: &mut Checkpoint) -> Result<()> {
+        to.put_numbers("acceptance", &[self.acceptance]);
+        to.put_json("since", &(self.cost, self.resampled))
+    }
+
+    fn restore(from: &Checkpoint) -> Result<Self> {
+        let (cost, resampled) = from.json("since")?;
+        let [acceptance] = from.numbers("acceptance")?;
+        Ok(Since { cost, resampled, acceptance })
+    }
 }
 
 /// What an observer of [`Transport::run_observed`] sees at each recorded row.
@@ -61,7 +86,20 @@ impl<K> Transport<K> {
             every: 1,
             seed,
             threads: 2,
+            keep: None,
         }
+    }
+
+    /// Keeps the run on disk as it goes; see [`Trainer::keep`](crate::Trainer::keep).
+    pub fn keep(mut self, keep: impl Into<Keep>) -> Self {
+        self.keep = Some(keep.into());
+        self
+    }
+
+    /// Goes on with the run that is kept in `dir`; see [`Trainer::resume`](crate::Trainer::resume).
+    pub fn resume(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
+        self.keep = Some(Keep::resume(dir));
+        self
     }
 
     /// With resampling below an ESS threshold.
@@ -151,25 +189,52 @@ impl<K> Transport<K> {
         let grid = self.grid()?;
         self.kernel.validate()?;
         let _threads = crate::threads::Threads::request(self.threads);
-        let root = Rng::new(self.seed);
-        let mut rng = root.split(1);
+        let mut rng = Rng::new(self.seed).split(1);
         let started = Instant::now();
         let mut walkers = self.start(path, &grid, &mut rng)?;
+        let mut keeper = None;
         let mut recorder = Recorder::default();
-        let (mut cost, mut acceptance, mut resampled) = (Cost::evaluation(self.walkers), f64::NAN, 0);
+        let mut since = Since { cost: Cost::evaluation(self.walkers), resampled: 0, acceptance: f64::NAN };
+        let mut first = 0;
+        if let Some(keep) = &self.keep {
+            let (mut opened, found) =
+                Keeper::open(keep, ("transport", self.weighted), self.seed, self.identity(path, &grid)?)?;
+            if let Some(found) = found {
+                first = found.json("step")?;
+                let device = walkers.x().device();
+                walkers = Walkers::restore(&found, "walkers", device, |x| path.evaluate(grid.at(first), x))?;
+                rng = found.json("rng")?;
+                since = Since::restore(&found)?;
+                recorder = opened.recorded(&found)?;
+            }
+            keeper = Some(opened);
+        }
+        let seconds = |k: &Option<Keeper>| k.as_ref().map_or_else(|| started.elapsed().as_secs_f64(), Keeper::seconds);
         let mut outcome = Outcome::Finished;
-        for k in 0..=grid.steps() {
+        for k in first..=grid.steps() {
+            if let Some(keeper) = &mut keeper {
+                let visited = keeper.visit(k, grid.steps(), &recorder, |to| {
+                    walkers.save(to, "walkers")?;
+                    since.save(to)?;
+                    to.put_json("rng", &rng)
+                });
+                if let Some(end) = visited? {
+                    outcome = end;
+                    break;
+                }
+            }
             if k % self.every == 0 || k == grid.steps() {
-                let spent = std::mem::take(&mut cost);
+                let spent = std::mem::take(&mut since);
+                since.acceptance = spent.acceptance;
                 let mut row = self.row(k, grid.at(k), &walkers);
                 row.extend([
-                    ("resampled", std::mem::take(&mut resampled) as f64),
-                    ("acceptance", acceptance),
-                    ("forward", spent.forward as f64),
-                    ("backward", spent.backward as f64),
-                    ("drift", spent.drift as f64),
-                    ("jacobian", spent.jacobian as f64),
-                    ("seconds", started.elapsed().as_secs_f64()),
+                    ("resampled", spent.resampled as f64),
+                    ("acceptance", spent.acceptance),
+                    ("forward", spent.cost.forward as f64),
+                    ("backward", spent.cost.backward as f64),
+                    ("drift", spent.cost.drift as f64),
+                    ("jacobian", spent.cost.jacobian as f64),
+                    ("seconds", seconds(&keeper)),
                 ]);
                 let own = guard(|| Ok(watch(&Passage { step: k, t: grid.at(k), walkers: &walkers })))?;
                 recorder.push(row.into_iter().map(|(n, v)| (n.to_string(), v)).chain(own));
@@ -180,13 +245,13 @@ impl<K> Transport<K> {
             let (now, next) = At::step(path, grid.at(k), grid.at(k + 1));
             let moved = guard(|| {
                 let mv = self.kernel.forward(&now, &walkers.point, &mut rng);
-                cost += mv.cost;
-                acceptance = mv.acceptance.unwrap_or(acceptance);
+                since.cost += mv.cost;
+                since.acceptance = mv.acceptance.unwrap_or(since.acceptance);
                 let fault = mv.fault.clone().filter(|_| self.weighted);
                 let alpha = mv.alpha.shallow_clone();
                 let arrival = self.kernel.backward(&next, &walkers.point, mv, &mut rng);
-                cost += arrival.cost;
-                acceptance = arrival.acceptance.unwrap_or(acceptance);
+                since.cost += arrival.cost;
+                since.acceptance = arrival.acceptance.unwrap_or(since.acceptance);
                 match self.weighted {
                     true => walkers.commit(arrival.point, &alpha, &arrival.lambda),
                     false => walkers.relocate(arrival.point),
@@ -208,7 +273,11 @@ impl<K> Transport<K> {
                 outcome = Outcome::Diverged { step: k, cause };
                 break;
             }
-            resampled += (self.weighted && walkers.resample_below(self.ess_min, self.scheme, &mut rng)) as u64;
+            since.resampled += (self.weighted && walkers.resample_below(self.ess_min, self.scheme, &mut rng)) as u64;
+        }
+        let seconds = seconds(&keeper);
+        if let Some(keeper) = keeper {
+            outcome = keeper.close(grid.steps(), &recorder, outcome);
         }
         Ok(Run {
             stats: recorder.frame()?,
@@ -216,17 +285,47 @@ impl<K> Transport<K> {
             monitor: None,
             weighted: self.weighted,
             label: "transport".into(),
-            config: serde_json::json!({
-                "kernel": format!("{:?}", self.kernel),
-                "steps": grid.steps(),
-                "times": self.times,
-                "walkers": self.walkers,
-                "ess_min": self.ess_min,
-            }),
+            config: self.config(&grid),
             seed: self.seed,
             outcome,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds,
         })
+    }
+
+    fn config(&self, grid: &Grid) -> serde_json::Value
+    where
+        K: std::fmt::Debug,
+    {
+        serde_json::json!({
+            "kernel": format!("{:?}", self.kernel),
+            "steps": grid.steps(),
+            "times": self.times,
+            "walkers": self.walkers,
+            "ess_min": self.ess_min,
+        })
+    }
+
+    /// All that a continuation must agree with; of the path, its energies at a few places.
+    fn identity<P: Path>(&self, path: &P, grid: &Grid) -> Result<serde_json::Value>
+    where
+        K: std::fmt::Debug,
+    {
+        let mut config = self.config(grid);
+        for (name, value) in [
+            ("seed", self.seed.into()),
+            ("every", self.every.into()),
+            ("threads", self.threads.into()),
+            ("weighted", self.weighted.into()),
+            ("scheme", format!("{:?}", self.scheme).into()),
+        ] {
+            config[name] = value;
+        }
+        let x = path.base().sample(8, &mut Rng::new(0x9a7));
+        if path.weighable().is_ok() {
+            let u = [0.3, 1.0].map(|t| crate::no_grad(|| path.energy(t, &x)).to_kind(Kind::Double).unsqueeze(0));
+            config["path"] = crate::keep::fingerprint(&Tensor::cat(&u, 0))?.into();
+        }
+        Ok(config)
     }
 
     /// Walkers at t = 0, after asking path and kernel for what they will need.

@@ -1,5 +1,6 @@
 //! Carry the walkers X_k with their log-weights A_k: weights, ESS, log Z, exact averages, commit, resample.
 
+use crate::checkpoint::Checkpoint;
 use crate::{Base, Energy, Error, Model, Point, Result, Rng, Scheme};
 use std::cell::OnceCell;
 use tch::{Kind, Tensor};
@@ -94,6 +95,32 @@ impl Walkers {
         Ok(walkers)
     }
 
+    /// Writes all of them.
+    pub(crate) fn save(&self, to: &mut Checkpoint, name: &str) -> Result<()> {
+        self.point.save(to, name)?;
+        to.put(format!("{name}.log_weights"), &self.log_weights);
+        to.put_numbers(format!("{name}.banked"), &[self.banked, self.banked_variance]);
+        to.put_json(&format!("{name}.resamplings"), &self.resamplings)
+    }
+
+    /// Takes up what [`save`](Walkers::save) wrote.
+    pub(crate) fn restore(
+        from: &Checkpoint,
+        name: &str,
+        device: tch::Device,
+        evaluate: impl Fn(&Tensor) -> Point,
+    ) -> Result<Self> {
+        let point = Point::restore(from, name, device, evaluate)?;
+        let log_weights = from.get(&format!("{name}.log_weights"))?.to_device(device);
+        if log_weights.size() != point.u.size() || log_weights.kind() != Kind::Double {
+            let expected = format!("{:?} numbers in f64", point.u.size());
+            return Err(Error::Shape { name: "log-weights", got: log_weights.size(), expected });
+        }
+        let [banked, banked_variance] = from.numbers(&format!("{name}.banked"))?;
+        let resamplings = from.json(&format!("{name}.resamplings"))?;
+        Ok(Walkers { point, log_weights, banked, banked_variance, resamplings, summary: OnceCell::new() })
+    }
+
     /// Number of walkers N.
     pub fn len(&self) -> usize {
         self.point.len()
@@ -141,6 +168,9 @@ impl Walkers {
 
     fn summary(&self) -> &Summary {
         self.summary.get_or_init(|| {
+            if self.is_empty() {
+                return Summary { weights: self.log_weights.copy(), log_mean: f64::NAN, ess: f64::NAN };
+            }
             let n = self.len() as f64;
             let top = self.log_weights.max().double_value(&[]);
             let e = (&self.log_weights - top).exp();

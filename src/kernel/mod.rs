@@ -31,7 +31,7 @@ use std::ops::AddAssign;
 use tch::Tensor;
 
 /// Evaluations, counted in rows (images, for a net on images).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cost {
     /// Rows sent forward through U.
     pub forward: u64,

@@ -1,15 +1,18 @@
 //! Learn a flow's velocity and energy from data, guide (121) and (122), one update as in the algorithm box.
 
+use super::optimiser::Optimiser;
 use super::{Optim, Schedule, optim};
-use crate::energy::check_rows;
+use crate::checkpoint::Checkpoint;
+use crate::energy::{check_rows, restore_parameters, save_parameters};
 use crate::error::guard;
+use crate::keep::Keeper;
 use crate::model::{FlowNet, bridge::Drawn};
 use crate::record::Recorder;
 use crate::threads::Threads;
-use crate::{At, Error, Outcome, Path, Result, Rng, Run, Walkers};
+use crate::{At, Error, Keep, Outcome, Path, Result, Rng, Run, Walkers};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// How [`FlowTrainer`] trains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +90,8 @@ impl Default for FlowSettings {
 pub struct FlowTrainer {
     /// All settings.
     pub settings: FlowSettings,
+    /// Where the run is kept on disk, if anywhere.
+    pub keep: Option<Keep>,
 }
 
 impl FlowTrainer {
@@ -129,6 +134,34 @@ impl FlowTrainer {
     pub fn settings(mut self, settings: FlowSettings) -> Self {
         self.settings = settings;
         self
+    }
+
+    /// Keeps the run on disk as it goes; see [`Trainer::keep`](crate::Trainer::keep).
+    pub fn keep(mut self, keep: impl Into<Keep>) -> Self {
+        self.keep = Some(keep.into());
+        self
+    }
+
+    /// Goes on with the run that is kept in `dir`; see [`Trainer::resume`](crate::Trainer::resume).
+    pub fn resume(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
+        self.keep = Some(Keep::resume(dir));
+        self
+    }
+
+    fn config(&self, flow: &FlowNet) -> serde_json::Value {
+        serde_json::json!({ "bridge": flow.bridge(), "shape": flow.shape(), "settings": self.settings })
+    }
+
+    /// All that a continuation must agree with.
+    fn identity(&self, flow: &FlowNet, from: Option<&Tensor>, to: &Tensor) -> Result<serde_json::Value> {
+        let mut config = self.config(flow);
+        config["from"] = from.map(crate::keep::fingerprint).transpose()?.into();
+        config["data"] = crate::keep::fingerprint(to)?.into();
+        config["parameters"] = crate::keep::shapes(flow.vars());
+        if self.settings.schedule != Schedule::Constant {
+            config["schedule over"] = self.settings.steps.into();
+        }
+        Ok(config)
     }
 
     fn validate(&self) -> Result<()> {
@@ -178,31 +211,56 @@ impl FlowTrainer {
         let place = |t: &Tensor| t.to_device(device).to_kind(kind);
         let (from, to) = (from.map(place), place(to));
         let (mut rng, mut pick) = (root.split(1), root.split(2));
-        let mut optimiser = s.optim.build(flow.vars(), s.lr)?;
+        let mut optimiser = Optimiser::new(s.optim, flow.vars());
         let params = flow.vars().trainable_variables();
         let (mut recorder, mut spoken, mut outcome) = (Recorder::default(), Instant::now(), Outcome::Finished);
-        let mut since = Since::default();
-        for k in 0..=s.steps {
+        let (mut since, mut first, mut keeper) = (Since::default(), 0, None);
+        if let Some(keep) = &self.keep {
+            let (mut opened, found) =
+                Keeper::open(keep, ("flow", false), s.seed, self.identity(flow, from.as_ref(), &to)?)?;
+            if let Some(found) = found {
+                restore_parameters(flow.vars(), &found)?;
+                optimiser.restore(found.json("optimiser")?, |name| found.get(&format!("optimiser.{name}")))?;
+                (rng, pick, first) = (found.json("rng")?, found.json("pick")?, found.json("step")?);
+                since = Since::restore(&found, device)?;
+                recorder = opened.recorded(&found)?;
+            }
+            keeper = Some(opened);
+        }
+        let seconds = |k: &Option<Keeper>| k.as_ref().map_or_else(|| started.elapsed().as_secs_f64(), Keeper::seconds);
+        for k in first..=s.steps {
             let last = k == s.steps;
+            if let Some(keeper) = &mut keeper {
+                let visited = keeper.visit(k, s.steps, &recorder, |to| {
+                    save_parameters(flow.vars(), to);
+                    let (steps, memory) = optimiser.state();
+                    memory.iter().for_each(|(name, t)| to.put(format!("optimiser.{name}"), t));
+                    to.put_json("optimiser", &steps)?;
+                    since.save(to)?;
+                    to.put_json("rng", &rng)?;
+                    to.put_json("pick", &pick)
+                });
+                if let Some(end) = visited? {
+                    outcome = end;
+                    break;
+                }
+            }
             let lr = s.lr * s.schedule.factor(k, s.steps);
             let step = guard(|| {
                 let x0 = from.as_ref().map(|x| gather(x, s.batch, &mut pick));
                 let drawn = flow.bridge().draw(x0.as_ref(), &gather(&to, s.batch, &mut pick), &mut rng);
                 let losses = losses(flow, &drawn, s.time_score);
-                if !last {
-                    optimiser.set_lr(lr);
-                    optimiser.zero_grad();
-                    losses.total().backward();
-                }
                 since.add(&losses, s.batch);
-                Ok(())
+                Ok(if last { Vec::new() } else { Tensor::run_backward(&[losses.total()], &params, false, false) })
             });
-            if let Err(e) = step {
-                outcome = Outcome::Diverged { step: k, cause: e.to_string() };
-                break;
-            }
+            let grads = match step {
+                Ok(grads) => grads,
+                Err(e) => {
+                    outcome = Outcome::Diverged { step: k, cause: e.to_string() };
+                    break;
+                }
+            };
             if k.is_multiple_of(s.every) || last {
-                let grads: Vec<Tensor> = params.iter().map(Tensor::grad).filter(Tensor::defined).collect();
                 let [velocity, score, time, total] = since.means();
                 recorder.push([
                     ("step", k as f64),
@@ -212,7 +270,7 @@ impl FlowTrainer {
                     ("loss_time", time),
                     ("grad_norm", if last { f64::NAN } else { optim::norm(&grads) }),
                     ("forward", since.rows as f64),
-                    ("seconds", started.elapsed().as_secs_f64()),
+                    ("seconds", seconds(&keeper)),
                 ]);
                 since = Since::default();
                 if !total.is_finite() {
@@ -221,13 +279,13 @@ impl FlowTrainer {
                 }
                 if s.progress > 0.0 && spoken.elapsed() > Duration::from_secs_f64(s.progress) {
                     spoken = Instant::now();
-                    let rate = k as f64 / started.elapsed().as_secs_f64();
+                    let rate = (k - first) as f64 / started.elapsed().as_secs_f64();
                     let left = (s.steps - k) as f64 / rate.max(1e-9);
                     println!("flow {k}/{}  {rate:.1} updates/s  loss {total:.3}  {left:.0} s left", s.steps);
                 }
             }
             if !last {
-                optimiser.step();
+                optimiser.step(&grads, |_| lr);
             }
         }
         let weighted = flow.weighable().is_ok();
@@ -239,23 +297,27 @@ impl FlowTrainer {
         let walkers = match (walkers, &outcome) {
             (Ok(walkers), _) => walkers,
             // a diverged net has no energies left; its rows are what can be had
-            (Err(_), Outcome::Diverged { .. }) => {
+            (Err(_), Outcome::Diverged { .. } | Outcome::Paused { .. }) => {
                 let x = flow.base().sample(s.walkers, &mut at_start);
                 let nothing = x.select(1, 0).full_like(f64::NAN);
                 Walkers::new(crate::Point::new(x.shallow_clone(), nothing, x.full_like(f64::NAN)), f64::NAN)
             }
             (Err(e), Outcome::Finished) => return Err(e),
         };
+        let seconds = seconds(&keeper);
+        if let Some(keeper) = keeper {
+            outcome = keeper.close(s.steps, &recorder, outcome);
+        }
         Ok(Run {
             stats: recorder.frame()?,
             walkers,
             monitor: None,
             weighted,
             label: "flow".into(),
-            config: serde_json::json!({ "bridge": flow.bridge(), "shape": flow.shape(), "settings": s }),
+            config: self.config(flow),
             seed: s.seed,
             outcome,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds,
         })
     }
 }
@@ -280,6 +342,21 @@ impl Since {
         }
         self.updates += 1;
         self.rows += rows;
+    }
+
+    fn save(&self, to: &mut Checkpoint) -> Result<()> {
+        for (i, sum) in self.sums.iter().enumerate() {
+            if let Some(sum) = sum {
+                to.put(format!("since.{i}"), sum);
+            }
+        }
+        to.put_json("since", &(self.updates, self.rows))
+    }
+
+    fn restore(from: &Checkpoint, device: Device) -> Result<Self> {
+        let (updates, rows) = from.json("since")?;
+        let sum = |i: usize| from.find(&format!("since.{i}")).map(|t| t.to_device(device));
+        Ok(Since { sums: [sum(0), sum(1), sum(2), sum(3)], updates, rows })
     }
 
     /// Of (121), (122), the time score and the whole loss; NaN where there is none.

@@ -2,6 +2,7 @@
 
 mod flow;
 mod optim;
+mod optimiser;
 mod population;
 mod session;
 mod settings;
@@ -15,7 +16,7 @@ pub use update::Update;
 use crate::energy::check_rows;
 use crate::error::guard;
 use crate::threads::Threads;
-use crate::{Error, Kernel, Model, Result, Run, Walkers};
+use crate::{Error, Keep, Kernel, Model, Result, Run, Walkers};
 use session::Session;
 use tch::Tensor;
 
@@ -40,6 +41,8 @@ pub struct Trainer<K> {
     pub method: Method,
     /// All other settings.
     pub settings: Settings,
+    /// Where the run is kept on disk, if anywhere.
+    pub keep: Option<Keep>,
 }
 
 /// Called at each recorded row: named numbers of one's own, the same names every time.
@@ -61,7 +64,7 @@ pub struct View<'a, M: ?Sized> {
 impl<K> Trainer<K> {
     /// With default settings.
     pub fn new(kernel: K, method: Method) -> Self {
-        Trainer { kernel, method, settings: Settings::default() }
+        Trainer { kernel, method, settings: Settings::default(), keep: None }
     }
 
     /// Number of walkers N.
@@ -136,6 +139,42 @@ impl<K> Trainer<K> {
         self
     }
 
+    /// Keeps the run on disk as it goes: rows, checkpoints, a stop file. A path, or a [`Keep`] with intervals and limits.
+    pub fn keep(mut self, keep: impl Into<Keep>) -> Self {
+        self.keep = Some(keep.into());
+        self
+    }
+
+    /// Goes on with the run that is kept in `dir`, bit for bit as if it had never been interrupted; begins one where there is
+    /// none. The model is to be made as it was then: its parameters come from the checkpoint.
+    pub fn resume(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
+        self.keep = Some(Keep::resume(dir));
+        self
+    }
+
+    /// Method, kernel and settings.
+    fn config(&self) -> serde_json::Value
+    where
+        K: std::fmt::Debug,
+    {
+        let kernel = format!("{:?}", self.kernel);
+        serde_json::json!({ "method": self.method, "kernel": kernel, "settings": self.settings })
+    }
+
+    /// All that a continuation must agree with.
+    fn identity<M: Model>(&self, model: &M, data: &Tensor) -> Result<serde_json::Value>
+    where
+        K: std::fmt::Debug,
+    {
+        let mut config = self.config();
+        config["data"] = crate::keep::fingerprint(data)?.into();
+        config["parameters"] = crate::keep::shapes(model.vars());
+        if self.settings.schedule != Schedule::Constant {
+            config["schedule over"] = self.settings.steps.into();
+        }
+        Ok(config)
+    }
+
     fn validate(&self) -> Result<()> {
         let s = &self.settings;
         let at_least_one = |name, n: usize| if n == 0 { Err(Error::param(name, n, "at least 1")) } else { Ok(()) };
@@ -197,7 +236,7 @@ impl<K> Trainer<K> {
         model.check_data(data)?;
         let _threads = Threads::request(self.settings.threads);
         let mut session = guard(|| Session::start(self, model, data))?;
-        let outcome = session.run(observe);
+        let outcome = session.run(observe)?;
         session.finish(outcome)
     }
 }

@@ -1,11 +1,10 @@
-//! Choose an optimiser of tch and a learning-rate schedule.
+//! Choose an optimiser and a learning-rate schedule.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use tch::nn::{self, OptimizerConfig};
 use tch::{Kind, Tensor};
 
-/// The optimisers of tch. Weight decay acts on θ only: the Jarzynski weights stay exact under all of them.
+/// The rule by which a gradient moves θ. Weight decay acts on θ only: the Jarzynski weights stay exact under all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Optim {
@@ -23,17 +22,6 @@ pub enum Optim {
     },
     /// RMSProp with α = .99.
     RmsProp,
-}
-
-impl Optim {
-    pub(super) fn build(self, vs: &nn::VarStore, lr: f64) -> Result<nn::Optimizer> {
-        Ok(match self {
-            Optim::Sgd { momentum } => nn::sgd(momentum, 0.0, 0.0, false).build(vs, lr)?,
-            Optim::Adam => nn::Adam::default().build(vs, lr)?,
-            Optim::AdamW { weight_decay } => nn::AdamW { wd: weight_decay, ..Default::default() }.build(vs, lr)?,
-            Optim::RmsProp => nn::RmsProp::default().build(vs, lr)?,
-        })
-    }
 }
 
 /// The learning rate's factor over a run of K updates.
@@ -96,18 +84,5 @@ impl Schedule {
 
 /// √Σ|g|² over all parameters.
 pub(super) fn norm(grads: &[Tensor]) -> f64 {
-    grads.iter().map(|g| g.square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt()
-}
-
-/// Hands gradients to the optimiser, which reads them from each parameter's `grad`.
-pub(super) fn assign(params: &[Tensor], grads: &[Tensor]) {
-    for (p, g) in params.iter().zip(grads) {
-        let mut held = p.grad();
-        if held.defined() {
-            crate::no_grad(|| held.copy_(g));
-        } else {
-            // tch cannot set an undefined grad; the gradient of ⟨θ, g⟩ is g.
-            tch::with_grad(|| (p * g.detach()).sum(p.kind())).backward();
-        }
-    }
+    grads.iter().filter(|g| g.defined()).map(|g| g.square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt()
 }

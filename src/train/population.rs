@@ -1,5 +1,6 @@
 //! Take one set of walkers through the two halves of a kernel step, with its own stream of randomness.
 
+use crate::checkpoint::Checkpoint;
 use crate::kernel::{Cost, Move};
 use crate::{Kernel, Model, Point, Result, Rng, Scheme, Walkers};
 use tch::Tensor;
@@ -14,6 +15,19 @@ pub(super) struct Population {
 impl Population {
     pub fn start<M: Model>(model: &M, n: usize, stratified: bool, mut rng: Rng) -> Result<Self> {
         Ok(Population { walkers: Walkers::start(model, n, stratified, &mut rng)?, rng, pending: None })
+    }
+
+    /// Writes walkers and randomness, between two updates.
+    pub fn save(&self, to: &mut Checkpoint, name: &str) -> Result<()> {
+        self.walkers.save(to, name)?;
+        to.put_json(&format!("{name}.rng"), &self.rng)
+    }
+
+    /// Takes up what [`save`](Population::save) wrote.
+    pub fn restore<M: Model>(model: &M, from: &Checkpoint, name: &str) -> Result<Self> {
+        let (_, device) = model.options();
+        let walkers = Walkers::restore(from, name, device, |x| model.evaluate(x))?;
+        Ok(Population { walkers, rng: from.json(&format!("{name}.rng"))?, pending: None })
     }
 
     /// A whole move at fixed θ.

@@ -1,12 +1,17 @@
 //! Run the learning loop, one update as in the algorithm box.
 
+use super::optimiser::Optimiser;
 use super::population::Population;
 use super::update::Segment;
 use super::{Method, Observer, Trainer, View, optim};
+use crate::checkpoint::Checkpoint;
+use crate::energy::{restore_parameters, save_parameters};
 use crate::error::guard;
+use crate::keep::Keeper;
 use crate::kernel::Cost;
 use crate::record::Recorder;
-use crate::{Kernel, Model, Outcome, Result, Rng, Run, Walkers};
+use crate::{Error, Kernel, Model, Outcome, Result, Rng, Run, Walkers};
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use tch::{Kind, Tensor};
 
@@ -16,26 +21,32 @@ pub(super) struct Session<'a, K, M> {
     model: &'a mut M,
     data: Tensor,
     order: Vec<i64>,
-    optimiser: tch::nn::Optimizer,
+    optimiser: Optimiser,
     population: Population,
     monitor: Option<Population>,
     data_rng: Rng,
     recorder: Recorder,
     since: Since,
+    /// The step that comes next.
+    next: usize,
+    keeper: Option<Keeper>,
     started: Instant,
     spoken: Instant,
 }
 
 /// What is summed up between two recorded rows.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Since {
     cost: Cost,
     resampled: u64,
     resampled_monitor: u64,
-    fraction: f64,
     updates: u64,
     trials: usize,
     legs: usize,
+    // JSON has no NaN: a checkpoint holds these two apart
+    #[serde(skip)]
+    fraction: f64,
+    #[serde(skip)]
     acceptance: Option<f64>,
 }
 
@@ -43,42 +54,119 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
     pub fn start(trainer: &'a Trainer<K>, model: &'a mut M, data: &Tensor) -> Result<Self> {
         let s = &trainer.settings;
         let (kind, device) = model.options();
+        let data = data.to_device(device).to_kind(kind);
+        let kept = match &trainer.keep {
+            None => None,
+            Some(keep) => {
+                let what = (trainer.method.name(), matches!(trainer.method, Method::Jarzynski { .. }));
+                Some(Keeper::open(keep, what, s.seed, trainer.identity(model, &data)?)?)
+            }
+        };
+        let (keeper, found) = kept.map_or((None, None), |(keeper, found)| (Some(keeper), found));
         let root = Rng::new(s.seed);
-        let jarzynski = matches!(trainer.method, Method::Jarzynski { .. });
-        let population = Population::start(model, s.walkers, s.stratified, root.split(1))?;
-        let watchers = if jarzynski { s.monitor.unwrap_or(s.walkers) } else { 0 };
-        let monitor = match watchers {
-            0 => None,
-            n => Some(Population::start(model, n, s.stratified, root.split(2))?),
+        let watchers = match trainer.method {
+            Method::Jarzynski { .. } => s.monitor.unwrap_or(s.walkers),
+            _ => 0,
+        };
+        let optimiser = Optimiser::new(s.optim, model.vars());
+        let (population, monitor) = match &found {
+            // the model's own parameters come first: a graph is made again under them
+            Some(found) => {
+                restore_parameters(model.vars(), found)?;
+                let monitor = (watchers > 0).then(|| Population::restore(model, found, "monitor")).transpose()?;
+                (Population::restore(model, found, "walkers")?, monitor)
+            }
+            None => {
+                let start = |n, label| Population::start(model, n, s.stratified, root.split(label));
+                (start(s.walkers, 1)?, (watchers > 0).then(|| start(watchers, 2)).transpose()?)
+            }
         };
         trainer.kernel.check(model, &population.walkers.point)?;
-        let since = Since { cost: Cost::evaluation(s.walkers + watchers), ..Default::default() };
-        Ok(Session {
-            optimiser: trainer.settings.optim.build(model.vars(), s.lr)?,
+        let mut session = Session {
+            optimiser,
             trainer,
             model,
-            data: data.to_device(device).to_kind(kind),
+            data,
             order: Vec::new(),
             population,
             monitor,
             data_rng: root.split(3),
             recorder: Recorder::default(),
-            since,
+            since: Since { cost: Cost::evaluation(s.walkers + watchers), ..Default::default() },
+            next: 0,
+            keeper,
             started: Instant::now(),
             spoken: Instant::now(),
-        })
+        };
+        if let Some(found) = &found {
+            session.restore(found)?;
+        }
+        Ok(session)
     }
 
-    pub fn run(&mut self, observe: &mut Observer<M>) -> Outcome {
-        let steps = self.trainer.settings.steps;
-        for k in 0..=steps {
+    /// Writes what the next update depends on.
+    fn save(&self, to: &mut Checkpoint) -> Result<()> {
+        save_parameters(self.model.vars(), to);
+        let (steps, memory) = self.optimiser.state();
+        to.put_json("optimiser", &steps)?;
+        memory.iter().for_each(|(name, t)| to.put(format!("optimiser.{name}"), t));
+        self.population.save(to, "walkers")?;
+        if let Some(monitor) = &self.monitor {
+            monitor.save(to, "monitor")?;
+        }
+        to.put_json("data.rng", &self.data_rng)?;
+        to.put("data.order", &Tensor::from_slice(&self.order));
+        to.put_json("since", &self.since)?;
+        to.put_numbers("since", &[self.since.fraction, self.since.acceptance.unwrap_or(f64::NAN)]);
+        Ok(())
+    }
+
+    /// Takes up what [`save`](Session::save) wrote; parameters and walkers are there already.
+    fn restore(&mut self, found: &Checkpoint) -> Result<()> {
+        self.optimiser.restore(found.json("optimiser")?, |name| found.get(&format!("optimiser.{name}")))?;
+        self.data_rng = found.json("data.rng")?;
+        self.order = Vec::<i64>::try_from(found.get("data.order")?)?;
+        let n = self.data.size()[0];
+        if let Some(row) = self.order.iter().find(|row| !(0..n).contains(*row)) {
+            return Err(Error::param("data.order", row, format!("a row of the data, 0 to {}", n - 1)));
+        }
+        self.since = found.json("since")?;
+        let [fraction, acceptance] = found.numbers("since")?;
+        (self.since.fraction, self.since.acceptance) = (fraction, Some(acceptance).filter(|a| !a.is_nan()));
+        self.next = found.json("step")?;
+        if let Some(keeper) = &mut self.keeper {
+            self.recorder = keeper.recorded(found)?;
+        }
+        Ok(())
+    }
+
+    /// Rows and a checkpoint to disk where they are due; how the run ends, if it should.
+    fn visit(&mut self, k: usize) -> Result<Option<Outcome>> {
+        let Some(mut keeper) = self.keeper.take() else { return Ok(None) };
+        let said = keeper.visit(k, self.trainer.settings.steps, &self.recorder, |to| self.save(to));
+        self.keeper = Some(keeper);
+        said
+    }
+
+    pub fn run(&mut self, observe: &mut Observer<M>) -> Result<Outcome> {
+        let (first, steps) = (self.next, self.trainer.settings.steps);
+        for k in first..=steps {
+            match self.visit(k)? {
+                None => {}
+                Some(outcome) => return Ok(outcome),
+            }
             match guard(|| self.update(k, k == steps, observe)) {
                 Ok(None) => {}
-                Ok(Some(cause)) => return Outcome::Diverged { step: k, cause },
-                Err(e) => return Outcome::Diverged { step: k, cause: e.to_string() },
+                Ok(Some(cause)) => return Ok(Outcome::Diverged { step: k, cause }),
+                Err(e) => return Ok(Outcome::Diverged { step: k, cause: e.to_string() }),
             }
         }
-        Outcome::Finished
+        Ok(Outcome::Finished)
+    }
+
+    /// Seconds of this call and of those that it continues.
+    fn seconds(&self) -> f64 {
+        self.keeper.as_ref().map_or_else(|| self.started.elapsed().as_secs_f64(), Keeper::seconds)
     }
 
     /// One update, as in the algorithm box; on the last call only the row is recorded. Returns the cause if it diverged.
@@ -90,7 +178,9 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         }
         let batch = self.batch();
         let mut seen = self.model.observe(&batch);
-        self.since.cost.forward += seen.len() as u64;
+        drop(batch);
+        let rows = seen.len();
+        self.since.cost.forward += rows as u64;
         let energy_data = seen.u.mean(Kind::Double).double_value(&[]);
         if !energy_data.is_finite() {
             return Ok(Some(format!("mean energy of the data is {energy_data}")));
@@ -100,31 +190,28 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         let w = trainer.method.weights(&self.population.walkers);
         let energy_walkers = self.population.walkers.point.u.to_kind(Kind::Double).dot(&w).double_value(&[]);
         let lr = s.lr * s.schedule.factor(k, s.steps);
-        let mut grad_norm = f64::NAN;
+        let (mut grads, mut grad_norm) = (Vec::new(), f64::NAN);
         if !last {
-            let mut on_data = seen.u.full_like(1.0 / seen.len() as f64).to_kind(Kind::Double);
+            let mut on_data = seen.u.full_like(1.0 / rows as f64).to_kind(Kind::Double);
             let mut on_walkers = -&w;
             if s.regularisation > 0.0 {
                 let twice = 2.0 * s.regularisation;
                 on_data = &on_data * (seen.u.to_kind(Kind::Double) * twice + 1.0);
                 on_walkers = &on_walkers + &w * self.population.walkers.point.u.to_kind(Kind::Double) * twice;
             }
-            let mut grads = self.model.param_grad(&mut seen, &on_data);
+            grads = self.model.param_grad(&mut seen, &on_data);
+            // the batch's share of memory is free before the walkers ask for theirs
+            drop(seen);
             if self.population.walkers.point.graph_is_gone() {
                 self.since.cost.forward += self.population.walkers.len() as u64;
             }
             let from_walkers = self.model.param_grad(&mut self.population.walkers.point, &on_walkers);
             grads.iter_mut().zip(from_walkers).for_each(|(g, more)| *g = &*g + more);
-            self.since.cost.backward += (seen.len() + self.population.walkers.len()) as u64;
-            let mut grads = self.model.precondition(grads);
+            self.since.cost.backward += (rows + self.population.walkers.len()) as u64;
+            grads = self.model.precondition(grads);
             grad_norm = optim::norm(&grads);
             if let Some(max) = s.clip.filter(|max| grad_norm > *max) {
                 grads.iter_mut().for_each(|g| *g = &*g * (max / grad_norm));
-            }
-            optim::assign(&self.model.vars().trainable_variables(), &grads);
-            self.optimiser.set_lr(lr);
-            for (group, factor) in s.group_lr.iter().enumerate() {
-                self.optimiser.set_lr_group(group, lr * factor);
             }
         }
         if k.is_multiple_of(s.every) || last || !grad_norm.is_finite() {
@@ -137,7 +224,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         if !grad_norm.is_finite() {
             return Ok(Some(format!("gradient norm is {grad_norm}")));
         }
-        self.walk();
+        self.walk(&grads, lr);
         for (who, p) in [("walkers", Some(&self.population)), ("monitor", self.monitor.as_ref())] {
             if p.is_some_and(|p| !p.walkers.is_finite()) {
                 return Ok(Some(format!("energy or log-weights of the {who} are not finite after update {}", k + 1)));
@@ -147,11 +234,12 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
     }
 
     /// Kernel moves at fixed θ, then forward at θ_k, the optimiser's step (limited by ESS), backward at θ_{k+1}.
-    fn walk(&mut self) {
+    fn walk(&mut self, grads: &[Tensor], lr: f64) {
         let trainer = self.trainer;
+        let rate = |group: usize| lr * trainer.settings.group_lr.get(group).unwrap_or(&1.0);
         let (kernel, limit) = (&trainer.kernel, trainer.limit());
         if let Method::Cd { .. } = trainer.method {
-            self.optimiser.step();
+            self.optimiser.step(grads, rate);
             self.since.updates += 1;
             self.since.fraction += 1.0;
             return;
@@ -164,11 +252,11 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         for leg in 1..=limit.legs() {
             self.each(|p, model| p.leave(kernel, model, weighted));
             match limit.bound() {
-                None => self.optimiser.step(),
+                None => self.optimiser.step(grads, rate),
                 Some(bound) => {
                     let segment = segment.get_or_insert_with(|| {
                         let from = Segment::begin(self.model);
-                        self.optimiser.step();
+                        self.optimiser.step(grads, rate);
                         Segment::new(self.model, from)
                     });
                     let (walkers, known) = (&self.population.walkers, self.population.known());
@@ -282,7 +370,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             ("grad_norm".into(), grad_norm),
             ("forward".into(), since.cost.forward as f64),
             ("backward".into(), since.cost.backward as f64),
-            ("seconds".into(), self.started.elapsed().as_secs_f64()),
+            ("seconds".into(), self.seconds()),
         ];
         row.extend(observe(&View { step: k, model: self.model, walkers, monitor }));
         self.recorder.push(row);
@@ -294,7 +382,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             return;
         }
         self.spoken = Instant::now();
-        let rate = k as f64 / elapsed.as_secs_f64();
+        let rate = (k - self.next) as f64 / elapsed.as_secs_f64();
         let mut line = format!("{} {k}/{}  {rate:.1} updates/s", self.trainer.method.name(), s.steps);
         for (label, name) in [("H", "cross_entropy_monitor"), ("ESS", "ess")] {
             if let Some(v) = self.recorder.last(name).filter(|v| v.is_finite()) {
@@ -304,7 +392,11 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         println!("{line}  {:.0} s left", (s.steps - k) as f64 / rate.max(1e-9));
     }
 
-    pub fn finish(self, outcome: Outcome) -> Result<Run> {
+    pub fn finish(mut self, mut outcome: Outcome) -> Result<Run> {
+        let seconds = self.seconds();
+        if let Some(keeper) = self.keeper.take() {
+            outcome = keeper.close(self.trainer.settings.steps, &self.recorder, outcome);
+        }
         if let Outcome::Diverged { step, cause } = &outcome
             && self.trainer.settings.progress > 0.0
         {
@@ -316,14 +408,10 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             monitor: self.monitor.map(|m| m.walkers),
             weighted: matches!(self.trainer.method, Method::Jarzynski { .. }),
             label: self.trainer.method.name().to_string(),
-            config: serde_json::json!({
-                "method": self.trainer.method,
-                "kernel": format!("{:?}", self.trainer.kernel),
-                "settings": self.trainer.settings,
-            }),
+            config: self.trainer.config(),
             seed: self.trainer.settings.seed,
             outcome,
-            seconds: self.started.elapsed().as_secs_f64(),
+            seconds,
         })
     }
 }

@@ -26,8 +26,30 @@ pub(crate) trait Exp: Real {
     fn sigmoid(self) -> Self;
     /// 1 or 0.
     fn bit(one: bool) -> Self;
-    /// σ(−|x|) = e/(1 + e) with e = e^{−|x|}, as a share of 2³¹.
-    fn rare(self) -> i32;
+    /// Whether a uniform word says that the rarer outcome came, whose probability is σ(−|x|).
+    fn rare(self, word: u32) -> bool;
+}
+
+/// The exponential of what draws compare with: its error is below their resolution for every x.
+trait Roughly {
+    fn exp_roughly(self) -> Self;
+}
+
+impl Roughly for f32 {
+    /// e^x for x ≤ 0 to 2⁻³¹, as 2^n 2^f with |f| ≤ ½: one step of reduction, and 2^f by its best polynomial.
+    #[inline(always)]
+    fn exp_roughly(self) -> f32 {
+        const MAGIC: f32 = 12_582_912.0;
+        let x = if self > -87.0 { self } else { -87.0 };
+        let y = x * std::f32::consts::LOG2_E;
+        let shifted = y + MAGIC;
+        let f = y - (shifted - MAGIC);
+        let mut p = 1.327_647_1e-3f32;
+        for c in [9.675_541e-3, 0.055_507_13, 0.240_221_2, 0.693_146_94, 1.000_000_1] {
+            p = p * f + c;
+        }
+        f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+    }
 }
 
 impl Exp for f32 {
@@ -73,12 +95,10 @@ impl Exp for f32 {
         f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
     }
     #[inline(always)]
-    fn rare(self) -> i32 {
-        let e = self.minus_abs().exp_negative();
-        let share = e / (1.0 + e) * 2_147_483_648.0;
-        // a saturating cast is slow in vector registers
-        // SAFETY: a number between 0 and 2³⁰: e ≤ 1, and NaN has become −87 above
-        unsafe { share.to_int_unchecked::<i32>() }
+    fn rare(self, word: u32) -> bool {
+        // u < e/(1 + e) as u (1 + e) < e: no division
+        let e = self.minus_abs().exp_roughly();
+        ((word >> 1) as i32 as f32 + 0.5) * (1.0 + e) < e * 2_147_483_648.0
     }
     #[inline(always)]
     fn bit(one: bool) -> f32 {
@@ -118,9 +138,9 @@ impl Exp for f64 {
         self.exp()
     }
     #[inline(always)]
-    fn rare(self) -> i32 {
+    fn rare(self, word: u32) -> bool {
         let e = (-self.abs()).exp();
-        (e / (1.0 + e) * 2_147_483_648.0) as i32
+        ((word >> 1) as f64 + 0.5) * (1.0 + e) < e * 2_147_483_648.0
     }
     #[inline(always)]
     fn bit(one: bool) -> f64 {
@@ -197,8 +217,7 @@ wide! {
                 eight.copy_from_slice(&words.next());
             }
             for (x, r) in x.iter_mut().zip(&buffer) {
-                let rare = ((r >> 1) as i32) < x.rare();
-                *x = T::bit(rare == x.below_zero());
+                *x = T::bit(x.rare(*r) == x.below_zero());
             }
         }
     }

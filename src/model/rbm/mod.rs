@@ -10,7 +10,7 @@ pub use exact::Exact;
 pub use path::RbmPath;
 pub use units::Units;
 
-use crate::energy::check_rows;
+use crate::energy::{check_rows, first_row};
 use crate::{Base, Energy, Error, Model, Point, Result, Rng};
 use base::Independent;
 use binary::weighted_means;
@@ -237,11 +237,9 @@ fn width(data: &Tensor) -> Result<i64> {
 }
 
 fn check_binary(v: &Tensor) -> Result<()> {
-    let bad = (v * (v - 1.0)).ne(0.0).nonzero();
-    if bad.size()[0] == 0 {
-        return Ok(());
-    }
-    let (row, column) = (bad.int64_value(&[0, 0]), bad.int64_value(&[0, 1]));
+    let wrong = |v: &Tensor| (v * (v - 1.0)).ne(0.0);
+    let Some(row) = first_row(v, wrong) else { return Ok(()) };
+    let column = wrong(&v.narrow(0, row, 1)).nonzero().int64_value(&[0, 1]);
     let value = format!("{} at row {row}, column {column}", v.double_value(&[row, column]));
     Err(Error::param("data", value, "0 or 1 for binary visible units (`Dataset::binarise` makes such data)"))
 }

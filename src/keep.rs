@@ -1,0 +1,456 @@
+//! Keep a run on disk as it goes: its rows as they come, checkpoints to go on from, and a file that asks it to stop.
+
+use crate::checkpoint::Checkpoint;
+use crate::export::{Versions, write_atomic};
+use crate::record::Recorder;
+use crate::{Error, Outcome, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Where a run is kept, how often, and when it should pause.
+///
+/// The folder then holds `stats.csv` (rows, appended as they come), `checkpoint.safetensors` (the whole state), `run.json`
+/// (what it is and how far it got) and, once it has ended, `stats.parquet`. A run that was killed at any moment goes on from
+/// its last checkpoint with the bits that it would have had. A file named `stop` in the folder asks the run to write a
+/// checkpoint and return.
+///
+/// ```
+/// use jarzynski::{Keep, Method, Rng, Trainer, Ula, model::Mixture};
+/// # fn main() -> jarzynski::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let dir = folder.path().join("night");
+/// let data = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.3, 0.7])?.sample(200, &mut Rng::new(1));
+/// let model = || Mixture::new(&[vec![-1.0], vec![1.0]], &[0.5, 0.5]);
+/// let trainer = Trainer::new(Ula::new(0.1), Method::Pcd).walkers(100).steps(20).quiet();
+/// let first = trainer.clone().keep(Keep::new(&dir).pause_after_steps(5)).train(&mut model()?, &data)?;
+/// assert!(!first.finished());
+/// let run = trainer.clone().resume(&dir).train(&mut model()?, &data)?;      // the same line after every interruption
+/// assert_eq!(run.column("energy_data")?, trainer.train(&mut model()?, &data)?.column("energy_data")?);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Keep {
+    /// The folder, made where it is missing.
+    pub dir: PathBuf,
+    /// Seconds between checkpoints.
+    pub seconds: f64,
+    /// Steps between checkpoints, in addition.
+    pub steps: Option<usize>,
+    /// Go on with the run that is there, if one is; else a folder that holds a run is refused.
+    pub resume: bool,
+    /// Pause after so many steps of this call.
+    pub pause_steps: Option<usize>,
+    /// Pause after so many seconds of this call.
+    pub pause_seconds: Option<f64>,
+}
+
+/// Seconds between two times that rows are appended.
+const FLUSH: f64 = 1.0;
+
+/// Writes that may fail in a row before the run stops: a network folder that stutters must not cost a night.
+const PATIENCE: usize = 3;
+
+impl Keep {
+    /// A new run in `dir`, with a checkpoint every minute.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Keep { dir: dir.into(), seconds: 60.0, steps: None, resume: false, pause_steps: None, pause_seconds: None }
+    }
+
+    /// The run in `dir`: begun where there is none, continued where there is one.
+    pub fn resume(dir: impl Into<PathBuf>) -> Self {
+        Keep { resume: true, ..Keep::new(dir) }
+    }
+
+    /// Checkpoints every so many seconds.
+    pub fn every_seconds(mut self, seconds: f64) -> Self {
+        self.seconds = seconds;
+        self
+    }
+
+    /// Checkpoints every so many steps too.
+    pub fn every_steps(mut self, steps: usize) -> Self {
+        self.steps = Some(steps);
+        self
+    }
+
+    /// Pauses after so many steps of this call: the rest is for `resume`.
+    pub fn pause_after_steps(mut self, steps: usize) -> Self {
+        self.pause_steps = Some(steps);
+        self
+    }
+
+    /// Pauses after so many seconds of this call.
+    pub fn pause_after_seconds(mut self, seconds: f64) -> Self {
+        self.pause_seconds = Some(seconds);
+        self
+    }
+
+    fn validate(&self) -> Result<()> {
+        for (name, v) in [("keep.seconds", Some(self.seconds)), ("keep.pause_seconds", self.pause_seconds)] {
+            if let Some(v) = v.filter(|v| !(*v >= 0.0 && v.is_finite())) {
+                return Err(Error::param(name, v, "a finite number of seconds ≥ 0"));
+            }
+        }
+        match self.steps {
+            Some(0) => Err(Error::param("keep.steps", 0, "at least 1")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<P: Into<PathBuf>> From<P> for Keep {
+    fn from(dir: P) -> Self {
+        Keep::new(dir)
+    }
+}
+
+/// `run.json`: what a kept run is, and how far it got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// `jarzynski`, `pcd`, `cd`, `transport`, `ais` or `flow`.
+    pub label: String,
+    /// Whether walkers carry weights.
+    pub weighted: bool,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// Method, kernel, settings and what identifies data and parameters.
+    pub config: Value,
+    /// What it ran on.
+    pub versions: Versions,
+    /// `running`, `finished`, `paused` or `diverged`; a run that was killed is found `running` without a process.
+    pub status: String,
+    /// The step that was reached when this was written.
+    pub step: usize,
+    /// Why it ended, where it did not finish.
+    pub cause: Option<String>,
+    /// Seconds of all calls together.
+    pub seconds: f64,
+}
+
+impl Card {
+    const FILE: &str = "run.json";
+
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(Card::FILE);
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        serde_json::from_str(&text).map_err(|e| {
+            let place = format!("line {}, column {}", e.line(), e.column());
+            Error::data(&path, place, format!("the card of a run ({e})"))
+        })
+    }
+
+    fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(Card::FILE);
+        write_atomic(&path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self).map_err(|e| Error::io(&path, e.into()))?;
+            writeln!(out).map_err(|e| Error::io(&path, e))
+        })
+    }
+
+    /// How the run in `dir` ended, as far as is known.
+    pub(crate) fn outcome(&self, dir: &Path) -> Outcome {
+        let cause = self.cause.clone();
+        let locked = || File::open(dir.join(LOCK)).is_ok_and(|f| matches!(f.try_lock(), Err(TryLockError::WouldBlock)));
+        match self.status.as_str() {
+            "finished" => Outcome::Finished,
+            "diverged" => Outcome::Diverged { step: self.step, cause: cause.unwrap_or_default() },
+            "paused" => Outcome::Paused { step: self.step, cause: cause.unwrap_or_default() },
+            _ if locked() => Outcome::Paused { step: self.step, cause: "it is still running".into() },
+            _ => Outcome::Paused { step: self.step, cause: "it was interrupted".into() },
+        }
+    }
+}
+
+const LOCK: &str = ".lock";
+pub(crate) const STATS: &str = "stats.csv";
+pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// One run's folder while it is written to.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    keep: Keep,
+    card: Card,
+    /// Held until the run ends or its process does.
+    _lock: File,
+    opened: Instant,
+    /// Seconds of earlier calls.
+    before: f64,
+    saved: Instant,
+    flushed: Instant,
+    /// Rows on disk.
+    rows: usize,
+    /// Their columns.
+    columns: usize,
+    first: Option<usize>,
+    failures: usize,
+}
+
+impl Keeper {
+    /// Opens the folder, and the checkpoint that it holds if the run is to go on.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, that another run is writing to, that holds a run where none was expected or
+    /// another run than this.
+    pub fn open(
+        keep: &Keep,
+        (label, weighted): (&str, bool),
+        seed: u64,
+        config: Value,
+    ) -> Result<(Self, Option<Checkpoint>)> {
+        keep.validate()?;
+        let dir = &keep.dir;
+        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        let lock = lock(dir)?;
+        let card = Card {
+            label: label.into(),
+            weighted,
+            seed,
+            config,
+            versions: Versions::current(),
+            status: "running".into(),
+            step: 0,
+            cause: None,
+            seconds: 0.0,
+        };
+        let found = match Checkpoint::read(&dir.join(CHECKPOINT)) {
+            Ok(found) => Some(found),
+            // killed before its first checkpoint: nothing to go on from
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        if found.is_some() && !keep.resume {
+            let expected = "a folder without a run; `resume` goes on with the one that is there";
+            return Err(Error::param("keep.dir", dir.display(), expected));
+        }
+        let now = Instant::now();
+        let mut keeper = Keeper {
+            keep: keep.clone(),
+            card,
+            _lock: lock,
+            opened: now,
+            before: 0.0,
+            saved: now,
+            flushed: now,
+            rows: 0,
+            columns: 0,
+            first: None,
+            failures: 0,
+        };
+        if let Some(found) = &found {
+            let then: Value = found.json("config")?;
+            if let Some(what) = difference("", &then, &keeper.card.config) {
+                return Err(Error::param("resume", what, format!("the run that is kept in {}", dir.display())));
+            }
+            keeper.before = found.numbers::<1>("seconds")?[0];
+        }
+        match std::fs::remove_file(dir.join("stop")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(dir.join("stop"), e)),
+            _ => {}
+        }
+        Ok((keeper, found))
+    }
+
+    /// Seconds of this call and of those that it continues: the column `seconds`.
+    pub fn seconds(&self) -> f64 {
+        self.before + self.opened.elapsed().as_secs_f64()
+    }
+
+    /// The rows that a checkpoint counts; later ones will come again.
+    pub fn recorded(&mut self, found: &Checkpoint) -> Result<Recorder> {
+        let wanted: usize = found.json("rows")?;
+        let path = self.keep.dir.join(STATS);
+        let mut recorder = if wanted == 0 { Recorder::default() } else { read_rows(&path)? };
+        if recorder.len() < wanted {
+            return Err(Error::data(&path, format!("row {}", recorder.len()), format!("{wanted} rows")));
+        }
+        recorder.truncate(wanted);
+        self.rewrite(&recorder)?;
+        Ok(recorder)
+    }
+
+    /// Called before step `k` of `last`: writes rows and a checkpoint where they are due; how the run ends, if it should.
+    ///
+    /// # Errors
+    /// Where nothing is lost yet: the first checkpoint cannot be written.
+    pub fn visit(
+        &mut self,
+        k: usize,
+        last: usize,
+        recorder: &Recorder,
+        state: impl FnOnce(&mut Checkpoint) -> Result<()>,
+    ) -> Result<Option<Outcome>> {
+        let first = *self.first.get_or_insert(k);
+        let pause = self.pause(k - first);
+        let by_steps = self.keep.steps.is_some_and(|s| (k - first).is_multiple_of(s));
+        let due = k == first || k == last || by_steps || self.saved.elapsed().as_secs_f64() >= self.keep.seconds;
+        let written = if due || pause.is_some() {
+            self.save(k, recorder, state)
+        } else if self.flushed.elapsed().as_secs_f64() >= FLUSH {
+            self.append(recorder)
+        } else {
+            return Ok(None);
+        };
+        let paused = |cause| Ok(Some(Outcome::Paused { step: k, cause }));
+        match (written, pause) {
+            (Err(e), _) if k == first => return Err(e),
+            (Ok(()), None) => self.failures = 0,
+            (Ok(()), Some(cause)) => return paused(cause),
+            (Err(e), _) => {
+                self.failures += 1;
+                eprintln!("{}: {e} (attempt {} of {PATIENCE})", self.card.label, self.failures);
+                if self.failures >= PATIENCE {
+                    return paused(e.to_string());
+                }
+                (self.flushed, self.saved) = (Instant::now(), Instant::now());
+            }
+        }
+        Ok(None)
+    }
+
+    fn pause(&self, steps: usize) -> Option<String> {
+        if self.keep.pause_steps.is_some_and(|s| steps >= s) {
+            return Some(format!("{steps} steps of this call are done"));
+        }
+        if let Some(s) = self.keep.pause_seconds.filter(|s| self.opened.elapsed().as_secs_f64() >= *s) {
+            return Some(format!("{s} seconds of this call are over"));
+        }
+        // asking the system at every step of a fast run would cost more than the step
+        let ask = steps == 0 || self.flushed.elapsed().as_secs_f64() >= FLUSH;
+        (ask && self.keep.dir.join("stop").exists()).then(|| "a file named `stop` asked for it".into())
+    }
+
+    fn save(&mut self, k: usize, recorder: &Recorder, state: impl FnOnce(&mut Checkpoint) -> Result<()>) -> Result<()> {
+        self.append(recorder)?;
+        let mut checkpoint = Checkpoint::default();
+        state(&mut checkpoint)?;
+        self.card.step = k;
+        self.card.seconds = self.seconds();
+        checkpoint.put_json("config", &self.card.config)?;
+        checkpoint.put_json("step", &k)?;
+        checkpoint.put_json("rows", &recorder.len())?;
+        checkpoint.put_numbers("seconds", &[self.card.seconds]);
+        checkpoint.write(&self.keep.dir.join(CHECKPOINT))?;
+        self.card.write(&self.keep.dir)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Appends the rows that are not on disk yet.
+    fn append(&mut self, recorder: &Recorder) -> Result<()> {
+        self.flushed = Instant::now();
+        if self.columns != recorder.names().len() {
+            return self.rewrite(recorder);
+        }
+        if self.rows == recorder.len() {
+            return Ok(());
+        }
+        let path = self.keep.dir.join(STATS);
+        // opened anew each time: a file that was removed would take what is written to it along
+        let mut file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        let text: String = (self.rows..recorder.len()).map(|r| recorder.line(r)).collect();
+        file.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e))?;
+        self.rows = recorder.len();
+        Ok(())
+    }
+
+    /// The whole log anew: where a column is new, and where a run goes on.
+    fn rewrite(&mut self, recorder: &Recorder) -> Result<()> {
+        let path = self.keep.dir.join(STATS);
+        write_atomic(&path, |out| {
+            let put = |e| Error::io(&path, e);
+            out.write_all(recorder.header().as_bytes()).map_err(put)?;
+            (0..recorder.len()).try_for_each(|r| out.write_all(recorder.line(r).as_bytes()).map_err(put))
+        })?;
+        (self.rows, self.columns) = (recorder.len(), recorder.names().len());
+        Ok(())
+    }
+
+    /// Writes the last rows, how it ended, and the frame as Parquet; says how it ended, which is not well where all steps
+    /// are done and cannot be written.
+    pub fn close(mut self, last: usize, recorder: &Recorder, outcome: Outcome) -> Outcome {
+        (self.card.status, self.card.cause) = match &outcome {
+            Outcome::Finished => ("finished".into(), None),
+            Outcome::Paused { cause, .. } => ("paused".into(), Some(cause.clone())),
+            Outcome::Diverged { cause, .. } => ("diverged".into(), Some(cause.clone())),
+        };
+        self.card.step = match &outcome {
+            Outcome::Finished => last,
+            Outcome::Diverged { step, .. } | Outcome::Paused { step, .. } => *step,
+        };
+        self.card.seconds = self.seconds();
+        let dir = self.keep.dir.clone();
+        let mut write = || {
+            self.append(recorder)?;
+            crate::export::write_parquet(&recorder.frame()?, dir.join("stats.parquet"))?;
+            self.card.write(&dir)
+        };
+        match (write(), outcome) {
+            (Err(e), Outcome::Finished) => Outcome::Paused { step: last, cause: e.to_string() },
+            (_, outcome) => outcome,
+        }
+    }
+}
+
+/// Takes the folder for this run alone; the system gives it back when the process ends, however it ends.
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|e| Error::io(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::param("keep.dir", dir.display(), "a folder that no other run is writing to at this moment"))
+        }
+        Err(TryLockError::Error(e)) => Err(Error::io(&path, e)),
+    }
+}
+
+/// The rows of a log; a last line without its end was being written when the run was killed.
+pub(crate) fn read_rows(path: &Path) -> Result<Recorder> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    Recorder::parse(&text).map_err(|(line, expected)| Error::data(path, format!("line {line}"), expected))
+}
+
+/// What may differ between a run and its continuation: how it talks, and how long it is.
+const FREE: &[&str] = &["settings.progress", "settings.steps"];
+
+/// The first key at which two configurations differ, in words.
+fn difference(at: &str, then: &Value, now: &Value) -> Option<String> {
+    if FREE.contains(&at) {
+        return None;
+    }
+    match (then, now) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            keys.into_iter().find_map(|key| {
+                let place = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                difference(&place, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null))
+            })
+        }
+        _ if then == now => None,
+        _ => Some(format!("{at} = {now}, was {then}")),
+    }
+}
+
+/// What tells one data set from another: its shape and the SHA-256 of its bytes.
+pub(crate) fn fingerprint(data: &tch::Tensor) -> Result<String> {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for rows in data.split(4096, 0) {
+        let rows = rows.to_device(tch::Device::Cpu).contiguous();
+        let mut bytes = vec![0; rows.numel() * rows.kind().elt_size_in_bytes()];
+        rows.f_copy_data_u8(&mut bytes, rows.numel())?;
+        hash.update(&bytes);
+    }
+    let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    Ok(format!("{:?} {digest}", data.size()))
+}
+
+/// Names and shapes of all variables of a store.
+pub(crate) fn shapes(vs: &tch::nn::VarStore) -> Value {
+    vs.variables().into_iter().map(|(name, t)| (name, Value::from(t.size()))).collect::<serde_json::Map<_, _>>().into()
+}
