@@ -213,6 +213,33 @@ pub fn concat(frames: &[DataFrame]) -> Result<DataFrame> {
     unhashed(&all)
 }
 
+/// Frames one below the other; a column that one of them lacks is null in its rows, and numbers of two kinds are floats.
+///
+/// # Errors
+/// Text and numbers under the same name.
+pub fn union(frames: &[DataFrame]) -> Result<DataFrame> {
+    let mut kinds: Vec<(PlSmallStr, DataType)> = vec![];
+    for c in frames.iter().flat_map(|f| f.columns()) {
+        match kinds.iter_mut().find(|(name, _)| name == c.name()) {
+            None => kinds.push((c.name().clone(), c.dtype().clone())),
+            Some((_, kind)) if kind.is_null() => *kind = c.dtype().clone(),
+            Some((_, kind)) if kind != c.dtype() && kind.is_primitive_numeric() && c.dtype().is_primitive_numeric() => {
+                *kind = DataType::Float64;
+            }
+            _ => {}
+        }
+    }
+    let mut parts = vec![];
+    for frame in frames.iter().filter(|f| f.height() > 0) {
+        let columns = kinds.iter().map(|(name, kind)| match column(frame, name) {
+            Ok(c) => Ok(c.cast(kind)?),
+            Err(_) => Ok(Column::full_null(name.clone(), frame.height(), kind)),
+        });
+        parts.push(DataFrame::new(frame.height(), columns.collect::<Result<Vec<_>>>()?)?);
+    }
+    if parts.is_empty() { Ok(DataFrame::empty()) } else { concat(&parts) }
+}
+
 /// The frame with one more column of the same text in every row, in front: what tells runs apart after [`concat()`].
 ///
 /// # Errors

@@ -80,6 +80,13 @@ pub fn column(name: &str) -> Option<&'static Entry> {
     COLUMNS.iter().find(|c| c.name == name)
 }
 
+/// Name and unit of a column, for an axis.
+#[cfg(feature = "plot")]
+pub(crate) fn axis(name: &str) -> String {
+    let unit = column(name).map_or("", |c| c.unit);
+    if unit.is_empty() { name.to_string() } else { format!("{name} / {unit}") }
+}
+
 /// Names of a header; a quoted one may hold commas and doubled quotes.
 fn unquote(header: &str) -> Vec<String> {
     let (mut names, mut quoted, mut chars) = (vec![String::new()], false, header.chars().peekable());

@@ -140,9 +140,7 @@ impl Run {
         let rows = columns.len().div_ceil(across).max(1) as u32;
         let mut figure = Figure::new(300 * across as u32 + 40, 290 * rows).columns(across);
         for name in columns {
-            let unit = crate::record::column(name).map_or("", |c| c.unit);
-            let label = if unit.is_empty() { name.to_string() } else { format!("{name} / {unit}") };
-            let mut panel = Panel::new("").x("step").y(&label).line(&self.label, &step, &self.column(name)?);
+            let mut panel = Panel::new("").x("step").y(&crate::record::axis(name)).line(&self.label, &step, &self.column(name)?);
             if let Ok(other) = self.column(&format!("{name}_monitor")) {
                 panel = panel.line("monitor", &step, &other);
             }

@@ -13,6 +13,7 @@ pub use csv::{Column, CsvOptions, read_csv};
 pub use digits::digits;
 pub use idx::{read_idx, read_idx_pair};
 pub use mnist::{Split, fashion_mnist, mnist};
+pub(crate) use parquet::frame as read_frame;
 pub use parquet::read_parquet;
 pub use toys::{Toy, bars_and_stripes};
 

@@ -73,7 +73,7 @@ fn names(frame: &DataFrame) -> Vec<&str> {
 }
 
 /// The whole table, after a look at what polars would take on trust.
-fn frame(path: &Path) -> Result<DataFrame> {
+pub(crate) fn frame(path: &Path) -> Result<DataFrame> {
     let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
     let wrong = |byte: u64, expected: String| Err(Error::data(path, format!("byte {byte}"), expected));
     let length = bytes.len() as u64;

@@ -1,0 +1,421 @@
+//! Run seeds × configurations side by side, collect one tidy frame, and go on where an earlier call was interrupted.
+
+use crate::error::guard;
+use crate::export::{write_atomic, write_parquet};
+use crate::threads::Threads;
+use crate::{Error, Keep, Outcome, Result, Run, Trainer, Transport, frame};
+use polars::prelude::{Column, DataFrame, NamedFrom, Series};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use tch::Tensor;
+
+/// How an ensemble runs.
+///
+/// Members share nothing: each of the `cores / threads` workers takes the next member when it is done with one, and runs it with
+/// `threads` threads of libtorch and of the library's own loops, so that two members do not fight for the same cores.
+/// Results depend on `threads`, as those of a single run do, and not on the number of cores.
+///
+/// ```
+/// use jarzynski::{Ensemble, Method, Rng, Trainer, Ula, ensemble::grid, model::Mixture};
+/// # fn main() -> jarzynski::Result<()> {
+/// let data = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.3, 0.7])?.sample(200, &mut Rng::new(1));
+/// let cohort = Ensemble::new(0..3).quiet().run(&grid(&[("lr", &[0.02, 0.05])]), &data, |member, data| {
+///     let mut model = Mixture::new(&[vec![-1.0], vec![1.0]], &[0.5, 0.5])?;
+///     let trainer = Trainer::new(Ula::new(0.1), Method::Jarzynski { ess_min: 0.5 }).walkers(100).steps(20);
+///     member.trainer(trainer).lr(member.config["lr"]).train(&mut model, data)
+/// })?;
+/// assert_eq!(cohort.members.height(), 6);
+/// println!("{}", cohort.bands(&["cross_entropy"])?);      // mean and standard error over seeds, by lr and step
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Ensemble {
+    /// One member for each seed and configuration.
+    pub seeds: Vec<u64>,
+    /// Cores to use; by default all.
+    pub cores: usize,
+    /// Threads of each member: part of its results.
+    pub threads: usize,
+    /// Where members are kept, if anywhere: a second call runs only those that are not finished.
+    pub dir: Option<PathBuf>,
+    /// Whether a line is printed as each member ends.
+    pub progress: bool,
+}
+
+/// A grid of named numbers: every combination, the last name running fastest.
+pub fn grid(axes: &[(&str, &[f64])]) -> Vec<std::collections::BTreeMap<String, f64>> {
+    axes.iter().fold(vec![Default::default()], |points, (name, values)| {
+        let with = |p: &std::collections::BTreeMap<String, f64>, v: f64| {
+            let mut p = p.clone();
+            p.insert(name.to_string(), v);
+            p
+        };
+        points.iter().flat_map(|p| values.iter().map(move |v| with(p, *v))).collect()
+    })
+}
+
+/// What a member is told.
+#[derive(Debug)]
+pub struct Member<'a, C> {
+    /// Its configuration.
+    pub config: &'a C,
+    /// Its seed.
+    pub seed: u64,
+    /// Threads that it may use.
+    pub threads: usize,
+    /// Its own folder, if the ensemble is kept.
+    pub dir: Option<PathBuf>,
+}
+
+impl<C> Member<'_, C> {
+    /// A trainer with this member's seed, threads and folder, silent.
+    pub fn trainer<K>(&self, mut trainer: Trainer<K>) -> Trainer<K> {
+        (trainer.settings.seed, trainer.settings.threads, trainer.settings.progress) = (self.seed, self.threads, 0.0);
+        trainer.keep = self.keep().or(trainer.keep);
+        trainer
+    }
+
+    /// A transport with this member's seed, threads and folder.
+    pub fn transport<K>(&self, mut transport: Transport<K>) -> Transport<K> {
+        (transport.seed, transport.threads) = (self.seed, self.threads);
+        transport.keep = self.keep().or(transport.keep);
+        transport
+    }
+
+    fn keep(&self) -> Option<Keep> {
+        self.dir.as_ref().map(|dir| Keep::resume(dir.join("run")))
+    }
+}
+
+/// How a member ended: the file `member.json` in its folder, and a row of [`Cohort::members`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Ended {
+    config: Value,
+    seed: u64,
+    /// `finished`, `paused`, `diverged` or `failed`.
+    status: String,
+    cause: Option<String>,
+    step: Option<usize>,
+    seconds: f64,
+}
+
+/// What an ensemble leaves.
+#[derive(Debug)]
+pub struct Cohort {
+    /// All members' rows, one below the other: the configuration's columns, `seed`, then those of
+    /// [`Run::stats`]. A column that a member has not is null in its rows.
+    pub rows: DataFrame,
+    /// One row per member: configuration, seed, `status` (`finished`, `paused`, `diverged`, `failed`), `cause`, `step`,
+    /// `seconds`, and the last value of every column of its rows.
+    pub members: DataFrame,
+    /// Names of the configuration's columns.
+    pub keys: Vec<String>,
+    /// Members that an earlier call had finished.
+    pub reused: usize,
+}
+
+impl Ensemble {
+    /// One member per seed, one thread each, on all cores.
+    pub fn new(seeds: impl IntoIterator<Item = u64>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Ensemble { seeds: seeds.into_iter().collect(), cores, threads: 1, dir: None, progress: true }
+    }
+
+    /// On so many cores.
+    pub fn cores(mut self, cores: usize) -> Self {
+        self.cores = cores;
+        self
+    }
+
+    /// With so many threads for each member: worth it where a member fills them, as convolutions do.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Kept in a folder: members that are finished there are not run again, others go on where they were.
+    pub fn keep(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Without progress lines.
+    pub fn quiet(mut self) -> Self {
+        self.progress = false;
+        self
+    }
+
+    /// Runs `member` for every configuration of `grid` and every seed. `data` is what all of them read; each worker gets a copy.
+    ///
+    /// A member that fails or panics is a row with its cause; the others finish. Errors: no member, no core, a
+    /// configuration that is no JSON, a folder that cannot be written or holds something else.
+    pub fn run<C, F>(&self, grid: &[C], data: &Tensor, member: F) -> Result<Cohort>
+    where
+        C: Serialize + Sync,
+        F: Fn(&Member<C>, &Tensor) -> Result<Run> + Sync,
+    {
+        for (name, n) in [("seeds", self.seeds.len()), ("grid", grid.len()), ("cores", self.cores), ("threads", self.threads)]
+        {
+            if n == 0 {
+                return Err(Error::param(name, n, "at least 1"));
+            }
+        }
+        let mut jobs = Vec::new();
+        for config in grid {
+            let value = serde_json::to_value(config).map_err(|e| Error::param("config", e, "what JSON can hold"))?;
+            jobs.extend(self.seeds.iter().map(|&seed| (config, value.clone(), seed)));
+        }
+        let all = jobs.len();
+        let _threads = Threads::request(self.threads);
+        let (queue, done) = (Mutex::new(jobs.into_iter().enumerate()), Mutex::new(Vec::with_capacity(all)));
+        let started = Instant::now();
+        let workers = (self.cores / self.threads).clamp(1, all);
+        // tensors are not shared between threads
+        let copies: Vec<Tensor> = (0..workers).map(|_| data.copy()).collect();
+        std::thread::scope(|scope| {
+            let work = |data: Tensor| {
+                let next = || queue.lock().ok().and_then(|mut q| q.next());
+                while let Some((i, (config, value, seed))) = next() {
+                    let result = self.one(config, value, seed, &data, &member);
+                    let Ok(mut done) = done.lock() else { return };
+                    if self.progress {
+                        self.say(&result, done.len() + 1, all, started.elapsed());
+                    }
+                    done.push((i, result));
+                }
+            };
+            copies.into_iter().for_each(|data| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build();
+                scope.spawn(move || match pool {
+                    Ok(pool) => pool.install(|| work(data)),
+                    Err(_) => work(data),
+                });
+            });
+        });
+        let mut done = done.into_inner().unwrap_or_default();
+        done.sort_by_key(|(i, _)| *i);
+        collect(done.into_iter().map(|(_, member)| member).collect::<Result<Vec<_>>>()?)
+    }
+
+    fn one<C, F>(&self, config: &C, value: Value, seed: u64, data: &Tensor, member: &F) -> Result<Done>
+    where
+        F: Fn(&Member<C>, &Tensor) -> Result<Run>,
+    {
+        let dir = self.dir.as_ref().map(|dir| dir.join(name(&value, seed)));
+        if let Some(found) = dir.as_ref().map(|dir| finished(dir)).transpose()?.flatten() {
+            return Ok(Done { ended: found.0, rows: Some(found.1), reused: true });
+        }
+        if let Some(dir) = &dir {
+            std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        }
+        let started = Instant::now();
+        let told = Member { config, seed, threads: self.threads, dir: dir.clone() };
+        let (status, end, rows) = match guard(|| member(&told, data)) {
+            Err(e) => ("failed", (None, Some(e.to_string())), None),
+            Ok(run) => {
+                let (status, end) = match run.outcome {
+                    Outcome::Finished => ("finished", (None, None)),
+                    Outcome::Diverged { step, cause } => ("diverged", (Some(step), Some(cause))),
+                    Outcome::Paused { step, cause } => ("paused", (Some(step), Some(cause))),
+                };
+                (status, end, Some(run.stats))
+            }
+        };
+        let (step, cause) = end;
+        let seconds = started.elapsed().as_secs_f64();
+        let ended = Ended { config: value, seed, status: status.into(), cause, step, seconds };
+        if let (Some(dir), Some(rows)) = (&dir, &rows) {
+            write_parquet(rows, dir.join("rows.parquet"))?;
+            write_json(&ended, &dir.join("member.json"))?;
+        }
+        Ok(Done { ended, rows, reused: false })
+    }
+
+    fn say(&self, result: &Result<Done>, n: usize, all: usize, elapsed: Duration) {
+        let left = elapsed.as_secs_f64() / n as f64 * (all - n) as f64;
+        match result {
+            Ok(d) => {
+                let config: Vec<String> = flat(&d.ended.config).iter().map(|(k, v)| format!("{k} {v}")).collect();
+                let how = if d.reused { "was there" } else { &d.ended.status };
+                let why = d.ended.cause.as_ref().map_or(String::new(), |c| format!(": {c}"));
+                println!("{n}/{all}  {}  seed {}  {how}{why}  {left:.0} s left", config.join("  "), d.ended.seed);
+            }
+            Err(e) => println!("{n}/{all}  {e}"),
+        }
+    }
+}
+
+struct Done {
+    ended: Ended,
+    rows: Option<DataFrame>,
+    reused: bool,
+}
+
+/// A folder's name for a configuration and a seed: the same in every call, whatever else the grid holds.
+fn name(config: &Value, seed: u64) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(config.to_string());
+    let short: String = digest.iter().take(5).map(|b| format!("{b:02x}")).collect();
+    format!("{short}-seed-{seed}")
+}
+
+fn write_json(ended: &Ended, path: &Path) -> Result<()> {
+    write_atomic(path, |out| serde_json::to_writer_pretty(out, ended).map_err(|e| Error::io(path, e.into())))
+}
+
+/// What an earlier call left of a member, if it got to an end that running it again would not change.
+fn finished(dir: &Path) -> Result<Option<(Ended, DataFrame)>> {
+    let path = dir.join("member.json");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(path, e)),
+    };
+    let bad = |e: serde_json::Error| Error::data(&path, format!("line {}", e.line()), format!("a member ({e})"));
+    let ended: Ended = serde_json::from_str(&text).map_err(bad)?;
+    match ended.status.as_str() {
+        "finished" | "diverged" => Ok(Some((ended, crate::data::read_frame(&dir.join("rows.parquet"))?))),
+        _ => Ok(None),
+    }
+}
+
+/// `a.b` for nested keys; what is no table has the name `config`.
+fn flat(config: &Value) -> Vec<(String, Value)> {
+    match config {
+        Value::Object(map) => {
+            let pairs = map.iter().flat_map(|(key, value)| {
+                let inner = flat(value).into_iter();
+                let nested = value.is_object();
+                inner.map(move |(k, v)| (if nested { format!("{key}.{k}") } else { key.clone() }, v))
+            });
+            pairs.collect()
+        }
+        other => vec![("config".into(), other.clone())],
+    }
+}
+
+/// Values of one key as a column: numbers where all of them are, else text.
+fn key_column(name: &str, values: &[Value]) -> Column {
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_string);
+    if values.iter().all(Value::is_i64) {
+        return Column::new(name.into(), values.iter().map(Value::as_i64).collect::<Vec<_>>());
+    }
+    if values.iter().all(Value::is_number) {
+        return Column::new(name.into(), values.iter().map(Value::as_f64).collect::<Vec<_>>());
+    }
+    Column::new(name.into(), values.iter().map(text).collect::<Vec<_>>())
+}
+
+fn collect(members: Vec<Done>) -> Result<Cohort> {
+    let configs: Vec<Vec<(String, Value)>> = members.iter().map(|m| flat(&m.ended.config)).collect();
+    let mut keys: Vec<String> = Vec::new();
+    for (key, _) in configs.iter().flatten() {
+        if !keys.contains(key) {
+            keys.push(key.clone());
+        }
+    }
+    // a value for each member and key; a column keeps one type over all rows
+    let value = |m: usize, key: &str| {
+        configs[m].iter().find(|(k, _)| k == key).map_or(Value::Null, |(_, v)| v.clone())
+    };
+    let columns = |which: &dyn Fn(usize) -> usize| -> Vec<Column> {
+        let repeated = |key: &String| {
+            let values: Vec<Value> =
+                (0..members.len()).flat_map(|m| std::iter::repeat_n(value(m, key), which(m))).collect();
+            key_column(key, &values)
+        };
+        let seeds: Vec<i64> = members.iter().enumerate().flat_map(|(m, d)| std::iter::repeat_n(d.ended.seed as i64, which(m))).collect();
+        keys.iter().map(repeated).chain([Column::new("seed".into(), seeds)]).collect()
+    };
+    let frames: Vec<DataFrame> = members.iter().map(|m| m.rows.clone().unwrap_or_default()).collect();
+    let stacked = frame::union(&frames)?;
+    let mut all = columns(&|m| frames[m].height());
+    all.extend(stacked.columns().iter().filter(|c| !keys.contains(&c.name().to_string())).cloned());
+    let rows = DataFrame::new(stacked.height(), all)?;
+    let mut one = columns(&|_| 1);
+    let text = |f: &dyn Fn(&Ended) -> Option<String>| members.iter().map(|m| f(&m.ended)).collect::<Vec<_>>();
+    one.push(Column::new("status".into(), text(&|e| Some(e.status.clone()))));
+    one.push(Column::new("cause".into(), text(&|e| e.cause.clone())));
+    one.push(Series::new("ended_at".into(), members.iter().map(|m| m.ended.step.map(|s| s as i64)).collect::<Vec<_>>()).into());
+    one.push(Column::new("run_seconds".into(), members.iter().map(|m| m.ended.seconds).collect::<Vec<_>>()));
+    for c in stacked.columns() {
+        let name = c.name().as_str();
+        if one.iter().any(|o| o.name() == name) || !c.dtype().is_primitive_numeric() {
+            continue;
+        }
+        let last = |f: &DataFrame| frame::column_f64(f, name).ok().and_then(|v| v.last().copied());
+        one.push(Column::new(name.into(), frames.iter().map(last).collect::<Vec<_>>()));
+    }
+    let reused = members.iter().filter(|m| m.reused).count();
+    Ok(Cohort { rows, members: DataFrame::new(members.len(), one)?, keys, reused })
+}
+
+impl Cohort {
+    /// Means and standard errors over seeds for each configuration and step: `c`, `c_se`, `c_n` for every column `c`.
+    ///
+    /// Errors: no such column; rows without `step`.
+    pub fn bands(&self, columns: &[&str]) -> Result<DataFrame> {
+        let by: Vec<&str> = self.keys.iter().map(String::as_str).chain(["step"]).collect();
+        frame::bands(&self.rows, &by, "seed", columns)
+    }
+
+    /// Members that did not finish, with their causes.
+    pub fn failed(&self) -> Result<DataFrame> {
+        let status = frame::column_str(&self.members, "status")?;
+        let mask: polars::prelude::BooleanChunked = status.iter().map(|s| Some(s != "finished")).collect();
+        frame::unhashed(&frame::unhashed(&self.members)?.filter(&mask)?)
+    }
+
+    /// One panel per column against the step: a curve for each configuration, the mean over seeds with its standard error.
+    ///
+    /// Errors: no such column.
+    #[cfg(feature = "plot")]
+    pub fn plot(&self, columns: &[&str]) -> Result<crate::plot::Figure> {
+        use crate::plot::{Figure, Panel};
+        let bands = self.bands(columns)?;
+        let keys = self.keys.iter().map(|k| Ok((k, frame::column_str(&bands, k)?))).collect::<Result<Vec<_>>>()?;
+        let label = |row: usize| keys.iter().map(|(k, v)| format!("{k} {}", v[row])).collect::<Vec<_>>().join(", ");
+        let labels: Vec<String> = (0..bands.height()).map(label).collect();
+        let mut all = vec![Column::new("label".into(), labels)];
+        all.extend(bands.columns().iter().cloned());
+        let bands = DataFrame::new(bands.height(), all)?;
+        let across = columns.len().clamp(1, 3);
+        let mut figure = Figure::new(300 * across as u32 + 40, 290 * columns.len().div_ceil(across).max(1) as u32).columns(across);
+        for name in columns {
+            figure = figure.panel(Panel::new("").x("step").y(&crate::record::axis(name)).frame(&bands, "label", "step", name)?);
+        }
+        Ok(figure)
+    }
+
+    /// Writes `rows` and `members` as CSV and Parquet into a folder.
+    ///
+    /// Errors: a folder that cannot be written.
+    pub fn save(&self, dir: impl AsRef<Path>) -> Result<()> {
+        std::fs::create_dir_all(&dir).map_err(|e| Error::io(dir.as_ref(), e))?;
+        crate::export::write_table(&self.rows, &dir, "rows")?;
+        crate::export::write_table(&self.members, &dir, "members")
+    }
+
+    /// A line for a person, and one for each member that did not finish.
+    pub fn summary(&self) -> String {
+        let column = |name: &str| frame::column_str(&self.members, name).unwrap_or_default();
+        let (status, cause, seeds) = (column("status"), column("cause"), column("seed"));
+        let finished = status.iter().filter(|s| *s == "finished").count();
+        let mut text = format!("{finished} of {} members finished", status.len());
+        for i in (0..status.len()).filter(|i| status[*i] != "finished") {
+            let config: Vec<String> = self.keys.iter().map(|k| format!("{k} {}", column(k)[i])).collect();
+            text += &format!("\n{}  seed {}: {}: {}", config.join("  "), seeds[i], status[i], cause[i]);
+        }
+        text
+    }
+
+    /// Shows the members in a notebook.
+    pub fn evcxr_display(&self) {
+        let (text, table) = (self.summary(), crate::show::show(&self.members));
+        let html = format!("<pre>{}</pre>{}", crate::show::escape(&text), table.html);
+        crate::show::Html { html, text: format!("{text}\n{}", table.text) }.evcxr_display();
+    }
+}
