@@ -369,6 +369,27 @@ pub(crate) fn first_row(x: &Tensor, bad: impl Fn(&Tensor) -> Tensor) -> Option<i
     })
 }
 
+/// The largest curvature of U among rows x `[n, d]`: the largest eigenvalue in magnitude of each row's Hessian by a power
+/// iteration on differences of ∇U, where it is positive. Costs `CURVATURE_PASSES` evaluations.
+pub(crate) fn curvature<E: Energy + ?Sized>(u: &E, x: &Tensor) -> f64 {
+    let length = |t: &Tensor| t.square().sum_dim_intlist(-1, true, None::<Kind>).sqrt().clamp_min(1e-30);
+    let scale = x.square().mean(Kind::Double).double_value(&[]).sqrt().max(1e-3);
+    let step = scale * if x.kind() == Kind::Double { 1e-5 } else { 1e-2 };
+    let here = u.evaluate(x);
+    let mut v = Rng::new(0xc0).normal(&x.size(), x.kind(), x.device());
+    let mut largest = f64::NAN;
+    for _ in 1..CURVATURE_PASSES {
+        v = &v / length(&v);
+        let turned = (u.evaluate(&(x + &v * step)).grad() - here.grad()) / step;
+        largest = (&v * &turned).sum_dim_intlist(-1, false, Kind::Double).max().double_value(&[]);
+        v = turned;
+    }
+    largest
+}
+
+/// Evaluations of [`curvature`].
+pub(crate) const CURVATURE_PASSES: usize = 7;
+
 /// Puts all variables of a store into a checkpoint.
 pub(crate) fn save_parameters(vs: &nn::VarStore, to: &mut Checkpoint) {
     vs.variables().iter().for_each(|(name, t)| to.put(format!("model.{name}"), t));

@@ -157,7 +157,8 @@ impl Ensemble {
         C: Serialize + Sync,
         F: Fn(&Member<C>, &Tensor) -> Result<Run> + Sync,
     {
-        for (name, n) in [("seeds", self.seeds.len()), ("grid", grid.len()), ("cores", self.cores), ("threads", self.threads)]
+        for (name, n) in
+            [("seeds", self.seeds.len()), ("grid", grid.len()), ("cores", self.cores), ("threads", self.threads)]
         {
             if n == 0 {
                 return Err(Error::param(name, n, "at least 1"));
@@ -318,16 +319,15 @@ fn collect(members: Vec<Done>) -> Result<Cohort> {
         }
     }
     // a value for each member and key; a column keeps one type over all rows
-    let value = |m: usize, key: &str| {
-        configs[m].iter().find(|(k, _)| k == key).map_or(Value::Null, |(_, v)| v.clone())
-    };
+    let value = |m: usize, key: &str| configs[m].iter().find(|(k, _)| k == key).map_or(Value::Null, |(_, v)| v.clone());
     let columns = |which: &dyn Fn(usize) -> usize| -> Vec<Column> {
         let repeated = |key: &String| {
             let values: Vec<Value> =
                 (0..members.len()).flat_map(|m| std::iter::repeat_n(value(m, key), which(m))).collect();
             key_column(key, &values)
         };
-        let seeds: Vec<i64> = members.iter().enumerate().flat_map(|(m, d)| std::iter::repeat_n(d.ended.seed as i64, which(m))).collect();
+        let seeds: Vec<i64> =
+            members.iter().enumerate().flat_map(|(m, d)| std::iter::repeat_n(d.ended.seed as i64, which(m))).collect();
         keys.iter().map(repeated).chain([Column::new("seed".into(), seeds)]).collect()
     };
     let frames: Vec<DataFrame> = members.iter().map(|m| m.rows.clone().unwrap_or_default()).collect();
@@ -339,7 +339,10 @@ fn collect(members: Vec<Done>) -> Result<Cohort> {
     let text = |f: &dyn Fn(&Ended) -> Option<String>| members.iter().map(|m| f(&m.ended)).collect::<Vec<_>>();
     one.push(Column::new("status".into(), text(&|e| Some(e.status.clone()))));
     one.push(Column::new("cause".into(), text(&|e| e.cause.clone())));
-    one.push(Series::new("ended_at".into(), members.iter().map(|m| m.ended.step.map(|s| s as i64)).collect::<Vec<_>>()).into());
+    one.push(
+        Series::new("ended_at".into(), members.iter().map(|m| m.ended.step.map(|s| s as i64)).collect::<Vec<_>>())
+            .into(),
+    );
     one.push(Column::new("run_seconds".into(), members.iter().map(|m| m.ended.seconds).collect::<Vec<_>>()));
     for c in stacked.columns() {
         let name = c.name().as_str();
@@ -383,9 +386,11 @@ impl Cohort {
         all.extend(bands.columns().iter().cloned());
         let bands = DataFrame::new(bands.height(), all)?;
         let across = columns.len().clamp(1, 3);
-        let mut figure = Figure::new(300 * across as u32 + 40, 290 * columns.len().div_ceil(across).max(1) as u32).columns(across);
+        let mut figure =
+            Figure::new(300 * across as u32 + 40, 290 * columns.len().div_ceil(across).max(1) as u32).columns(across);
         for name in columns {
-            figure = figure.panel(Panel::new("").x("step").y(&crate::record::axis(name)).frame(&bands, "label", "step", name)?);
+            figure = figure
+                .panel(Panel::new("").x("step").y(&crate::record::axis(name)).frame(&bands, "label", "step", name)?);
         }
         Ok(figure)
     }

@@ -385,7 +385,7 @@ impl Keeper {
         let dir = self.keep.dir.clone();
         let mut write = || {
             self.append(recorder)?;
-            crate::export::write_parquet(&recorder.frame()?, dir.join("stats.parquet"))?;
+            crate::export::write_parquet(&recorder.stats()?, dir.join("stats.parquet"))?;
             self.card.write(&dir)
         };
         match (write(), outcome) {

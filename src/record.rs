@@ -55,6 +55,12 @@ pub const COLUMNS: &[Entry] = &[
     count("legs", "", "kernel steps with a change of θ since the previous row (more than updates when bridging)"),
     real("acceptance", "probability", "mean acceptance of the last step's moves", "guide eq. (78)"),
     real(
+        "h_curvature",
+        "",
+        "h times the largest curvature of U at 16 walkers, every 50th row: ULA is stable below 2",
+        "guide eq. (73)",
+    ),
+    real(
         "loss_velocity",
         "",
         "mean ½|b̂|² − ẋ·b̂ over the updates since the previous row: the regression's error less a constant",
@@ -73,6 +79,13 @@ pub const COLUMNS: &[Entry] = &[
     count("drift", "rows", "rows at which a flow's velocity b was evaluated since the previous row"),
     count("jacobian", "rows", "rows at which b was evaluated together with its Jacobian since the previous row"),
     real("seconds", "s", "wall-clock time since the start", ""),
+    Entry {
+        name: "warning",
+        unit: "",
+        meaning: "what is suspect about the row: ess, ess_monitor, log_z_se, bias, step, acceptance, fraction; `Run::warnings` says it in words",
+        source: "",
+        integer: false,
+    },
 ];
 
 /// The dictionary's entry for a column, if the library writes it.
@@ -187,6 +200,11 @@ impl Recorder {
             }
         }
         Ok(Recorder { names, columns })
+    }
+
+    /// As [`frame`](Recorder::frame), with what is suspect about a row in the column `warning`.
+    pub(crate) fn stats(&self) -> Result<DataFrame> {
+        crate::diagnose::mark(self.frame()?)
     }
 
     /// As a DataFrame: NaN becomes null, columns without any value are left out.

@@ -74,7 +74,7 @@ impl Run {
             Walkers::new(Point::new(none(&[0, 0]), none(&[0]), none(&[0, 0])), f64::NAN)
         };
         Ok(Run {
-            stats: crate::keep::read_rows(&dir.join(STATS))?.frame()?,
+            stats: crate::keep::read_rows(&dir.join(STATS))?.stats()?,
             walkers: population("walkers")?.unwrap_or_else(nobody),
             monitor: population("monitor")?,
             weighted: card.weighted,
@@ -140,7 +140,8 @@ impl Run {
         let rows = columns.len().div_ceil(across).max(1) as u32;
         let mut figure = Figure::new(300 * across as u32 + 40, 290 * rows).columns(across);
         for name in columns {
-            let mut panel = Panel::new("").x("step").y(&crate::record::axis(name)).line(&self.label, &step, &self.column(name)?);
+            let mut panel =
+                Panel::new("").x("step").y(&crate::record::axis(name)).line(&self.label, &step, &self.column(name)?);
             if let Ok(other) = self.column(&format!("{name}_monitor")) {
                 panel = panel.line("monitor", &step, &other);
             }
@@ -170,6 +171,7 @@ impl Run {
             let (n, plural) = (w.resamplings(), if w.resamplings() == 1 { "" } else { "s" });
             text += &format!("\nlog Z = {z} ({who}), ESS/N = {:.3}, {n} resampling{plural}", w.ess());
         }
+        self.warnings().iter().for_each(|w| text += &format!("\nwarning, {w}"));
         text
     }
 }

@@ -280,7 +280,7 @@ impl<K> Transport<K> {
             outcome = keeper.close(grid.steps(), &recorder, outcome);
         }
         Ok(Run {
-            stats: recorder.frame()?,
+            stats: recorder.stats()?,
             walkers,
             monitor: None,
             weighted: self.weighted,

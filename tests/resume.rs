@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Everything but wall-clock time, in bits.
 fn rows(run: &Run) -> Vec<(String, Vec<u64>)> {
     let names = run.stats.get_column_names();
-    let names = names.iter().filter(|n| **n != "seconds");
+    let names = names.iter().filter(|n| !["seconds", "warning"].contains(&n.as_str()));
     names.map(|n| (n.to_string(), run.column(n).unwrap().iter().map(|v| v.to_bits()).collect())).collect()
 }
 

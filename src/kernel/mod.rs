@@ -120,6 +120,11 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         Step { point: arrival.point, increment: alpha - arrival.lambda, acceptance, cost }
     }
 
+    /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training watches it.
+    fn bounded_step(&self) -> Option<f64> {
+        None
+    }
+
     /// Parameters in range? Called once before a run.
     fn validate(&self) -> Result<()> {
         Ok(())

@@ -49,6 +49,10 @@ impl Ula {
 }
 
 impl<E: Energy + ?Sized> Kernel<E> for Ula {
+    fn bounded_step(&self) -> Option<f64> {
+        Some(self.h)
+    }
+
     fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
         let (y, mut alpha) = propose(at, self.h, rng);
         let (mut at_y, mut cost) = (None, Cost::default());

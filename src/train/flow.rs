@@ -309,7 +309,7 @@ impl FlowTrainer {
             outcome = keeper.close(s.steps, &recorder, outcome);
         }
         Ok(Run {
-            stats: recorder.frame()?,
+            stats: recorder.stats()?,
             walkers,
             monitor: None,
             weighted,

@@ -5,7 +5,7 @@ use super::population::Population;
 use super::update::Segment;
 use super::{Method, Observer, Trainer, View, optim};
 use crate::checkpoint::Checkpoint;
-use crate::energy::{restore_parameters, save_parameters};
+use crate::energy::{CURVATURE_PASSES, curvature, restore_parameters, save_parameters};
 use crate::error::guard;
 use crate::keep::Keeper;
 use crate::kernel::Cost;
@@ -337,6 +337,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         grad_norm: f64,
         observe: &mut Observer<M>,
     ) {
+        let h_curvature = self.h_curvature(k);
         let since = std::mem::take(&mut self.since);
         let weighted = matches!(self.trainer.method, Method::Jarzynski { .. });
         let walkers = &self.population.walkers;
@@ -367,6 +368,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             ("trials".into(), since.trials as f64),
             ("legs".into(), since.legs as f64),
             ("acceptance".into(), since.acceptance.unwrap_or(f64::NAN)),
+            ("h_curvature".into(), h_curvature),
             ("grad_norm".into(), grad_norm),
             ("forward".into(), since.cost.forward as f64),
             ("backward".into(), since.cost.backward as f64),
@@ -374,6 +376,19 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         ];
         row.extend(observe(&View { step: k, model: self.model, walkers, monitor }));
         self.recorder.push(row);
+    }
+
+    /// h λ_max for kernels with such a bound, at every 50th row and at few walkers: a thousandth of a run's passes.
+    fn h_curvature(&mut self, k: usize) -> f64 {
+        let walkers = &self.population.walkers;
+        match self.trainer.kernel.bounded_step() {
+            Some(h) if k.is_multiple_of(50 * self.trainer.settings.every) => {
+                let few = walkers.len().min(16);
+                self.since.cost += Cost::evaluation(few * CURVATURE_PASSES);
+                h * curvature(self.model, &walkers.x().narrow(0, 0, few as i64))
+            }
+            _ => f64::NAN,
+        }
     }
 
     fn speak(&mut self, k: usize) {
@@ -403,7 +418,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             println!("{}: stopped at update {step}: {cause}", self.trainer.method.name());
         }
         Ok(Run {
-            stats: self.recorder.frame()?,
+            stats: self.recorder.stats()?,
             walkers: self.population.walkers,
             monitor: self.monitor.map(|m| m.walkers),
             weighted: matches!(self.trainer.method, Method::Jarzynski { .. }),
