@@ -61,6 +61,34 @@ pub fn write_parquet(df: &DataFrame, path: impl AsRef<Path>) -> Result<()> {
     write_atomic(path, |out| Ok(ParquetWriter::new(out).finish(&mut df.clone()).map(|_| ())?))
 }
 
+/// As [`write_parquet`], with key and value pairs of text in the file's footer, where pandas, polars, DuckDB and R find them.
+///
+/// # Errors
+/// `Io` with the path.
+pub fn write_parquet_with(df: &DataFrame, path: impl AsRef<Path>, metadata: &[(&str, String)]) -> Result<()> {
+    let pairs = metadata.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
+    write_atomic(path, |out| {
+        let writer = ParquetWriter::new(out).with_key_value_metadata(Some(KeyValueMetadata::from_static(pairs)));
+        Ok(writer.finish(&mut df.clone()).map(|_| ())?)
+    })
+}
+
+/// The pairs of text in the footer of a Parquet file; results carry their manifest under `jarzynski`.
+///
+/// # Errors
+/// `Io` where there is no file, `Data` where it is no Parquet.
+pub fn read_metadata(path: impl AsRef<Path>) -> Result<std::collections::BTreeMap<String, String>> {
+    let path = path.as_ref();
+    // the whole file is checked first: a damaged footer may promise anything
+    crate::data::read_frame(path)?;
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    crate::error::guard(|| {
+        let mut reader = ParquetReader::new(file);
+        let pairs = reader.get_metadata()?.key_value_metadata().clone().unwrap_or_default();
+        Ok(pairs.into_iter().filter_map(|p| Some((p.key.to_string(), p.value?.to_string()))).collect())
+    })
+}
+
 /// `dir/name.csv` and `dir/name.parquet`.
 ///
 /// # Errors
@@ -192,6 +220,8 @@ pub struct Results {
     started: SystemTime,
     clock: Instant,
     tables: Vec<TableEntry>,
+    /// Shared with whoever made them: written once more with the manifest inside when it is known.
+    frames: Vec<DataFrame>,
     figures: Vec<String>,
 }
 
@@ -211,7 +241,16 @@ impl Results {
         let full = std::path::absolute(&dir).unwrap_or_else(|_| dir.clone());
         let experiment = full.file_name().map_or("results".into(), |n| n.to_string_lossy().into_owned());
         let (started, clock) = (SystemTime::now(), Instant::now());
-        Ok(Results { dir, experiment, device: "cpu".into(), started, clock, tables: vec![], figures: vec![] })
+        Ok(Results {
+            dir,
+            experiment,
+            device: "cpu".into(),
+            started,
+            clock,
+            tables: vec![],
+            frames: vec![],
+            figures: vec![],
+        })
     }
 
     /// The device that the manifest names; the CPU unless said.
@@ -241,8 +280,12 @@ impl Results {
     pub fn table(&mut self, name: &str, df: &DataFrame) -> Result<()> {
         write_table(df, &self.dir, name)?;
         let columns = df.get_column_names().iter().map(|c| c.to_string()).collect();
-        self.tables.retain(|t| t.name != name);
+        if let Some(old) = self.tables.iter().position(|t| t.name == name) {
+            self.tables.remove(old);
+            self.frames.remove(old);
+        }
         self.tables.push(TableEntry { name: name.into(), rows: df.height(), columns });
+        self.frames.push(df.clone());
         Ok(())
     }
 
@@ -258,7 +301,7 @@ impl Results {
         Ok(())
     }
 
-    /// Writes the manifest and returns it.
+    /// Writes the manifest, beside the tables and into each Parquet file, and returns it.
     ///
     /// # Errors
     /// `Param` for a configuration that JSON cannot hold, `Io` with the path.
@@ -277,6 +320,11 @@ impl Results {
             tables: self.tables,
             figures: self.figures,
         };
+        let text = serde_json::to_string(&manifest).map_err(|e| Error::param("manifest", e, "what JSON can hold"))?;
+        for (table, frame) in manifest.tables.iter().zip(&self.frames) {
+            let path = self.dir.join(format!("{}.parquet", table.name));
+            write_parquet_with(frame, path, &[("jarzynski", text.clone())])?;
+        }
         manifest.write(&self.dir)?;
         Ok(manifest)
     }

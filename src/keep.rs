@@ -1,7 +1,7 @@
 //! Keep a run on disk as it goes: its rows as they come, checkpoints to go on from, and a file that asks it to stop.
 
 use crate::checkpoint::Checkpoint;
-use crate::export::{Versions, write_atomic};
+use crate::export::{Versions, write_atomic, write_parquet_with};
 use crate::record::Recorder;
 use crate::{Error, Outcome, Result};
 use serde::{Deserialize, Serialize};
@@ -385,7 +385,8 @@ impl Keeper {
         let dir = self.keep.dir.clone();
         let mut write = || {
             self.append(recorder)?;
-            crate::export::write_parquet(&recorder.stats()?, dir.join("stats.parquet"))?;
+            let card = serde_json::to_string(&self.card).unwrap_or_default();
+            write_parquet_with(&recorder.stats()?, dir.join("stats.parquet"), &[("jarzynski", card)])?;
             self.card.write(&dir)
         };
         match (write(), outcome) {

@@ -19,6 +19,7 @@
 #![warn(missing_docs)]
 
 mod ais;
+mod arviz;
 mod checkpoint;
 pub mod data;
 mod device;

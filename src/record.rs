@@ -1,4 +1,6 @@
 //! Record per-step statistics and turn them into a polars DataFrame; the dictionary of columns lives here.
+//!
+#![doc = include_str!("columns.md")]
 
 use crate::Result;
 use polars::prelude::{Column, DataFrame, NamedFrom, Series};
@@ -91,6 +93,34 @@ pub const COLUMNS: &[Entry] = &[
 /// The dictionary's entry for a column, if the library writes it.
 pub fn column(name: &str) -> Option<&'static Entry> {
     COLUMNS.iter().find(|c| c.name == name)
+}
+
+/// The dictionary as the table that opens these pages.
+pub fn markdown() -> String {
+    let mut text = String::from("| column | unit | meaning | source |\n|---|---|---|---|\n");
+    for c in COLUMNS {
+        text += &format!("| `{}` | {} | {} | {} |\n", c.name, c.unit, c.meaning.replace('|', "\\|"), c.source);
+    }
+    text
+}
+
+/// Name, unit, meaning and source of each column of a frame; what an observer added says so.
+///
+/// # Errors
+/// None for a frame that polars accepted once.
+pub fn describe(df: &DataFrame) -> Result<DataFrame> {
+    let names: Vec<String> = df.columns().iter().map(|c| c.name().to_string()).collect();
+    let text = |f: fn(&Entry) -> &str, other: &str| -> Vec<String> {
+        names.iter().map(|n| column(n).map_or(other, f).to_string()).collect()
+    };
+    let columns = vec![
+        Column::new("unit".into(), text(|c| c.unit, "")),
+        Column::new("meaning".into(), text(|c| c.meaning, "recorded by an observer")),
+        Column::new("source".into(), text(|c| c.source, "")),
+    ];
+    let mut all = vec![Column::new("column".into(), names)];
+    all.extend(columns);
+    Ok(DataFrame::new(df.width(), all)?)
 }
 
 /// Name and unit of a column, for an axis.

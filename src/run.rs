@@ -129,6 +129,11 @@ impl Run {
         crate::frame::column_f64(&self.stats, name)
     }
 
+    /// Unit, meaning and source of every column of `stats`.
+    pub fn describe(&self) -> Result<DataFrame> {
+        crate::record::describe(&self.stats)
+    }
+
     /// One panel per column against the step; a column that has one by the monitor too shows both.
     ///
     /// Errors: no such column.
