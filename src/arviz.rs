@@ -10,7 +10,8 @@ impl Walkers {
     /// Writes positions as the variable `x` of the group `posterior` (one chain, N draws, d coordinates) and, in
     /// `sample_stats`, `log_weight` (A), `weight` (softmax of A) and `energy` (U).
     ///
-    /// ArviZ knows no weights of its own: `arviz.extract(data, weights=data.sample_stats.weight[0])` draws by them.
+    /// ArviZ knows no weights: `rows = rng.choice(n, n, p=data.sample_stats["weight"].values[0])` and
+    /// `arviz.extract(data).isel(sample=rows)` are draws that its summaries can use.
     ///
     /// ```
     /// # use jarzynski::{Escorted, model::Interpolant, transport};
