@@ -278,7 +278,7 @@ fn finished(dir: &Path) -> Result<Option<(Ended, DataFrame)>> {
     let bad = |e: serde_json::Error| Error::data(&path, format!("line {}", e.line()), format!("a member ({e})"));
     let ended: Ended = serde_json::from_str(&text).map_err(bad)?;
     match ended.status.as_str() {
-        "finished" | "diverged" => Ok(Some((ended, crate::data::read_frame(&dir.join("rows.parquet"))?))),
+        "finished" | "diverged" => Ok(Some((ended, frame::read(dir.join("rows.parquet"))?))),
         _ => Ok(None),
     }
 }

@@ -152,6 +152,14 @@ pub fn column<'a>(df: &'a DataFrame, name: &str) -> Result<&'a Column> {
     })
 }
 
+/// A frame from a Parquet file.
+///
+/// # Errors
+/// `Io` where there is none, `Data` where it is no Parquet.
+pub fn read(path: impl AsRef<std::path::Path>) -> Result<DataFrame> {
+    crate::data::read_frame(path.as_ref())
+}
+
 /// The same columns in a frame that polars has not searched yet; shares the data.
 ///
 /// # Errors

@@ -1,31 +1,40 @@
-//! Run an experiment from the command line: `jarzynski NAME [--config FILE] [--full] [--seed S] [--out DIR] [--KEY VALUE]`.
+//! Run experiments and look at kept runs from the command line; `jarzynski --help` says how.
 
-use jarzynski::{Error, Result, experiments};
-use std::path::PathBuf;
+use jarzynski::export::{Manifest, write_table};
+use jarzynski::{Error, Result, Run, device, experiments, frame, show};
+use std::path::{Path, PathBuf};
 
 const USAGE: &str = "\
-jarzynski NAME [options]     run an experiment: tables, figures and manifest.json go to results/NAME/
-jarzynski list               what there is
-jarzynski config NAME        its configuration, as TOML
+jarzynski list                  the experiments
+jarzynski NAME [options]        run one: tables, figures, manifest.json in results/NAME/
+jarzynski run NAME [options]    the same
+jarzynski resume DIR            go on with an experiment that was interrupted there
+jarzynski config NAME           its configuration, as TOML
+jarzynski show DIR              a kept run or a result: summary, curves, tables
+jarzynski compare DIR DIR...    one table and one figure of several, in --out DIR
 
   --config FILE   TOML over the defaults        --full      the published size
   --KEY VALUE     one key over the defaults     --seed S    the first seed
-  --out DIR       another folder for results    --version   of this program
+  --out DIR       another folder for results    --device D  cpu or cuda:0
+  --columns A,B   of `compare`: what to plot    --version   of this program
 
 VALUE is read as TOML (3, 0.5, true, [1, 2]), else as text; `-` may stand for `_` in KEY.";
 
 /// What the command line asks for.
+#[derive(Default)]
 struct Request {
     words: Vec<String>,
     overrides: toml::Table,
     full: bool,
     out: Option<PathBuf>,
+    device: Option<String>,
+    columns: Option<String>,
 }
 
 fn parse() -> Result<Request> {
     use lexopt::prelude::*;
     let bad = |e: lexopt::Error| Error::param("arguments", e, "as `jarzynski --help` says");
-    let mut request = Request { words: Vec::new(), overrides: toml::Table::new(), full: false, out: None };
+    let mut request = Request::default();
     let (mut files, mut keys) = (toml::Table::new(), toml::Table::new());
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next().map_err(bad)? {
@@ -34,6 +43,8 @@ fn parse() -> Result<Request> {
             Short('V') | Long("version") => request.words = vec!["version".into()],
             Long("full") => request.full = true,
             Long("out") => request.out = Some(args.value().map_err(bad)?.into()),
+            Long("device") => request.device = Some(args.value().map_err(bad)?.string().map_err(bad)?),
+            Long("columns") => request.columns = Some(args.value().map_err(bad)?.string().map_err(bad)?),
             Long("config") => {
                 let path = PathBuf::from(args.value().map_err(bad)?);
                 let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
@@ -54,7 +65,7 @@ fn parse() -> Result<Request> {
 }
 
 /// File, line and column of what is not TOML.
-fn malformed(path: &std::path::Path, text: &str, e: &toml::de::Error) -> Error {
+fn malformed(path: &Path, text: &str, e: &toml::de::Error) -> Error {
     let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or("");
     let (line, column) =
         (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
@@ -76,24 +87,134 @@ fn run() -> Result<()> {
         ["version"] => println!("jarzynski {}", env!("CARGO_PKG_VERSION")),
         ["list"] => experiments::ALL.iter().for_each(|e| println!("{:<14} {}", e.name, e.about)),
         ["config", name] => print!("{}", experiments::find(name)?.config(&request.overrides, request.full)?),
-        [name] => {
+        ["show", dir] => print!("{}", look(Path::new(dir))?),
+        ["compare", first, ref rest @ ..] if !rest.is_empty() => {
+            let dirs: Vec<&Path> = [first].iter().chain(rest).map(|d| Path::new(*d)).collect();
+            compare(&dirs, &request)?;
+        }
+        ["resume", dir] => {
+            let (entry, config) = experiments::begun(Path::new(dir))?;
+            go(entry, &config, PathBuf::from(dir), true, &request)?;
+        }
+        ["run", name] | [name] => {
             let entry = experiments::find(name)?;
-            let dir = request.out.unwrap_or_else(|| PathBuf::from("results").join(name));
-            println!("{name}: {}", entry.about);
-            let (manifest, notes) = entry.run(&request.overrides, request.full, &dir)?;
-            notes.iter().for_each(|line| println!("  {line}"));
-            let tables: Vec<&str> = manifest.tables.iter().map(|t| t.name.as_str()).collect();
-            println!(
-                "{name}: {:.0} s; tables {} and figures {} in {}",
-                manifest.duration_s,
-                tables.join(", "),
-                manifest.figures.join(", "),
-                dir.display()
-            );
+            let dir = request.out.clone().unwrap_or_else(|| PathBuf::from("results").join(name));
+            go(entry, &request.overrides, dir, false, &request)?;
         }
         _ => return Err(Error::param("arguments", words.join(" "), "one experiment; see `jarzynski --help`")),
     }
     Ok(())
+}
+
+/// Runs an experiment and says what came out.
+fn go(entry: &experiments::Entry, config: &toml::Table, dir: PathBuf, resume: bool, request: &Request) -> Result<()> {
+    let device = device(request.device.as_deref().unwrap_or("cpu"))?;
+    println!("{}: {}", entry.name, entry.about);
+    let how = experiments::Go { resume, device };
+    let (manifest, notes) = entry.run_in(config, request.full && !resume, &dir, &how)?;
+    notes.iter().for_each(|line| println!("  {line}"));
+    let tables: Vec<&str> = manifest.tables.iter().map(|t| t.name.as_str()).collect();
+    println!(
+        "{}: {:.0} s; tables {} and figures {} in {}",
+        entry.name,
+        manifest.duration_s,
+        tables.join(", "),
+        manifest.figures.join(", "),
+        dir.display()
+    );
+    Ok(())
+}
+
+/// A kept run or a result, for a terminal.
+fn look(dir: &Path) -> Result<String> {
+    if dir.join("run.json").exists() {
+        return Ok(Run::open(dir)?.overview(std::io::IsTerminal::is_terminal(&std::io::stdout())) + "\n");
+    }
+    if !dir.join("manifest.json").exists() {
+        return Err(Error::param(
+            "folder",
+            dir.display(),
+            "one with run.json (a kept run) or manifest.json (a result)",
+        ));
+    }
+    let m = Manifest::read(dir)?;
+    let mut text = format!("{}, seed {}: {:.0} s on {}, {}\n", m.experiment, m.seed, m.duration_s, m.device, m.started);
+    for table in &m.tables {
+        text += &format!("{:<14} {} rows: {}\n", table.name, table.rows, shortened(&table.columns.join(", "), 50));
+    }
+    text += &format!("figures        {}\n", m.figures.join(", "));
+    if m.tables.iter().any(|t| t.name == "summary") {
+        text += &format!("\n{}\n", show::show(&frame::read(dir.join("summary.parquet"))?).text);
+    }
+    Ok(text)
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width { text.into() } else { text.chars().take(width - 1).collect::<String>() + "…" }
+}
+
+/// Kept runs side by side: a table of their last rows, and their curves over each other.
+fn compare(dirs: &[&Path], request: &Request) -> Result<()> {
+    let name = |dir: &Path| {
+        let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
+        path.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned())
+    };
+    let mut names: Vec<String> = dirs.iter().map(|d| name(d)).collect();
+    if (1..names.len()).any(|i| names[..i].contains(&names[i])) {
+        names = dirs.iter().map(|d| d.display().to_string()).collect();
+    }
+    let runs = dirs.iter().map(|d| Run::open(d)).collect::<Result<Vec<_>>>()?;
+    let columns: Vec<String> = match &request.columns {
+        Some(list) => list.split(',').map(|c| c.trim().to_string()).collect(),
+        None => {
+            let telling = ["cross_entropy_monitor", "cross_entropy", "log_z_monitor", "log_z", "ess", "energy_data"];
+            let common = telling.into_iter().filter(|c| runs.iter().all(|r| r.column(c).is_ok()));
+            common.take(3).map(String::from).collect()
+        }
+    };
+    let mut head = vec!["run", "kind", "ended", "step", "seconds"];
+    head.extend(columns.iter().map(String::as_str));
+    let mut rows = frame::Rows::new(&head);
+    let last = |run: &Run, c: &str| Ok::<_, Error>(run.column(c)?.last().copied().unwrap_or(f64::NAN));
+    for (name, run) in names.iter().zip(&runs) {
+        let mut cells: Vec<frame::Cell> = vec![
+            name.into(),
+            run.label.as_str().into(),
+            run.outcome.word().into(),
+            last(run, "step")?.into(),
+            run.seconds.into(),
+        ];
+        for c in &columns {
+            cells.push(last(run, c)?.into());
+        }
+        rows.push(cells);
+    }
+    let table = rows.finish()?;
+    let out = request.out.clone().unwrap_or_else(|| PathBuf::from("compare"));
+    std::fs::create_dir_all(&out).map_err(|e| Error::io(&out, e))?;
+    write_table(&table, &out, "compare")?;
+    #[cfg(feature = "plot")]
+    curves(&names, &runs, &columns)?.save(&out, "compare")?;
+    println!("{}\ntable and figure: {}", show::show(&table).text, out.join("compare.*").display());
+    Ok(())
+}
+
+#[cfg(feature = "plot")]
+fn curves(names: &[String], runs: &[Run], columns: &[String]) -> Result<jarzynski::plot::Figure> {
+    use jarzynski::plot::{Figure, Panel};
+    let across = columns.len().clamp(1, 3);
+    let height = 300 * columns.len().div_ceil(across).max(1) as u32;
+    let mut figure = Figure::new(320 * across as u32 + 40, height).columns(across);
+    for column in columns {
+        let unit = jarzynski::record::column(column).map_or("", |c| c.unit);
+        let label = if unit.is_empty() { column.clone() } else { format!("{column} / {unit}") };
+        let mut panel = Panel::new("").x("step").y(&label);
+        for (name, run) in names.iter().zip(runs) {
+            panel = panel.line(name, &run.column("step")?, &run.column(column)?);
+        }
+        figure = figure.panel(panel);
+    }
+    Ok(figure)
 }
 
 fn main() -> std::process::ExitCode {

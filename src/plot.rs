@@ -113,6 +113,18 @@ impl Figure {
         Ok(())
     }
 
+    /// As HTML inside other HTML: the SVG, or a picture where that would be heavy; what is wrong with it, where it cannot be drawn.
+    pub(crate) fn inline(&self) -> String {
+        let drawn = self.svg().and_then(|svg| match svg.len() <= HEAVY {
+            true => Ok(svg),
+            false => {
+                let data = base64::engine::general_purpose::STANDARD.encode(image::rasterise(&svg, 2.0)?);
+                Ok(format!("<img style=\"max-width:{}px\" src=\"data:image/png;base64,{data}\">", self.size.0))
+            }
+        });
+        drawn.unwrap_or_else(|e| crate::show::escape(&e.to_string()))
+    }
+
     /// Called by evcxr on the last expression of a cell: the figure inline, or what is wrong with it.
     pub fn evcxr_display(&self) {
         match self.svg() {

@@ -155,13 +155,6 @@ impl Run {
         Ok(figure)
     }
 
-    /// Shows summary and table in a notebook.
-    pub fn evcxr_display(&self) {
-        let text = self.summary();
-        let html = format!("<pre>{text}</pre>{}", crate::show::show(&self.stats).html);
-        crate::show::Html { html, text }.evcxr_display();
-    }
-
     /// A few lines for a person.
     pub fn summary(&self) -> String {
         let how = match &self.outcome {

@@ -136,7 +136,12 @@ fn refusals_name_what_is_wrong_in_one_line() {
         (&["config", "nope"], &["nope"]),
         (&["config"], &["config"]),
         (&["ula-bias", "divergences"], &["one experiment"]),
-        (&["ula-bias", "--wlakers", "5"], &["wlakers", "`walkers`"]),
+        (&["ula-bias", "--wlakers", "5"], &["wlakers", "expected `walkers`?"]),
+        (&["run", "ula-bais"], &["ula-bais", "expected `ula-bias`?"]),
+        (&["digits", "--device", "gpu"], &["device = gpu", "cuda:N"]),
+        (&["show", &out], &["out", "run.json", "manifest.json"]),
+        (&["resume", &out], &["out", "begun and not finished"]),
+        (&["compare", &out, &missing], &["run.json"]),
         (&["ula-bias", "--walkers", "many"], &["walkers", "\"many\"", "usize"]),
         (&["ula-bias", "--walkers", "-3"], &["walkers", "-3"]),
         (&["ula-bias", "--walkers", "0"], &["walkers"]),
@@ -184,4 +189,69 @@ fn the_seed_alone_decides_the_bytes() {
     assert!(one == run("two", "2", "3"), "one thread and two");
     assert!(one == run("again", "2", "3"), "twice");
     assert!(one != run("other", "2", "4"), "another seed");
+}
+
+#[test]
+fn an_experiment_that_was_killed_is_resumed() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (whole, killed) = (tmp.path().join("whole"), tmp.path().join("killed"));
+    let args = |dir: &Path| {
+        let dir = dir.to_str().unwrap().to_string();
+        let sets =
+            ["rbm-exact", "--sets", "bars", "--seeds", "2", "--steps", "1500", "--checks", "2", "--replicates", "2"];
+        sets.iter().map(|s| s.to_string()).chain(["--out".to_string(), dir]).collect::<Vec<String>>()
+    };
+    let program = env!("CARGO_BIN_EXE_jarzynski");
+    assert!(Command::new(program).args(args(&whole)).output().unwrap().status.success());
+    let mut child = Command::new(program).args(args(&killed)).stdout(std::process::Stdio::null()).spawn().unwrap();
+    // when the second of its methods is under way
+    while !killed.join(".runs/bars-pcd-1-1/run.json").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it was to be killed before it ends");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!killed.join("manifest.json").exists());
+    let text = stdout(&["show", killed.join(".runs/bars-jarzynski-0").to_str().unwrap()]);
+    assert!(text.contains("jarzynski: finished") && text.contains("log_z_monitor"), "{text}");
+    let e = refusal(&["show", killed.to_str().unwrap()]);
+    assert!(e.contains("manifest.json"), "{e}");
+    stdout(&["resume", killed.to_str().unwrap()]);
+    assert!(!killed.join(".runs").exists());
+    let timeless = |dir: &Path| {
+        let df = jarzynski::frame::read(dir.join("likelihood.parquet")).unwrap();
+        let names: Vec<String> = df.get_column_names().iter().map(|n| n.to_string()).collect();
+        let kept = names.into_iter().filter(|n| n != "seconds");
+        kept.map(|n| (n.clone(), jarzynski::frame::column_str(&df, &n).unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(timeless(&killed), timeless(&whole));
+    assert_eq!(std::fs::read(killed.join("gradient.csv")).unwrap(), std::fs::read(whole.join("gradient.csv")).unwrap());
+    let text = stdout(&["show", killed.to_str().unwrap()]);
+    assert!(text.contains("rbm-exact, seed 0") && text.contains("likelihood") && text.contains("log_lik"), "{text}");
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn kept_runs_are_shown_and_compared_at_eighty_columns() {
+    use jarzynski::{Method, Rng, Trainer, Ula, model::Mixture};
+    let tmp = tempfile::tempdir().unwrap();
+    let data = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.3, 0.7]).unwrap().sample(100, &mut Rng::new(1));
+    for (name, h) in [("small", 0.1), ("large", 2.5)] {
+        let mut model = Mixture::new(&[vec![-1.0], vec![1.0]], &[0.5, 0.5]).unwrap();
+        let trainer = Trainer::new(Ula::new(h), Method::Jarzynski { ess_min: 0.5 }).walkers(200).steps(30).lr(0.05);
+        trainer.quiet().keep(tmp.path().join(name)).train(&mut model, &data).unwrap();
+    }
+    let dir = |name: &str| tmp.path().join(name).to_str().unwrap().to_string();
+    let text = stdout(&["show", &dir("large")]);
+    assert!(text.contains("warning, step: ULA's step is above its bound") && text.contains('█'), "{text}");
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    // no colours into a file or a pipe
+    assert!(!text.contains('\u{1b}'));
+    let text = stdout(&["compare", &dir("small"), &dir("large"), "--out", &dir("both"), "--columns", "ess,log_z"]);
+    assert!(text.contains("small") && text.contains("large") && text.contains("log_z"), "{text}");
+    let table = jarzynski::frame::read(tmp.path().join("both/compare.parquet")).unwrap();
+    assert_eq!(jarzynski::frame::column_str(&table, "run").unwrap(), ["small", "large"]);
+    assert_eq!(tmp.path().join("both/compare.svg").exists(), cfg!(feature = "plot"));
+    let e = refusal(&["compare", &dir("small"), &dir("large"), "--columns", "nope", "--out", &dir("both")]);
+    assert!(e.contains("nope"), "{e}");
 }

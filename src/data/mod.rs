@@ -107,6 +107,11 @@ impl Dataset {
         Ok(Dataset { x: self.x.f_to_kind(kind)?, ..self.same() })
     }
 
+    /// The same on a device.
+    pub fn on(self, device: tch::Device) -> Self {
+        Dataset { x: self.x.to_device(device), ..self }
+    }
+
     /// Number of examples, n.
     pub fn len(&self) -> usize {
         self.x.size().first().map_or(0, |&n| n as usize)

@@ -1,6 +1,6 @@
 //! Let the step go to zero: the discrete weights of Lemma 1 converge to those of continuous time, appendix A.
 
-use super::{Experiment, Output};
+use super::{Experiment, Output, Work};
 use crate::frame::{self, Rows};
 use crate::kernel::zeta;
 use crate::model::Interpolant;
@@ -137,7 +137,7 @@ impl Experiment for Continuous {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, _work: &Work) -> Result<Output> {
         self.validate()?;
         let path = Self::path()?;
         let mut rows = Rows::new(&["alpha", "h", "method", "quantity", "value", "se", "exact"]);

@@ -1,11 +1,11 @@
 //! Train a neural energy on real 8×8 digits with unbalanced classes by the three methods, and weigh the classes.
 
 use super::images::Images;
-use super::{Experiment, Output};
+use super::{Experiment, Output, Work};
 use crate::model::Mlp;
 use crate::{Result, data};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind};
+use tch::Kind;
 
 /// Digits 2, 3, 6 at 4 : 2 : 1 (308 images), |x|²/2σ² + MLP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,11 +51,11 @@ impl Experiment for Digits {
         self.0.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         let digits = data::digits()?.scale(-1.0, 1.0)?;
         let sigma = self.0.sigma;
-        self.0.compare("8×8 digits 2, 3, 6", &digits, |seed| {
-            Mlp::new(64, &self.0.net, sigma, seed, Kind::Float, Device::Cpu)
+        self.0.compare("8×8 digits 2, 3, 6", &digits, work, |seed| {
+            Mlp::new(64, &self.0.net, sigma, seed, Kind::Float, work.device)
         })
     }
 }

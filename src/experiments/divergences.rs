@@ -1,6 +1,6 @@
 //! Compare Kullback-Leibler and Fisher divergence on two modes of unequal mass: \[G\], Figs 1 and 4.
 
-use super::{Experiment, Output};
+use super::{Experiment, Output, Work};
 use crate::frame::Rows;
 use crate::{Error, Result, Rng};
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ impl Experiment for Divergences {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, _work: &Work) -> Result<Output> {
         self.validate()?;
         let mut out = Output::default();
         self.density(&mut out)?;

@@ -1,6 +1,6 @@
 //! Correct coarse steps of a generative SDE on paths with known answers: plain and reweighted moments against exact ones.
 
-use super::{Experiment, Output, pool};
+use super::{Experiment, Output, Work, pool};
 use crate::frame::{self, Rows};
 use crate::kernel::Escorted;
 use crate::model::{Coupling, GaussianPath, Interpolant};
@@ -142,7 +142,7 @@ impl Experiment for FlowExact {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, _work: &Work) -> Result<Output> {
         self.validate()?;
         let mut rows = Rows::new(&["case", "method", "quantity", "value", "se", "exact", "ess", "tail", "stiffness"]);
         let left = 0.3 * below_zero(-2.0, 0.5) + 0.7 * below_zero(2.0, 0.7);

@@ -1,6 +1,6 @@
 //! Measure the order of every scheme for flows: how fast its weights vanish with the step, and what that costs.
 
-use super::{Experiment, Output};
+use super::{Experiment, Output, Work};
 use crate::frame::{self, Rows};
 use crate::kernel::FlowKernel;
 use crate::model::Interpolant;
@@ -188,7 +188,7 @@ impl Experiment for FlowOrder {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, _work: &Work) -> Result<Output> {
         self.validate()?;
         let scaling = self.scaling()?;
         let order = self.order(&scaling)?;

@@ -1,6 +1,6 @@
 //! Choose ε, h and the scheme by the variance law, and hold the choice against a grid.
 
-use super::{Experiment, FlowExact, FlowOrder, Output};
+use super::{Experiment, FlowExact, FlowOrder, Output, Work};
 use crate::frame::{self, Rows};
 use crate::kernel::FlowKernel;
 use crate::model::Interpolant;
@@ -144,7 +144,7 @@ impl Experiment for FlowTune {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, _work: &Work) -> Result<Output> {
         self.validate()?;
         let mut out = Output::default();
         let mut noise = Rows::new(&["path", "steps", "eps", "seed", "ess", "predicted"]);

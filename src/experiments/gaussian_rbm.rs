@@ -2,7 +2,7 @@
 
 use super::images::pixels;
 use super::rbm_exact::{COLUMNS, METHODS, named};
-use super::{Experiment, Output, stack};
+use super::{Experiment, Output, Work, stack};
 use crate::frame::{self, Rows};
 use crate::model::{Mixture, Rbm, RbmShape};
 use crate::threads::Threads;
@@ -142,7 +142,7 @@ impl GaussianRbm {
     }
 
     /// One run for each seed, side by side: each of them is too small for two threads.
-    fn train(&self, method: &str, lr: f64, set: &str, hidden: usize) -> Result<Vec<Trained>> {
+    fn train(&self, method: &str, lr: f64, set: &str, hidden: usize, work: &Work) -> Result<Vec<Trained>> {
         let _one = Threads::request(1);
         let seeds = (0..self.seeds as u64).into_par_iter().map(|i| self.seed + i);
         seeds
@@ -152,8 +152,9 @@ impl GaussianRbm {
                 let noise = rng.normal(&case.train.size(), Kind::Double, Device::Cpu) * case.noise;
                 let shape = RbmShape { hidden, seed, scale: self.scale, ..Default::default() };
                 let mut rbm = Rbm::gaussian(&(&case.train + noise), &shape)?;
+                let keep = work.keep(&format!("{set}-{method}-{seed}"));
                 let (method, update) = named(method, self.ess, self.ess_min);
-                let trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
+                let mut trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
                     walkers: self.walkers,
                     steps: self.steps,
                     lr,
@@ -166,6 +167,7 @@ impl GaussianRbm {
                     threads: 1,
                     ..Default::default()
                 });
+                trainer.keep = keep;
                 let mut watch = |at: &View<Rbm>| {
                     let value = at.model.exact_log_likelihood(&case.test).unwrap_or(f64::NAN);
                     vec![("log_lik".to_string(), value)]
@@ -197,7 +199,7 @@ impl Experiment for GaussianRbm {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.validate()?;
         let mut masses = Rows::new(&["data", "method", "seed", "part", "value", "se", "exact"]);
         let mut summary = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
@@ -207,7 +209,7 @@ impl Experiment for GaussianRbm {
             let mut runs = Vec::new();
             for (method, lr) in METHODS.into_iter().zip(rates.iter().copied()) {
                 let mut finals = Vec::new();
-                for t in self.train(method, lr, set, hidden)? {
+                for t in self.train(method, lr, set, hidden, work)? {
                     finals.push(t.run.column("log_lik")?.last().copied().unwrap_or(f64::NAN));
                     if let Some(monitor) = &t.run.monitor {
                         let exact = t.rbm.exact_log_z()?;

@@ -1,9 +1,8 @@
 //! Compare the three methods on images: train, anneal every final model the same way, classify, draw. Shared by `digits` and `mnist`.
 
 use super::classifier::Classifier;
-use super::{Output, stack};
+use super::{Output, Work, stack};
 use crate::data::Dataset;
-use crate::train::View;
 use crate::{
     Base, Geometric, Mala, Method, Model, Optim, Result, Reversed, Rng, Run, Settings, Trainer, Transport, Update,
     Walkers, frame,
@@ -117,6 +116,7 @@ impl Images {
         &self,
         title: &str,
         data: &Dataset,
+        work: &Work,
         model: impl Fn(u64) -> Result<M>,
     ) -> Result<Output> {
         let chosen = data.select(&self.labels, &self.counts)?;
@@ -142,15 +142,11 @@ impl Images {
                     seed,
                     ..Default::default()
                 };
-                let run = match method {
-                    // CD restarts before every update, `moves` times one MALA move.
-                    Method::Cd { .. } => Trainer::new(once, method).settings(settings).train(&mut net, &chosen.x)?,
-                    _ => Trainer::new(kernel, method).settings(settings).train_observed(
-                        &mut net,
-                        &chosen.x,
-                        &mut |_: &View<M>| Vec::new(),
-                    )?,
-                };
+                // CD restarts before every update, `moves` times one MALA move.
+                let kernel = if let Method::Cd { .. } = method { once } else { kernel };
+                let mut trainer = Trainer::new(kernel, method).settings(settings);
+                trainer.keep = work.keep(&format!("{name}-{seed}"));
+                let run = trainer.train(&mut net, &chosen.x)?;
                 let mut add = |who: String, w: &Walkers, weighted: bool| -> Result<()> {
                     for (i, (value, se)) in masses(&classifier, self.labels.len(), w, weighted)?.into_iter().enumerate()
                     {
@@ -198,7 +194,7 @@ impl Images {
     ) -> Result<Judged> {
         let mut rng = Rng::new(seed).split(0x7e57);
         let x = &data.x + rng.normal(&data.x.size(), Kind::Float, tch::Device::Cpu) * self.noise;
-        let energy = net.observe(&x).u.mean(Kind::Double).double_value(&[]);
+        let energy = net.observe(&x.to_device(net.options().1)).u.mean(Kind::Double).double_value(&[]);
         let z = annealed.walkers.log_z();
         Ok(Judged {
             method,

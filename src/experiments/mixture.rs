@@ -1,6 +1,6 @@
 //! Learn the masses of two distant modes in 50 dimensions by Jarzynski, PCD and CD: the setting of the 2023 paper.
 
-use super::{Experiment, Output, stack};
+use super::{Experiment, Output, Work, stack};
 use crate::model::Mixture;
 use crate::train::View;
 use crate::{Method, Model, Result, Rng, Run, Settings, Trainer, Ula, Update, frame};
@@ -85,6 +85,10 @@ impl MixtureModes {
     /// One training run; the frame has, besides the trainer's columns, the first mode's mass by the model (`mass`), by
     /// the walkers and by the monitor.
     pub fn train(&self, method: Method, seed: u64) -> Result<(Mixture, Run)> {
+        self.train_in(method, seed, &Work::default())
+    }
+
+    fn train_in(&self, method: Method, seed: u64, work: &Work) -> Result<(Mixture, Run)> {
         let data = self.teacher()?.sample(self.data, &mut Rng::new(seed).split(99));
         let mut model = self.modes(-self.start, self.start, &[0.5, 0.5])?;
         let (steps, factor) = match method {
@@ -102,7 +106,8 @@ impl MixtureModes {
             seed,
             ..Default::default()
         };
-        let trainer = Trainer::new(Ula::new(self.h), method).settings(settings);
+        let mut trainer = Trainer::new(Ula::new(self.h), method).settings(settings);
+        trainer.keep = work.keep(&format!("{}-{seed}", method.name()));
         let run = trainer.train_observed(&mut model, &data, &mut |v: &View<Mixture>| {
             // Which side of the saddle: the modes' own labels mean nothing while they overlap.
             let side = |w: &crate::Walkers| {
@@ -159,13 +164,13 @@ impl Experiment for MixtureModes {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         let methods = [Method::Jarzynski { ess_min: self.ess_min }, Method::Pcd, Method::Cd { k: self.cd_k }];
         let mut runs = Vec::new();
         let mut finals = frame::Rows::new(&["method", "seed", "quantity", "value"]);
         for method in methods {
             for seed in (self.seed..).take(self.seeds.max(1)) {
-                let (model, run) = self.train(method, seed)?;
+                let (model, run) = self.train_in(method, seed, work)?;
                 let name = method.name();
                 // The data's own cross-entropy under the teacher: the floor up to the fit to 10⁴ points.
                 let data = self.teacher()?.sample(self.data, &mut Rng::new(seed).split(99));

@@ -1,11 +1,11 @@
 //! Train the 2023 paper's CNN energy on MNIST 2, 3, 6 at 4 : 2 : 1 by the three methods.
 
 use super::images::Images;
-use super::{Experiment, Output};
+use super::{Experiment, Output, Work};
 use crate::model::Cnn;
 use crate::{Result, data};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind};
+use tch::Kind;
 
 /// 5600, 2800 and 1400 images of 28×28, |x|²/2σ² + CNN with 76,993 parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,9 +51,11 @@ impl Experiment for Mnist {
         self.0.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         let mnist = data::mnist(data::Split::Train)?.scale(-1.0, 1.0)?;
         let sigma = self.0.sigma;
-        self.0.compare("MNIST 2, 3, 6", &mnist, |seed| Cnn::new(28, &self.0.net, sigma, seed, Kind::Float, Device::Cpu))
+        self.0.compare("MNIST 2, 3, 6", &mnist, work, |seed| {
+            Cnn::new(28, &self.0.net, sigma, seed, Kind::Float, work.device)
+        })
     }
 }

@@ -36,10 +36,11 @@ pub use rbm_mnist::RbmMnist;
 pub use ula_bias::UlaBias;
 
 use crate::export::{Manifest, Results};
-use crate::{Error, Estimate, Result, Run};
+use crate::{Error, Estimate, Keep, Result, Run};
 use polars::prelude::{Column, DataFrame, DataType};
 use serde::{Serialize, de::DeserializeOwned};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tch::Device;
 
 /// What an experiment returns: named tables and figures, and what was measured in words.
 #[derive(Debug, Default)]
@@ -108,8 +109,13 @@ pub trait Experiment: Serialize + DeserializeOwned + Default {
     /// The first seed; `--seed` replaces it.
     fn seed(&self) -> u64;
 
+    /// Computes tables and figures; the trainings on the way are kept, and run, where `work` says.
+    fn run_in(&self, work: &Work) -> Result<Output>;
+
     /// Computes tables and figures; writes nothing.
-    fn run(&self) -> Result<Output>;
+    fn run(&self) -> Result<Output> {
+        self.run_in(&Work::default())
+    }
 }
 
 /// The mean of independent estimates, with the standard error that theirs give it.
@@ -141,8 +147,76 @@ pub(crate) fn stack(runs: &[(String, u64, Run)], columns: &[&str]) -> Result<Dat
     crate::frame::concat(&frames)
 }
 
-type Runner = fn(&toml::Table, bool, &Path) -> Result<(Manifest, Vec<String>)>;
+/// Where an experiment works.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// The device of networks, machines and their walkers; closed forms are computed on the CPU whatever it is.
+    pub device: Device,
+    /// The folder in which trainings are kept while they go on, if any.
+    runs: Option<PathBuf>,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Work { device: Device::Cpu, runs: None }
+    }
+}
+
+impl Work {
+    /// On a device, keeping nothing.
+    pub fn on(device: Device) -> Self {
+        Work { device, runs: None }
+    }
+
+    /// Where the training of that name is kept.
+    pub(crate) fn keep(&self, name: &str) -> Option<Keep> {
+        self.runs.as_ref().map(|runs| Keep::resume(runs.join(name)))
+    }
+}
+
+/// The folder of unfinished trainings beside an experiment's results.
+const RUNS: &str = ".runs";
+/// The configuration that began them.
+const BEGUN: &str = "begun.toml";
+
+/// What began in a folder: enough to go on there.
+#[derive(Debug, Serialize, serde::Deserialize)]
+struct Begun {
+    experiment: String,
+    config: toml::Table,
+}
+
+type Runner = fn(&toml::Table, bool, &Path, &Go) -> Result<(Manifest, Vec<String>)>;
 type Shower = fn(&toml::Table, bool) -> Result<String>;
+
+/// How [`Entry::run_in`] goes about it.
+#[derive(Debug, Clone)]
+pub struct Go {
+    /// Whether trainings that are kept in the folder go on; else they begin anew.
+    pub resume: bool,
+    /// The device.
+    pub device: Device,
+}
+
+impl Default for Go {
+    fn default() -> Self {
+        Go { resume: false, device: Device::Cpu }
+    }
+}
+
+/// The experiment that was begun in `dir` and did not finish, to go on with `resume`. Errors: there is none.
+pub fn begun(dir: &Path) -> Result<(&'static Entry, toml::Table)> {
+    let path = dir.join(RUNS).join(BEGUN);
+    let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::param("folder", dir.display(), "one in which an experiment was begun and not finished")
+        }
+        _ => Error::io(&path, e),
+    })?;
+    let bad = |e: String| Error::data(&path, "its content", format!("what an experiment writes as it begins ({e})"));
+    let begun: Begun = toml::from_str(&text).map_err(|e| bad(e.message().to_string()))?;
+    Ok((find(&begun.experiment)?, begun.config))
+}
 
 /// An experiment by name.
 #[derive(Debug, Clone, Copy)]
@@ -164,7 +238,14 @@ impl Entry {
     ///
     /// Errors: an unknown key or a value of the wrong type in `overrides`, and whatever the run refuses.
     pub fn run(&self, overrides: &toml::Table, full: bool, dir: &Path) -> Result<(Manifest, Vec<String>)> {
-        (self.runner)(overrides, full, dir)
+        self.run_in(overrides, full, dir, &Go::default())
+    }
+
+    /// As [`run`](Entry::run), on a device or where an earlier call was interrupted.
+    ///
+    /// Errors: as [`run`](Entry::run); to resume, a folder in which nothing or something else was begun.
+    pub fn run_in(&self, overrides: &toml::Table, full: bool, dir: &Path, go: &Go) -> Result<(Manifest, Vec<String>)> {
+        (self.runner)(overrides, full, dir, go)
     }
 
     /// The configuration that [`run`](Entry::run) would use, as TOML.
@@ -195,7 +276,8 @@ pub const ALL: &[Entry] = &[
 pub fn find(name: &str) -> Result<&'static Entry> {
     ALL.iter().find(|e| e.name == name).ok_or_else(|| {
         let names: Vec<&str> = ALL.iter().map(|e| e.name).collect();
-        Error::param("experiment", name, format!("one of {}", names.join(", ")))
+        let nearest = nearest(name, names.iter().copied()).map_or(String::new(), |n| format!("`{n}`? Else "));
+        Error::param("experiment", name, format!("{nearest}one of {}", names.join(", ")))
     })
 }
 
@@ -209,6 +291,30 @@ pub fn configure<E: Experiment>(overrides: &toml::Table, full: bool) -> Result<E
     table.try_into().map_err(|e| refused::<E>(&e))
 }
 
+/// The name that was probably meant: the nearest by insertions, deletions, replacements and swaps of neighbours, if it is near.
+fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let far = (word.chars().count() / 3).max(1);
+    names.map(|n| (edits(word, n), n)).filter(|(d, _)| *d <= far).min_by_key(|(d, _)| *d).map(|(_, n)| n)
+}
+
+fn edits(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut table = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replaced.min(table[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(table[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        table.push(row);
+    }
+    table[a.len()][b.len()]
+}
+
 /// serde's ``what, expected this`` and toml's second line ``in `key` `` as one line that begins with the key.
 fn refused<E: Experiment>(e: &dyn std::fmt::Display) -> Error {
     let text = e.to_string();
@@ -216,12 +322,16 @@ fn refused<E: Experiment>(e: &dyn std::fmt::Display) -> Error {
     let (got, expected) = what.rsplit_once(", expected ").unwrap_or((what, "the keys and types of the default"));
     let mut key = place.trim_end_matches('`').to_string();
     let mut got = got.replace('\n', " ");
+    let mut expected = expected.replace('\n', " ");
     if let Some(unknown) = got.strip_prefix("unknown field `").and_then(|k| k.strip_suffix('`')) {
+        let known = expected.split('`').skip(1).step_by(2).map(str::to_string).collect::<Vec<_>>();
+        if let Some(near) = nearest(unknown, known.iter().map(String::as_str)) {
+            expected = format!("`{near}`? Else {expected}");
+        }
         key = if key.is_empty() { unknown.into() } else { format!("{key}.{unknown}") };
         got = "unknown".into();
     }
     let got = got.strip_prefix("invalid type: ").or(got.strip_prefix("invalid value: ")).unwrap_or(&got);
-    let expected = expected.replace('\n', " ");
     Error::param(
         "configuration key",
         format!("{key} ({got})"),
@@ -250,11 +360,12 @@ fn show_as<E: Experiment>(overrides: &toml::Table, full: bool) -> Result<String>
     toml::to_string_pretty(&config).map_err(|e| Error::param("config", e, "what TOML can hold"))
 }
 
-fn run_as<E: Experiment>(overrides: &toml::Table, full: bool, dir: &Path) -> Result<(Manifest, Vec<String>)> {
+fn run_as<E: Experiment>(overrides: &toml::Table, full: bool, dir: &Path, go: &Go) -> Result<(Manifest, Vec<String>)> {
     let config = configure::<E>(overrides, full)?;
     let mut results = Results::create(dir)?;
-    results.experiment(E::NAME);
-    let output = config.run()?;
+    results.experiment(E::NAME).device(go.device);
+    let runs = begin(&config, dir, go)?;
+    let output = config.run_in(&Work { device: go.device, runs: Some(runs.clone()) })?;
     for (name, df) in &output.tables {
         results.table(name, df)?;
     }
@@ -262,5 +373,32 @@ fn run_as<E: Experiment>(overrides: &toml::Table, full: bool, dir: &Path) -> Res
     for (name, figure) in &output.figures {
         results.figure(name, figure)?;
     }
-    Ok((results.finish(&config, config.seed())?, output.notes))
+    let manifest = results.finish(&config, config.seed())?;
+    // all that mattered of them is in the tables
+    std::fs::remove_dir_all(&runs).map_err(|e| Error::io(&runs, e))?;
+    Ok((manifest, output.notes))
+}
+
+/// The folder for trainings on the way, with the configuration that they belong to.
+fn begin<E: Experiment>(config: &E, dir: &Path, go: &Go) -> Result<PathBuf> {
+    let runs = dir.join(RUNS);
+    let now = toml::Table::try_from(config).map_err(|e| refused::<E>(&e))?;
+    if go.resume {
+        let (entry, then) = begun(dir)?;
+        if entry.name != E::NAME || then != now {
+            let expected = format!("{} with the configuration it was begun with", entry.name);
+            return Err(Error::param("resume", E::NAME, expected));
+        }
+        return Ok(runs);
+    }
+    match std::fs::remove_dir_all(&runs) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&runs, e)),
+        _ => {}
+    }
+    std::fs::create_dir_all(&runs).map_err(|e| Error::io(&runs, e))?;
+    let path = runs.join(BEGUN);
+    let begun = Begun { experiment: E::NAME.into(), config: now };
+    let text = toml::to_string(&begun).map_err(|e| Error::param("config", e, "what TOML can hold"))?;
+    crate::export::write_atomic(&path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e)))?;
+    Ok(runs)
 }

@@ -1,7 +1,7 @@
 //! Train RBMs small enough to enumerate by the three methods: exact likelihood, exact gradient error, online log Z.
 
 use super::passive::{Passive, flat};
-use super::{Experiment, Output, stack};
+use super::{Experiment, Output, Work, stack};
 use crate::data::{self, Dataset};
 use crate::frame::{self, Rows};
 use crate::model::{Rbm, RbmShape, Units};
@@ -151,7 +151,7 @@ impl RbmExact {
     }
 
     /// One run for each seed, side by side: each of them is too small for two threads.
-    fn train(&self, method: &str, set: &str) -> Result<Vec<(u64, Run, Rbm)>> {
+    fn train(&self, method: &str, set: &str, work: &Work) -> Result<Vec<(u64, Run, Rbm)>> {
         let _one = Threads::request(1);
         let seeds = (0..self.seeds as u64).into_par_iter().map(|i| self.seed + i);
         seeds
@@ -161,7 +161,9 @@ impl RbmExact {
                 let mut watch = |at: &View<Rbm>| {
                     vec![("log_lik".to_string(), at.model.exact_log_likelihood(&data).unwrap_or(f64::NAN))]
                 };
-                let run = self.trainer(method, seed).train_observed(&mut rbm, &data, &mut watch)?;
+                let mut trainer = self.trainer(method, seed);
+                trainer.keep = work.keep(&format!("{set}-{method}-{seed}"));
+                let run = trainer.train_observed(&mut rbm, &data, &mut watch)?;
                 Ok((seed, run, rbm))
             })
             .collect()
@@ -245,7 +247,7 @@ impl Experiment for RbmExact {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.validate()?;
         let mut gradient = Rows::new(&["data", "method", "update", "gradient", "bias", "bias_noise", "sd"]);
         let mut summary = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
@@ -255,7 +257,7 @@ impl Experiment for RbmExact {
             let mut runs = Vec::new();
             for method in METHODS {
                 let mut finals = Vec::new();
-                for (seed, run, rbm) in self.train(method, set)? {
+                for (seed, run, rbm) in self.train(method, set, work)? {
                     finals.push(rbm.exact_log_likelihood(&data)?);
                     if let Some(monitor) = &run.monitor {
                         let exact = rbm.exact_log_z()?;

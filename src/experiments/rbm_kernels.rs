@@ -1,6 +1,6 @@
 //! Measure what the backward density of a Gibbs sweep does to the weights: the four choices, and (48) as printed.
 
-use super::{Experiment, Output, pool};
+use super::{Experiment, Output, Work, pool};
 use crate::frame::{self, Rows};
 use crate::kernel::{Arrival, Backward, Cost, Gibbs, Kernel, Move};
 use crate::model::{Bipartite, Rbm, RbmPath};
@@ -134,7 +134,7 @@ impl Experiment for RbmKernels {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, _work: &Work) -> Result<Output> {
         self.validate()?;
         let mut rows = Rows::new(&["model", "backward", "steps", "log_z", "se", "exact", "var_a", "ess"]);
         for (model, gaussian) in [("bernoulli", false), ("gaussian", true)] {

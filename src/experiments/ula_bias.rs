@@ -1,6 +1,6 @@
 //! Show that ULA samples a law of its own, and that its weights give back the right one: \[G\], example 4.1.
 
-use super::{Experiment, Output, pool};
+use super::{Experiment, Output, Work, pool};
 use crate::frame::Rows;
 use crate::rows::{Fresh, for_blocks, on_host, read};
 use crate::{Base, Energy, Error, Estimate, Kernel, Point, Result, Rng, Ula, Walkers};
@@ -74,7 +74,7 @@ impl Experiment for UlaBias {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, _work: &Work) -> Result<Output> {
         self.validate()?;
         let (exact, log_z) = (self.covariance(|v| v), Tilted::new(self).log_z);
         let mut rows = Rows::new(&["case", "method", "quantity", "value", "se", "exact", "ess"]);

@@ -4,7 +4,7 @@ mod judge;
 mod show;
 
 use super::classifier::Classifier;
-use super::{Experiment, Output, stack};
+use super::{Experiment, Output, Work, stack};
 use crate::data::{self, Dataset, Toy};
 use crate::frame::Rows;
 use crate::kernel::FlowKernel;
@@ -125,7 +125,7 @@ impl Learning {
         self.schemes.iter().zip(&self.eps).try_for_each(|(s, e)| FlowKernel::named(s, *e).map(|_| ()))
     }
 
-    fn train(&self, name: &str, seed: u64, time_score: f64, x: &Tensor) -> Result<Trained> {
+    fn train(&self, name: &str, seed: u64, time_score: f64, x: &Tensor, work: &Work) -> Result<Trained> {
         let bridge = Bridge { smoothing: self.smoothing, ..Default::default() };
         let shape = FlowShape { widths: self.widths.clone(), seed, ..Default::default() };
         let mut flow = FlowNet::from_noise(&bridge, x, &shape)?;
@@ -138,7 +138,9 @@ impl Learning {
             progress: 0.0,
             ..Default::default()
         };
-        let run = FlowTrainer::new().settings(settings).train(&mut flow, x)?;
+        let mut trainer = FlowTrainer::new().settings(settings);
+        trainer.keep = work.keep(&format!("{name}-{seed}-{time_score}"));
+        let run = trainer.train(&mut flow, x)?;
         let with = if time_score > 0.0 { "" } else { ", (122) alone" };
         println!("  {name}, seed {seed}{with}: trained in {:.0} s", run.seconds);
         Ok(Trained { name: name.into(), seed, time_score: time_score > 0.0, flow, run })
@@ -180,7 +182,7 @@ impl FlowLearned {
     }
 
     /// Trainings side by side, as many as there are cores: each on one thread, so that bits do not depend on it.
-    fn train_all(&self, digits: Option<&Dataset>) -> Result<Vec<Trained>> {
+    fn train_all(&self, digits: Option<&Dataset>, work: &Work) -> Result<Vec<Trained>> {
         let _one = Threads::request(1);
         type Job<'a> = Box<dyn Fn() -> Result<Trained> + Send + Sync + 'a>;
         let mut jobs: Vec<Job> = Vec::new();
@@ -193,14 +195,14 @@ impl FlowLearned {
                 for time_score in variants {
                     jobs.push(Box::new(move || {
                         let x = Self::toy(name)?.sample(points, &mut Rng::new(seed).split(0xda7a))?.x;
-                        planar.train(name, seed, time_score, &x)
+                        planar.train(name, seed, time_score, &x, work)
                     }));
                 }
             }
             if let Some(set) = digits {
                 let (x, learning) = (Vec::<f32>::try_from(set.x.view(-1))?, &self.digits);
                 jobs.push(Box::new(move || {
-                    learning.train("digits", seed, learning.time_score, &Tensor::from_slice(&x).view([-1, 64]))
+                    learning.train("digits", seed, learning.time_score, &Tensor::from_slice(&x).view([-1, 64]), work)
                 }));
             }
         }
@@ -250,7 +252,7 @@ impl Experiment for FlowLearned {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.planar.validate("planar")?;
         self.digits.validate("digits")?;
         if self.seeds == 0 {
@@ -259,7 +261,7 @@ impl Experiment for FlowLearned {
         self.sets.iter().try_for_each(|s| Self::toy(s).map(|_| ()))?;
         let all_digits = data::digits()?.scale(-1.0, 1.0)?;
         let digits = (!self.digits.steps.is_empty()).then(|| all_digits.select(&LABELS, &COUNTS)).transpose()?;
-        let trained = self.train_all(digits.as_ref())?;
+        let trained = self.train_all(digits.as_ref(), work)?;
         let _two = Threads::request(2);
         let classifier = match &digits {
             Some(_) => Some(Classifier::train(&all_digits, &LABELS, self.digits.smoothing, 600, self.seed)?),

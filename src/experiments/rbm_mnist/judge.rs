@@ -59,7 +59,9 @@ impl Judge {
         let classifier = Classifier::train(&train, &labels, 0.0, config.classifier_steps, config.seed)?;
         // in random order: a selection of classes comes sorted by them
         let rows = Rng::new(config.seed).split(0x5ee).permutation(train.len());
-        let seen = train.x.index_select(0, &Tensor::from_slice(&rows[..test.len().min(train.len())]));
+        let seen = train
+            .x
+            .index_select(0, &Tensor::from_slice(&rows[..test.len().min(train.len())]).to_device(train.x.device()));
         Ok(Judge { train, test, seen, classifier, labels })
     }
 
@@ -68,7 +70,7 @@ impl Judge {
     pub fn class_means(&self) -> Vec<Vec<f32>> {
         let named = Tensor::from_slice(self.train.labels.as_deref().unwrap_or_default());
         let mean = |label: &i64| {
-            let rows = named.eq(*label).nonzero().squeeze_dim(-1);
+            let rows = named.eq(*label).nonzero().squeeze_dim(-1).to_device(self.train.x.device());
             pixels(&self.train.x.index_select(0, &rows).mean_dim(0, true, Kind::Float), 1)
         };
         self.labels.iter().flat_map(mean).collect()
@@ -132,7 +134,7 @@ impl Judge {
         let mut ais = self.ais(config, t.seed);
         ais.walkers *= 4;
         let run = ais.run(&t.rbm)?;
-        let named = self.classifier.classes(run.walkers.x());
+        let named = self.classifier.classes(run.walkers.x()).to_device(run.walkers.x().device());
         let counts = self.train.counts();
         for (class, label) in self.labels.iter().enumerate() {
             let mass = run.walkers.mean(&named.eq(class as i64).to_kind(Kind::Double))?;

@@ -3,7 +3,7 @@
 mod judge;
 mod show;
 
-use super::{Experiment, Output, stack};
+use super::{Experiment, Output, Work, stack};
 use crate::data::{self, Dataset, Split};
 use crate::frame::{self, Rows};
 use crate::model::{Rbm, RbmShape, Units};
@@ -182,14 +182,14 @@ impl RbmMnist {
         at
     }
 
-    fn train(&self, name: &str, rate: f64, data: &Dataset, seed: u64) -> Result<Trained> {
+    fn train(&self, name: &str, rate: f64, data: &Dataset, seed: u64, work: &Work) -> Result<Trained> {
         let (method, moves, update) = self.method(name)?;
         let mut rbm = Rbm::bernoulli(
             &data.x,
             &RbmShape { hidden: self.hidden, seed, centred: self.centred, ..Default::default() },
         )?;
         let (wanted, mut saved, mut sweeps, mut seen) = (self.checkpoints(), Vec::new(), 0.0, 0);
-        let trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
+        let mut trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
             walkers: self.walkers,
             steps: self.steps,
             moves,
@@ -200,13 +200,31 @@ impl RbmMnist {
             seed,
             ..Default::default()
         });
-        let cd = if let Method::Cd { k } = method { k } else { 0 };
+        let kept = work.keep(&format!("{name}-{seed}"));
+        let place = |step: usize| kept.as_ref().map(|k| k.dir.join(format!("units-{step}.safetensors")));
+        trainer.keep = kept.clone();
+        let (cd, mut trouble) = (if let Method::Cd { k } = method { k } else { 0 }, None);
         let mut run = trainer.train_observed(&mut rbm, &data.x, &mut |at: &View<Rbm>| {
             if wanted.contains(&at.step) {
-                saved.push((at.step, at.model.units().copy()));
+                let units = at.model.units().copy();
+                if let Some(path) = place(at.step) {
+                    trouble = units.write(&path).err().or(trouble.take());
+                }
+                saved.push((at.step, units));
             }
             Vec::new()
         })?;
+        if let Some(e) = trouble {
+            return Err(e);
+        }
+        // what an earlier call has seen
+        let here: Vec<usize> = saved.iter().map(|(step, _)| *step).collect();
+        for &step in wanted.iter().filter(|step| run.finished() && !here.contains(step)) {
+            if let Some(path) = place(step) {
+                saved.push((step, Units::read(&path)?));
+            }
+        }
+        saved.sort_by_key(|(step, _)| *step);
         // sweeps of a chain: those at fixed θ, and one for each leg of an update
         let column: Vec<f64> = run
             .column("step")?
@@ -229,7 +247,7 @@ impl RbmMnist {
         for name in &self.methods {
             let mut best = (f64::NEG_INFINITY, f64::NAN);
             for &rate in &self.search {
-                let t = self.train(name, rate, &judge.train, self.seed)?;
+                let t = self.train(name, rate, &judge.train, self.seed, &Work::default())?;
                 let (z, test) = judge.at(self, &t.rbm, t.seed)?;
                 let ess = if t.run.weighted { t.run.walkers.ess() } else { f64::NAN };
                 rows.push((name, rate, test, z.value, z.se, ess, t.run.seconds));
@@ -257,9 +275,10 @@ impl Experiment for RbmMnist {
         self.seed
     }
 
-    fn run(&self) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.validate()?;
         let (train, test) = self.data()?;
+        let (train, test) = (train.on(work.device), test.on(work.device));
         let judge = Judge::new(self, train, test)?;
         let mut out = Output::default();
         if !self.search.is_empty() {
@@ -269,7 +288,7 @@ impl Experiment for RbmMnist {
         let mut trained = Vec::new();
         for seed in (self.seed..).take(self.seeds) {
             for (name, rate) in self.methods.iter().zip(&self.rates) {
-                trained.push(self.train(name, *rate, &judge.train, seed)?);
+                trained.push(self.train(name, *rate, &judge.train, seed, work)?);
             }
         }
         let (mut likelihood, mut masses) = (judge::likelihood_rows(), judge::mass_rows());

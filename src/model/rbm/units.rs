@@ -2,7 +2,8 @@
 
 use super::Bipartite;
 use super::binary::{draw, draw_shifted, softplus_sum};
-use crate::{Energy, Point, Rng};
+use crate::checkpoint::Checkpoint;
+use crate::{Energy, Point, Result, Rng};
 use tch::{Kind, Tensor};
 
 /// The parameters of an RBM as plain tensors, of one moment: what kernels and exact sums compute with.
@@ -139,6 +140,25 @@ impl Units {
     pub fn copy(&self) -> Units {
         let copy = |t: &Tensor| t.detach().copy();
         Units { w: copy(&self.w), b: copy(&self.b), c: copy(&self.c), log_var: self.log_var.as_ref().map(copy) }
+    }
+
+    /// Writes the parameters as safetensors. Errors: a file that cannot be written.
+    pub fn write(&self, path: &std::path::Path) -> Result<()> {
+        let mut to = Checkpoint::default();
+        for (name, t) in
+            [("w", Some(&self.w)), ("b", Some(&self.b)), ("c", Some(&self.c)), ("log_var", self.log_var.as_ref())]
+        {
+            if let Some(t) = t {
+                to.put(name, t);
+            }
+        }
+        to.write(path)
+    }
+
+    /// Reads what [`write`](Units::write) wrote, on the CPU. Errors: no such file, or another one.
+    pub fn read(path: &std::path::Path) -> Result<Self> {
+        let from = Checkpoint::read(path)?;
+        Ok(Units { w: from.get("w")?, b: from.get("b")?, c: from.get("c")?, log_var: from.find("log_var") })
     }
 
     /// The same in f64 on the CPU.
