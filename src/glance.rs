@@ -24,25 +24,26 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
     means.iter().map(|m| m.map_or(' ', bar)).collect()
 }
 
-/// The columns that tell most about a run, those that it has.
-const TELLING: [&str; 8] = [
-    "cross_entropy_monitor",
-    "cross_entropy",
-    "log_z_monitor",
-    "log_z",
-    "ess",
-    "ess_monitor",
-    "energy_data",
-    "loss_velocity",
+/// The columns that tell most about a run; of each line the first that it has.
+const TELLING: [&[&str]; 5] = [
+    &["cross_entropy_monitor", "cross_entropy", "energy_data", "loss_velocity"],
+    &["log_z_monitor", "log_z", "loss_score"],
+    &["ess", "loss_time"],
+    &["acceptance"],
+    &["grad_norm"],
 ];
 
 const YELLOW: &str = "\u{1b}[33m";
 const PLAIN: &str = "\u{1b}[0m";
 
 impl Run {
-    fn telling(&self) -> Vec<(&'static str, Vec<f64>)> {
-        let known = |name: &&'static str| self.column(name).ok().filter(|v| v.iter().any(|x| x.is_finite()));
-        TELLING.iter().filter_map(|name| known(name).map(|v| (*name, v))).take(4).collect()
+    /// The columns that tell most about this run, with their values.
+    pub(crate) fn telling(&self) -> Vec<(&'static str, Vec<f64>)> {
+        let known = |name: &&'static str| {
+            let values = self.column(name).ok().filter(|v| v.iter().any(|x| x.is_finite()));
+            values.map(|v| (*name, v))
+        };
+        TELLING.iter().filter_map(|any| any.iter().find_map(known)).take(4).collect()
     }
 
     /// The summary with curves of a line each, for a terminal; warnings are yellow if it shows `colours`.
@@ -84,8 +85,8 @@ impl Run {
 
     #[cfg(feature = "plot")]
     fn curves(&self) -> String {
-        let names: Vec<&str> =
-            self.telling().iter().map(|(name, _)| *name).filter(|n| !n.ends_with("_monitor")).collect();
+        // a panel shows the monitor's curve beside the walkers' own
+        let names: Vec<&str> = self.telling().iter().map(|(name, _)| name.trim_end_matches("_monitor")).collect();
         match self.plot(&names[..names.len().min(3)]) {
             Ok(figure) if !names.is_empty() => figure.inline(),
             _ => String::new(),
@@ -126,8 +127,9 @@ impl Walkers {
     pub fn describe(&self) -> String {
         let d = self.x().size().get(1).copied().unwrap_or(0);
         let (n, z) = (grouped(self.len()), self.log_z());
+        let plural = if d == 1 { "dimension" } else { "dimensions" };
         let log_z = if z.value.is_nan() { String::new() } else { format!(", log Z = {z}") };
-        format!("{n} walkers in {d} dimensions: ESS/N = {}{log_z}", number(self.ess()))
+        format!("{n} walkers in {d} {plural}: ESS/N = {}{log_z}", number(self.ess()))
     }
 
     /// Called by evcxr: walkers in the plane as points sized by weight, square images as images, others as means by coordinate.

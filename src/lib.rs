@@ -38,6 +38,7 @@ mod path;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod prelude;
+mod progress;
 pub mod record;
 mod resample;
 mod rng;

@@ -167,9 +167,9 @@ fn compare(dirs: &[&Path], request: &Request) -> Result<()> {
     let columns: Vec<String> = match &request.columns {
         Some(list) => list.split(',').map(|c| c.trim().to_string()).collect(),
         None => {
-            let telling = ["cross_entropy_monitor", "cross_entropy", "log_z_monitor", "log_z", "ess", "energy_data"];
-            let common = telling.into_iter().filter(|c| runs.iter().all(|r| r.column(c).is_ok()));
-            common.take(3).map(String::from).collect()
+            let telling = [["cross_entropy_monitor", "energy_data"], ["log_z_monitor", "log_z"], ["ess", "grad_norm"]];
+            let common = |c: &&&str| runs.iter().all(|r| r.column(c).is_ok());
+            telling.iter().filter_map(|any| any.iter().find(common)).map(|c| c.to_string()).collect()
         }
     };
     let mut head = vec!["run", "kind", "ended", "step", "seconds"];
@@ -195,8 +195,23 @@ fn compare(dirs: &[&Path], request: &Request) -> Result<()> {
     write_table(&table, &out, "compare")?;
     #[cfg(feature = "plot")]
     curves(&names, &runs, &columns)?.save(&out, "compare")?;
-    println!("{}\ntable and figure: {}", show::show(&table).text, out.join("compare.*").display());
+    println!("{}\ntable and figure: {}", turned(&table)?, out.join("compare.*").display());
     Ok(())
+}
+
+/// A table with a line for each column, which fits a terminal where a few rows have many.
+fn turned(table: &jarzynski::polars::prelude::DataFrame) -> Result<String> {
+    let mut lines = Vec::new();
+    let names: Vec<String> = table.get_column_names().iter().map(|n| n.to_string()).collect();
+    for name in &names {
+        let cells = match frame::column_f64(table, name) {
+            Ok(v) => v.iter().map(|v| show::number(*v)).collect(),
+            Err(_) => frame::column_str(table, name)?,
+        };
+        let cells: Vec<String> = cells.iter().map(|c| format!("{:>14}", shortened(c, 14))).collect();
+        lines.push(format!("{name:<22}{}", cells.join(" ")));
+    }
+    Ok(lines.join("\n"))
 }
 
 #[cfg(feature = "plot")]

@@ -7,11 +7,12 @@ use crate::energy::{check_rows, restore_parameters, save_parameters};
 use crate::error::guard;
 use crate::keep::Keeper;
 use crate::model::{FlowNet, bridge::Drawn};
+use crate::progress::Progress;
 use crate::record::Recorder;
 use crate::threads::Threads;
 use crate::{At, Error, Keep, Outcome, Path, Result, Rng, Run, Walkers};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
 /// How [`FlowTrainer`] trains.
@@ -213,7 +214,7 @@ impl FlowTrainer {
         let (mut rng, mut pick) = (root.split(1), root.split(2));
         let mut optimiser = Optimiser::new(s.optim, flow.vars());
         let params = flow.vars().trainable_variables();
-        let (mut recorder, mut spoken, mut outcome) = (Recorder::default(), Instant::now(), Outcome::Finished);
+        let (mut recorder, mut outcome) = (Recorder::default(), Outcome::Finished);
         let (mut since, mut first, mut keeper) = (Since::default(), 0, None);
         if let Some(keep) = &self.keep {
             let (mut opened, found) =
@@ -228,6 +229,7 @@ impl FlowTrainer {
             keeper = Some(opened);
         }
         let seconds = |k: &Option<Keeper>| k.as_ref().map_or_else(|| started.elapsed().as_secs_f64(), Keeper::seconds);
+        let mut progress = Progress::new("flow", s.progress, first, s.steps);
         for k in first..=s.steps {
             let last = k == s.steps;
             if let Some(keeper) = &mut keeper {
@@ -277,17 +279,13 @@ impl FlowTrainer {
                     outcome = Outcome::Diverged { step: k, cause: format!("the loss is {total}") };
                     break;
                 }
-                if s.progress > 0.0 && spoken.elapsed() > Duration::from_secs_f64(s.progress) {
-                    spoken = Instant::now();
-                    let rate = (k - first) as f64 / started.elapsed().as_secs_f64();
-                    let left = (s.steps - k) as f64 / rate.max(1e-9);
-                    println!("flow {k}/{}  {rate:.1} updates/s  loss {total:.3}  {left:.0} s left", s.steps);
-                }
+                progress.at(k, || format!("loss {total:.3}"));
             }
             if !last {
                 optimiser.step(&grads, |_| lr);
             }
         }
+        drop(progress);
         let weighted = flow.weighable().is_ok();
         let mut at_start = root.split(3);
         let walkers = match weighted {

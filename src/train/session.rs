@@ -9,10 +9,11 @@ use crate::energy::{CURVATURE_PASSES, curvature, restore_parameters, save_parame
 use crate::error::guard;
 use crate::keep::Keeper;
 use crate::kernel::Cost;
+use crate::progress::Progress;
 use crate::record::Recorder;
 use crate::{Error, Kernel, Model, Outcome, Result, Rng, Run, Walkers};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// One run in progress.
@@ -31,7 +32,7 @@ pub(super) struct Session<'a, K, M> {
     next: usize,
     keeper: Option<Keeper>,
     started: Instant,
-    spoken: Instant,
+    progress: Progress,
 }
 
 /// What is summed up between two recorded rows.
@@ -96,10 +97,11 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             next: 0,
             keeper,
             started: Instant::now(),
-            spoken: Instant::now(),
+            progress: Progress::new(trainer.method.name(), s.progress, 0, s.steps),
         };
         if let Some(found) = &found {
             session.restore(found)?;
+            session.progress = Progress::new(trainer.method.name(), s.progress, session.next, s.steps);
         }
         Ok(session)
     }
@@ -392,19 +394,23 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
     }
 
     fn speak(&mut self, k: usize) {
-        let (s, elapsed) = (&self.trainer.settings, self.started.elapsed());
-        if s.progress == 0.0 || self.spoken.elapsed() < Duration::from_secs_f64(s.progress) {
-            return;
-        }
-        self.spoken = Instant::now();
-        let rate = (k - self.next) as f64 / elapsed.as_secs_f64();
-        let mut line = format!("{} {k}/{}  {rate:.1} updates/s", self.trainer.method.name(), s.steps);
-        for (label, name) in [("H", "cross_entropy_monitor"), ("ESS", "ess")] {
-            if let Some(v) = self.recorder.last(name).filter(|v| v.is_finite()) {
-                line += &format!("  {label} {v:.3}");
-            }
-        }
-        println!("{line}  {:.0} s left", (s.steps - k) as f64 / rate.max(1e-9));
+        let recorder = &self.recorder;
+        self.progress.at(k, || {
+            let known = |(label, name): (&str, &str)| {
+                let value = recorder.last(name).filter(|v| v.is_finite());
+                value.map(|v| format!("{label} {v:.3}"))
+            };
+            let wanted = [("H", "cross_entropy_monitor"), ("U data", "energy_data"), ("ESS", "ess")];
+            let said: Vec<String> = wanted.into_iter().filter_map(known).collect();
+            // of an unweighted run the energy is all there is
+            let skip = usize::from(said.len() == 3);
+            said.iter()
+                .enumerate()
+                .filter(|(i, _)| skip == 0 || *i != 1)
+                .map(|(_, s)| s.as_str())
+                .collect::<Vec<_>>()
+                .join("  ")
+        });
     }
 
     pub fn finish(mut self, mut outcome: Outcome) -> Result<Run> {
@@ -412,10 +418,11 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         if let Some(keeper) = self.keeper.take() {
             outcome = keeper.close(self.trainer.settings.steps, &self.recorder, outcome);
         }
-        if let Outcome::Diverged { step, cause } = &outcome
-            && self.trainer.settings.progress > 0.0
-        {
-            println!("{}: stopped at update {step}: {cause}", self.trainer.method.name());
+        match &outcome {
+            Outcome::Finished => self.progress.end(None),
+            Outcome::Diverged { step, cause } | Outcome::Paused { step, cause } => {
+                self.progress.end(Some(&format!("stopped at update {step}: {cause}")));
+            }
         }
         Ok(Run {
             stats: self.recorder.stats()?,
