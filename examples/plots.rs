@@ -90,6 +90,54 @@ fn main() -> jarzynski::Result<()> {
     let figure = Figure::new(1200, 1000).title("Every kind of layer");
     all.into_iter().fold(figure, Figure::panel).save(&dir, "layers")?;
 
+    // Weighted walkers: one wide cloud, reweighted to a double well; a density over a small grid; fitted powers.
+    let energy = |x: f64, y: f64| 2.0 * (x * x - 1.0).powi(2) + 1.5 * (y - 0.4 * x).powi(2);
+    let (xs, ys): (Vec<f64>, Vec<f64>) = (0..150).map(|_| (0.9 * noise(), 0.8 * noise())).unzip();
+    let proposal = |x: f64, y: f64| 0.5 * ((x / 0.9).powi(2) + (y / 0.8).powi(2));
+    let weigh = |x: &f64, y: &f64| (proposal(*x, *y) - energy(*x, *y)).exp();
+    let weights: Vec<f64> = xs.iter().zip(&ys).map(|(x, y)| weigh(x, y)).collect();
+    let (nx, ny) = (90, 70);
+    let grid = |f: &dyn Fn(f64, f64) -> f64| -> Vec<f64> {
+        let cell = |i: usize, n: usize, half: f64| half * (2.0 * (i as f64 + 0.5) / n as f64 - 1.0);
+        (0..nx * ny).map(|i| f(cell(i % nx, nx, 2.0), cell(i / nx, ny, 2.0))).collect()
+    };
+    let plane = |title: &str| Panel::new(title).x("x₁").y("x₂");
+    let wells = plane("Energy, weighted walkers")
+        .energy2d("energy U", &grid(&|x, y| energy(x, y).min(12.0)), (-2.0, 2.0), (-2.0, 2.0), nx)
+        .walkers("jarzynski", &xs, &ys, &weights);
+    let (many_x, many_y): (Vec<f64>, Vec<f64>) =
+        (0..6_000).map(|i| (0.25 * noise() + f64::from(i % 2) * 2.0 - 1.0, 0.4 * noise())).unzip();
+    let cloud = plane("Density, equal walkers")
+        .energy2d("density ρ", &grid(&|x, y| (-energy(x, y)).exp()), (-2.0, 2.0), (-2.0, 2.0), nx)
+        .walkers("pcd", &many_x[..400], &many_y[..400], &[])
+        .points("exact", &[-1.0, 1.0], &[-0.4, 0.4]);
+    let (wide_x, wide_y): (Vec<f64>, Vec<f64>) = (0..4_000).map(|_| (0.9 * noise(), 0.8 * noise())).unzip();
+    let many_weights: Vec<f64> = wide_x.iter().zip(&wide_y).map(|(x, y)| weigh(x, y)).collect();
+    let crowd = plane("Thousands of walkers")
+        .energy2d("energy U", &grid(&|x, y| energy(x, y).min(12.0)), (-2.0, 2.0), (-2.0, 2.0), nx)
+        .walkers("jarzynski", &wide_x, &wide_y, &many_weights);
+    let marginal = Panel::new("Weighted values")
+        .x("x₁")
+        .y("density")
+        .weighted_histogram("jarzynski", &wide_x, &many_weights, 40)
+        .density("jarzynski", &wide_x, &many_weights)
+        .density("pcd", &many_x, &[]);
+    let steps = [1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2];
+    let powers = Panel::new("Fitted powers")
+        .x("step size h")
+        .y("standard deviation")
+        .slope("increments", &steps, &steps.map(|h| 3.0 * h * (1.0 + 0.05 * noise())))
+        .slope("bias", &steps, &steps.map(|h| 90.0 * h * h * (1.0 + 0.2 * noise())));
+    let rates = Panel::new("A falling error")
+        .x("walkers N")
+        .y("error")
+        .slope("jarzynski", &n, &n.map(|n| 2.0 / n.sqrt() * (1.0 + 0.05 * noise())))
+        .slope("pcd", &n, &n.map(|n| 0.3 / n.powf(0.1) * (1.0 + 0.03 * noise())));
+    let figure = Figure::new(900, 560).title("Weighted walkers, energies and powers");
+    let figure = [marginal, powers, rates, wells, cloud, crowd].into_iter().fold(figure, Figure::panel);
+    figure.save(&dir, "weighted")?;
+    figure.save_data(&dir, "weighted")?;
+
     // Image grids.
     let digit = |k: usize, c: f32| -> Vec<f32> {
         (0..64).map(|i| if (i / 8 + k) % 8 == i % 8 { 1.0 } else { c * ((i * (k + 3)) % 7) as f32 / 7.0 }).collect()

@@ -11,14 +11,19 @@
 
 mod axis;
 mod canvas;
+mod data;
+mod density;
 mod draw;
+mod energy;
 mod image;
 mod legend;
 mod marks;
 mod panel;
+mod power_law;
 mod style;
 
 pub use panel::Panel;
+pub use power_law::power_law;
 pub use style::method_color;
 
 use crate::export::{check_name, write_atomic};

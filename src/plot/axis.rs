@@ -30,6 +30,12 @@ impl Scale {
         self.px(v).map(|p| p.clamp(self.a.min(self.b), self.a.max(self.b)))
     }
 
+    /// The number at a pixel.
+    pub fn value(&self, px: f64) -> f64 {
+        let share = (px - self.a) / (self.b - self.a);
+        if self.log { self.lo * (self.hi / self.lo).powf(share) } else { self.lo + share * (self.hi - self.lo) }
+    }
+
     pub fn contains(&self, v: f64) -> bool {
         v >= self.lo && v <= self.hi
     }
@@ -97,7 +103,7 @@ fn linear_label(v: f64, step: f64, largest: f64) -> String {
 }
 
 /// `−12,345.60`: a true minus sign, thousands apart.
-fn decimal(v: f64, digits: usize) -> String {
+pub(super) fn decimal(v: f64, digits: usize) -> String {
     let text = format!("{:.digits$}", v.abs());
     let (whole, rest) = text.split_once('.').map_or((text.as_str(), None), |(w, r)| (w, Some(r)));
     let whole = whole.parse::<usize>().map_or(whole.to_string(), grouped);

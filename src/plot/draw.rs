@@ -2,6 +2,7 @@
 
 use super::axis::{Scale, Tick, range, ticks};
 use super::canvas::{Align, Canvas, Label, Shape};
+use super::energy::Grid;
 use super::marks::{Axes, no_data, shapes};
 use super::panel::{Layer, Panel};
 use super::style::{GRID, HEADING, INK, LABEL, Looks, Rgb, SOFT, TICK, TITLE, fit, width};
@@ -51,7 +52,7 @@ pub(super) fn figure(figure: &Figure) -> Result<String> {
         let head = same(|p| p.head, &|j| j / columns == r);
         let foot = same(|p| p.foot, &|j| j / columns == r);
         let (x, y) = (EDGE + c as f64 * (cell_w + GAP), top + r as f64 * (cell_h + GAP));
-        let inner = (x + left, y + head, (cell_w - left - 16.0).max(1.0), (cell_h - head - foot).max(1.0));
+        let inner = (x + left, y + head, (cell_w - left - plan.right).max(1.0), (cell_h - head - foot).max(1.0));
         if panel.tiles.is_some() {
             let foot = plan.foot;
             let whole = (x, y + head, cell_w.max(1.0), (cell_h - head - foot).max(1.0));
@@ -87,6 +88,7 @@ struct Plan {
     y_ticks: Vec<Tick>,
     empty: bool,
     left: f64,
+    right: f64,
     head: f64,
     foot: f64,
 }
@@ -106,7 +108,8 @@ impl Plan {
         } else {
             widest + REACH + if panel.y.is_empty() { 4.0 } else { LABEL + 10.0 }
         };
-        Plan { x, y, y_ticks, empty, left, head, foot }
+        let right = panel.energy().map_or(0.0, |(label, map)| map.margin(label, cell_h - head - foot)).max(16.0);
+        Plan { x, y, y_ticks, empty, left, right, head, foot }
     }
 }
 
@@ -119,6 +122,11 @@ fn ranges(panel: &Panel) -> (Range, Range) {
     for layer in &panel.layers {
         match layer {
             Layer::Line { xs: x, ys: y, .. } => each(x, &shown, |i| ys.push(y[i]), &mut xs),
+            Layer::Density { xs: x, ys: y, .. } => {
+                from_zero = true;
+                each(x, &shown, |i| ys.push(y[i]), &mut xs);
+            }
+            Layer::Walkers { xs: x, ys: y, .. } => each(x, &shown, |i| ys.push(y[i]), &mut xs),
             Layer::Band { xs: x, lo, hi, .. } => each(x, &shown, |i| ys.extend([lo[i], hi[i]]), &mut xs),
             Layer::Points { xs: x, ys: y, se, .. } => {
                 let s = |i: usize| se.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
@@ -136,7 +144,7 @@ fn ranges(panel: &Panel) -> (Range, Range) {
             }
             Layer::Rule { at, vertical: true, .. } => xs.push(*at),
             Layer::Rule { at, .. } => ys.push(*at),
-            Layer::Text { .. } => {}
+            Layer::Energy { .. } | Layer::Unfit { .. } | Layer::Text { .. } => {}
         }
     }
     let usable = |v: &[f64]| v.iter().any(|v| v.is_finite());
@@ -151,6 +159,10 @@ fn ranges(panel: &Panel) -> (Range, Range) {
     let x = if names > 0 { Some((-0.6, names as f64 - 0.4)) } else { range(xs.into_iter(), panel.log.0, 0.02) };
     // A panel with a rule or limits in one direction only has an axis in the other too.
     let rules = panel.layers.iter().any(|l| matches!(l, Layer::Rule { .. }));
+    let map = |of: fn(&Grid) -> (f64, f64), log| {
+        panel.energy().and_then(|(_, g)| range([of(g).0, of(g).1].into_iter(), log, 0.0))
+    };
+    let (x, y) = (map(|g| g.x, panel.log.0).or(x), map(|g| g.y, panel.log.1).or(y));
     let (x, y) = (panel.xlim.or(x), panel.ylim.or(y));
     if rules && x.is_some() != y.is_some() { (x.or(Some((0.1, 1.0))), y.or(Some((0.1, 1.0)))) } else { (x, y) }
 }
@@ -208,8 +220,9 @@ fn axes(c: &mut Canvas, panel: &Panel, plan: &Plan, area: Area, top: f64, looks:
         key = match legend::corner(panel, &labels, looks, &marks, axes.area()) {
             Some(shapes) => shapes,
             None => {
-                let shapes = legend::strip(&[panel], &labels, looks, (left, y0 - 2.0), w);
-                let strip = legend::strip_height(&labels, w).min(h - 1.0).max(0.0);
+                let room = w + plan.right;
+                let shapes = legend::strip(&[panel], &labels, looks, (left, y0 - 2.0), room);
+                let strip = legend::strip_height(&labels, room).min(h - 1.0).max(0.0);
                 (y0, h) = (y0 + strip, h - strip);
                 axes = frame(y0);
                 marks = super::marks::shapes(panel, &axes, looks)?;
@@ -245,6 +258,9 @@ fn axes(c: &mut Canvas, panel: &Panel, plan: &Plan, area: Area, top: f64, looks:
         }
     }
     let empty = plan.empty || marks.is_empty();
+    if let Some((label, map)) = panel.energy() {
+        c.add(map.bar(label, axes.area(), plan.right)?);
+    }
     c.add(marks);
     c.add([line(vec![(left, y0), (left, bottom), (left + w, bottom)], SOFT)]);
     c.add(key);

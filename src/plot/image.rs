@@ -1,7 +1,7 @@
 //! Turn pixel grids, dense point clouds and finished figures into PNGs.
 
 use super::canvas::Shape;
-use super::style::Rgb;
+use super::style::{Rgb, WHITE};
 use crate::{Error, Result};
 use resvg::tiny_skia::{Color, FillRule, Paint, PathBuilder, Pixmap, Transform};
 use resvg::usvg;
@@ -77,19 +77,33 @@ impl Tiles {
 }
 
 /// Many discs as one image over the rectangle `(x, y, width, height)`: an SVG of 10,000 circles is a megabyte.
-pub(super) fn cloud(discs: &[(f64, f64)], radius: f64, rgb: Rgb, area: (f64, f64, f64, f64)) -> Result<Shape> {
+/// Each disc is its centre and radius. With a rim, white of that width shows around what the discs cover together.
+pub(super) fn cloud(
+    discs: &[((f64, f64), f64)],
+    rgb: Rgb,
+    rim: Option<f64>,
+    area: (f64, f64, f64, f64),
+) -> Result<Shape> {
     const FINE: f64 = 2.0;
     let (x, y, width, height) = area;
     let mut pixmap = pixmap((width * FINE).ceil().max(1.0) as usize, (height * FINE).ceil().max(1.0) as usize)?;
-    let mut paint = Paint::default();
-    paint.set_color_rgba8(rgb.0, rgb.1, rgb.2, 110);
-    paint.anti_alias = true;
-    for (px, py) in discs {
-        let centre = (((px - x) * FINE) as f32, ((py - y) * FINE) as f32);
-        if let Some(disc) = PathBuilder::from_circle(centre.0, centre.1, (radius * FINE) as f32) {
-            pixmap.fill_path(&disc, &paint, FillRule::Winding, Transform::identity(), None);
+    let mut paint = Paint { anti_alias: true, ..Paint::default() };
+    let mut fill = |(r, g, b): Rgb, alpha: u8, wider: f64| {
+        paint.set_color_rgba8(r, g, b, alpha);
+        for ((px, py), radius) in discs {
+            let centre = (((px - x) * FINE) as f32, ((py - y) * FINE) as f32);
+            if let Some(disc) = PathBuilder::from_circle(centre.0, centre.1, ((radius + wider) * FINE) as f32) {
+                pixmap.fill_path(&disc, &paint, FillRule::Winding, Transform::identity(), None);
+            }
         }
+    };
+    if let Some(rim) = rim {
+        fill(WHITE, 255, rim);
+        fill(rgb, 170, 0.0);
+        let size = (pixmap.width() as f64 / FINE, pixmap.height() as f64 / FINE);
+        return Ok(Shape::Image { png: encode(&pixmap)?, at: (x, y), size });
     }
+    fill(rgb, 110, 0.0);
     // Eight levels of opacity look the same and compress to a fraction.
     for pixel in pixmap.data_mut().chunks_exact_mut(4) {
         let alpha = (pixel[3] as u16 + 16).min(255) / 32 * 32;
@@ -116,7 +130,7 @@ pub(super) fn rasterise(svg: &str, scale: f32) -> Result<Vec<u8>> {
     encode(&pixmap)
 }
 
-fn pixmap(width: usize, height: usize) -> Result<Pixmap> {
+pub(super) fn pixmap(width: usize, height: usize) -> Result<Pixmap> {
     let expected = "1 to 16384 pixels each way";
     let wrong = || Error::param("image size", format!("{width}×{height}"), expected);
     if width > 16_384 || height > 16_384 {
@@ -125,6 +139,6 @@ fn pixmap(width: usize, height: usize) -> Result<Pixmap> {
     Pixmap::new(width as u32, height as u32).ok_or_else(wrong)
 }
 
-fn encode(pixmap: &Pixmap) -> Result<Vec<u8>> {
+pub(super) fn encode(pixmap: &Pixmap) -> Result<Vec<u8>> {
     pixmap.encode_png().map_err(|e| Error::io("figure", std::io::Error::other(e.to_string())))
 }

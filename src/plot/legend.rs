@@ -3,7 +3,8 @@
 use super::canvas::{Align, Label, Shape};
 use super::marks::sample;
 use super::panel::{Layer, Panel};
-use super::style::{INK, Looks, TICK, WHITE, width};
+use super::power_law::name;
+use super::style::{INK, Looks, TICK, WHITE, cut, fit, width};
 
 /// Height of an entry.
 pub(super) const ROW: f64 = 19.0;
@@ -15,17 +16,18 @@ const CELL: f64 = 6.0;
 
 type Area = (f64, f64, f64, f64);
 
-fn entry(panels: &[&Panel], label: &str, looks: &Looks, (x, y): (f64, f64)) -> Vec<Shape> {
+fn entry(panels: &[&Panel], label: &str, looks: &Looks, (x, y): (f64, f64), room: f64) -> Vec<Shape> {
     let mut kinds: Vec<(u8, &Layer)> = vec![];
     for layer in panels.iter().flat_map(|p| &p.layers).filter(|l| l.label() == label) {
         let kind = match layer {
             Layer::Band { .. } => 0,
             Layer::Bars { .. } => 1,
             Layer::Steps { .. } => 2,
-            Layer::Line { dashed: false, .. } => 3,
+            Layer::Line { dashed: false, .. } | Layer::Density { .. } => 3,
             Layer::Line { .. } => 4,
             Layer::Rule { .. } => 5,
-            Layer::Points { .. } | Layer::Text { .. } => 6,
+            Layer::Energy { .. } | Layer::Unfit { .. } | Layer::Text { .. } => continue,
+            Layer::Points { .. } | Layer::Walkers { .. } => 6,
         };
         if !kinds.iter().any(|k| k.0 == kind) {
             kinds.push((kind, layer));
@@ -34,9 +36,20 @@ fn entry(panels: &[&Panel], label: &str, looks: &Looks, (x, y): (f64, f64)) -> V
     kinds.sort_by_key(|k| k.0);
     let mut shapes: Vec<Shape> =
         kinds.iter().flat_map(|(_, layer)| sample(layer, looks.of(label), (x + 12.0, y))).collect();
-    let (text, x, size, rgb) = (label.to_string(), x + INDENT, TICK, INK);
+    let (text, size) = fit_law(label, room - INDENT);
+    let (x, rgb) = (x + INDENT, INK);
     shapes.push(Shape::Text(Label { text, x, y, size, rgb, align: Align::Left, bold: false, upward: false }));
     shapes
+}
+
+/// As [`fit`], but a fitted law stays whole: it is cut from the name before it.
+fn fit_law(label: &str, room: f64) -> (String, f64) {
+    let (text, size) = fit(label, TICK, room);
+    let law = &label[name(label).len()..];
+    if text == label || law.is_empty() {
+        return (text, size);
+    }
+    (cut(name(label), size, room - width(law, size)) + law, size)
 }
 
 /// Rows of a strip `width` pixels wide: each a list of (offset, label).
@@ -67,7 +80,7 @@ pub(super) fn strip(panels: &[&Panel], labels: &[&str], looks: &Looks, (x, y): (
     let mut out = vec![];
     for (i, row) in rows(labels, room).iter().enumerate() {
         for (dx, label) in row {
-            out.extend(entry(panels, label, looks, (x + dx, y + (i as f64 + 0.5) * ROW)));
+            out.extend(entry(panels, label, looks, (x + dx, y + (i as f64 + 0.5) * ROW), room - dx));
         }
     }
     out
@@ -96,7 +109,7 @@ pub(super) fn corner(
     let paper = vec![(x, y), (x + w, y), (x + w, y + h), (x, y + h)];
     let mut out = vec![Shape::Area { points: paper, rgb: WHITE, alpha: 0.85 }];
     for (i, label) in labels.iter().enumerate() {
-        out.extend(entry(&[panel], label, looks, (x + 2.0, y + 2.0 + (i as f64 + 0.5) * ROW)));
+        out.extend(entry(&[panel], label, looks, (x + 2.0, y + 2.0 + (i as f64 + 0.5) * ROW), w));
     }
     Some(out)
 }

@@ -4,7 +4,7 @@ use super::axis::Scale;
 use super::canvas::{Align, Label, Shape};
 use super::image::cloud;
 use super::panel::{Layer, Panel};
-use super::style::{INK, LABEL, Look, Looks, SOFT};
+use super::style::{INK, LABEL, Look, Looks, SOFT, WHITE};
 use crate::Result;
 
 type Point = (f64, f64);
@@ -13,6 +13,8 @@ type Point = (f64, f64);
 const CLOUD: usize = 1_500;
 const STROKE: f64 = 1.8;
 const MARKER: f64 = 3.4;
+/// Width of the white rim of a walker.
+const RIM: f64 = 0.8;
 
 /// The rectangle between the axes, in pixels, with what maps data into it.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +36,7 @@ impl Axes {
 
 /// All layers of a panel, areas first.
 pub(super) fn shapes(panel: &Panel, axes: &Axes, looks: &Looks) -> Result<Vec<Shape>> {
-    let (mut below, mut above) = (vec![], vec![]);
+    let (mut ground, mut below, mut above) = (vec![], vec![], vec![]);
     let groups = panel.layers.iter().filter(|l| matches!(l, Layer::Bars { .. })).count();
     let mut group = 0;
     for layer in &panel.layers {
@@ -46,17 +48,22 @@ pub(super) fn shapes(panel: &Panel, axes: &Axes, looks: &Looks) -> Result<Vec<Sh
                 group += 1;
             }
             Layer::Steps { edges, heights, .. } => steps(axes, edges, heights, look, &mut below, &mut above),
+            Layer::Energy { grid, .. } => ground.extend(grid.picture(axes)?),
             Layer::Line { xs, ys, dashed, .. } => above.extend(line(axes, xs, ys, *dashed, look)),
+            Layer::Density { xs, ys, .. } => above.extend(line(axes, xs, ys, false, look)),
             Layer::Rule { at, vertical, .. } => above.extend(rule(axes, *at, *vertical, look)),
             Layer::Points { xs, ys, se, .. } => points(axes, xs, ys, se, look, &mut above)?,
+            Layer::Walkers { xs, ys, weights, .. } => walkers(axes, xs, ys, weights, look, &mut above)?,
+            Layer::Unfit { .. } => {}
             Layer::Text { x, y, text } => above.extend(axes.at(*x, *y).filter(|p| inside(axes, *p)).map(|(x, y)| {
                 let (text, size, rgb) = (text.clone(), LABEL - 1.0, INK);
                 Shape::Text(Label { text, x, y, size, rgb, align: Align::Center, bold: false, upward: false })
             })),
         }
     }
-    below.append(&mut above);
-    Ok(below)
+    ground.append(&mut below);
+    ground.append(&mut above);
+    Ok(ground)
 }
 
 fn line(axes: &Axes, xs: &[f64], ys: &[f64], dashed: bool, look: Look) -> Vec<Shape> {
@@ -122,10 +129,33 @@ fn points(axes: &Axes, xs: &[f64], ys: &[f64], se: &[f64], look: Look, out: &mut
         }
     }
     if marks.len() > CLOUD {
-        out.push(cloud(&marks, 1.5, look.rgb, axes.area())?);
+        let discs: Vec<(Point, f64)> = marks.into_iter().map(|at| (at, 1.5)).collect();
+        out.push(cloud(&discs, look.rgb, None, axes.area())?);
     } else {
         let radius = if marks.len() > 200 { 2.0 } else { MARKER };
         out.extend(marks.into_iter().map(|at| marker(at, radius, look)));
+    }
+    Ok(())
+}
+
+/// Markers with white rims: they lie on a colour map, and on each other.
+fn walkers(axes: &Axes, xs: &[f64], ys: &[f64], weights: &[f64], look: Look, out: &mut Vec<Shape>) -> Result<()> {
+    let largest = weights.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let mean = weights.iter().map(|w| w / largest).sum::<f64>() / weights.len().max(1) as f64;
+    let area = |i: usize| weights.get(i).map_or(1.0, |w| (w / largest / mean).clamp(0.1, 10.0));
+    let at = |i: usize| axes.at(xs[i], ys[i]).filter(|p| inside(axes, *p)).map(|p| (p, area(i).sqrt()));
+    let mut marks: Vec<(Point, f64)> = (0..xs.len()).filter_map(at).collect();
+    // Large ones first: they must not hide small ones.
+    marks.sort_by(|a, b| b.1.total_cmp(&a.1));
+    if marks.len() > CLOUD {
+        marks.iter_mut().for_each(|m| m.1 *= 1.5);
+        out.push(cloud(&marks, look.rgb, Some(RIM / 2.0), axes.area())?);
+        return Ok(());
+    }
+    let (usual, rim) = if marks.len() > 200 { (2.0, 0.5) } else { (MARKER, RIM) };
+    for (at, r) in marks {
+        let white = Look { rgb: WHITE, marker: look.marker };
+        out.extend([marker(at, r * usual + rim, white), marker(at, r * usual, look)]);
     }
     Ok(())
 }
@@ -308,15 +338,16 @@ pub(super) fn sample(layer: &Layer, look: Look, (x, y): Point) -> Vec<Shape> {
     };
     let across = [(x - 11.0, y), (x + 11.0, y)];
     match layer {
-        Layer::Line { dashed: false, .. } => vec![stroke(across.to_vec(), look, STROKE)],
+        Layer::Line { dashed: false, .. } | Layer::Density { .. } => vec![stroke(across.to_vec(), look, STROKE)],
         Layer::Line { .. } => dash(&across, 6.0, 2.5).into_iter().map(|p| stroke(p, look, STROKE)).collect(),
         Layer::Rule { .. } => dash(&across, 5.0, 3.5).into_iter().map(|p| stroke(p, look, 1.4)).collect(),
         Layer::Band { .. } => vec![bar(5.0, 0.2)],
         Layer::Bars { .. } => vec![bar(4.5, 0.85)],
         Layer::Steps { .. } => vec![bar(4.5, 0.2), stroke(vec![(x - 11.0, y - 4.5), (x + 11.0, y - 4.5)], look, 1.5)],
+        Layer::Walkers { .. } => vec![marker((x, y), MARKER, look)],
         Layer::Points { se, .. } if se.is_empty() => vec![marker((x, y), MARKER, look)],
         Layer::Points { .. } => vec![stroke(vec![(x, y - 6.0), (x, y + 6.0)], look, 1.4), marker((x, y), MARKER, look)],
-        Layer::Text { .. } => vec![],
+        Layer::Energy { .. } | Layer::Unfit { .. } | Layer::Text { .. } => vec![],
     }
 }
 

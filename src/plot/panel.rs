@@ -1,26 +1,83 @@
 //! Say what a panel shows: its axes and its layers.
 
+use super::density::{check, check_weights, curve, histogram};
+use super::energy::Grid;
 use super::image::Tiles;
+use super::power_law::{ends, law, power_law};
 use crate::{Error, Result, frame};
 use polars::prelude::DataFrame;
 
 /// What is drawn in a panel.
 #[derive(Debug, Clone)]
 pub(super) enum Layer {
-    Line { label: String, xs: Vec<f64>, ys: Vec<f64>, dashed: bool },
-    Band { label: String, xs: Vec<f64>, lo: Vec<f64>, hi: Vec<f64> },
-    Points { label: String, xs: Vec<f64>, ys: Vec<f64>, se: Vec<f64> },
-    Bars { label: String, heights: Vec<f64>, se: Vec<f64> },
-    Rule { label: String, at: f64, vertical: bool },
-    Steps { label: String, edges: Vec<f64>, heights: Vec<f64> },
-    Text { x: f64, y: f64, text: String },
+    Line {
+        label: String,
+        xs: Vec<f64>,
+        ys: Vec<f64>,
+        dashed: bool,
+    },
+    Band {
+        label: String,
+        xs: Vec<f64>,
+        lo: Vec<f64>,
+        hi: Vec<f64>,
+    },
+    Points {
+        label: String,
+        xs: Vec<f64>,
+        ys: Vec<f64>,
+        se: Vec<f64>,
+    },
+    Bars {
+        label: String,
+        heights: Vec<f64>,
+        se: Vec<f64>,
+    },
+    Rule {
+        label: String,
+        at: f64,
+        vertical: bool,
+    },
+    Steps {
+        label: String,
+        edges: Vec<f64>,
+        heights: Vec<f64>,
+    },
+    Density {
+        label: String,
+        xs: Vec<f64>,
+        ys: Vec<f64>,
+    },
+    Energy {
+        label: String,
+        grid: Grid,
+    },
+    Walkers {
+        label: String,
+        xs: Vec<f64>,
+        ys: Vec<f64>,
+        weights: Vec<f64>,
+    },
+    /// A sample that no histogram or density can be made of, kept to say why.
+    Unfit {
+        label: String,
+        values: Vec<f64>,
+        weights: Vec<f64>,
+        bins: usize,
+    },
+    Text {
+        x: f64,
+        y: f64,
+        text: String,
+    },
 }
 
 /// One pair of axes, or a grid of images.
 ///
 /// Layers with the same label share a colour and one entry of the legend; an empty label has no entry. Methods
 /// (`jarzynski`, `pcd`, …, see [`method_color`](super::method_color)) look the same in every figure. NaN breaks a line.
-/// Slices of different lengths and impossible limits are reported when the figure is drawn.
+/// Slices of different lengths, weights that cannot be normalised and impossible limits are reported when the figure is
+/// drawn.
 #[derive(Debug, Clone, Default)]
 pub struct Panel {
     pub(super) title: String,
@@ -134,6 +191,67 @@ impl Panel {
         self.with(Layer::Steps { label: label.into(), edges: edges.into(), heights: heights.into() })
     }
 
+    /// The histogram of weighted values, of area 1, in `bins` equal bins from the smallest value to the largest.
+    ///
+    /// Weights need not be normalised; none at all are equal ones. Values that are not finite, or have no weight, are
+    /// left out.
+    pub fn weighted_histogram(self, label: &str, values: &[f64], weights: &[f64], bins: usize) -> Self {
+        self.sample(label, values, weights, bins, |label| {
+            let (edges, heights) = histogram(values, weights, bins);
+            Layer::Steps { label, edges, heights }
+        })
+    }
+
+    /// The density of weighted values: a sum of Gaussian kernels, at 200 points.
+    ///
+    /// The bandwidth is Silverman's 0.9 min(σ, IQR / 1.34) n^(−1/5), with the effective sample size n = (Σw)² / Σw²;
+    /// nothing is drawn where all weight is on one value. Weights and values as for [`Panel::weighted_histogram`].
+    pub fn density(self, label: &str, values: &[f64], weights: &[f64]) -> Self {
+        self.sample(label, values, weights, 1, |label| {
+            let (xs, ys) = curve(values, weights);
+            Layer::Density { label, xs, ys }
+        })
+    }
+
+    fn sample(self, label: &str, v: &[f64], w: &[f64], bins: usize, make: impl FnOnce(String) -> Layer) -> Self {
+        let label = label.to_string();
+        if check(&label, v, w, bins).is_ok() {
+            return self.with(make(label));
+        }
+        self.with(Layer::Unfit { label, values: v.into(), weights: w.into(), bins })
+    }
+
+    /// A function on the plane (an energy, a density) as a colour map under everything else, with a bar that is
+    /// labelled `label`.
+    ///
+    /// `energy` holds rows of `nx` values, the first row at the lowest y: each value is that of a cell, `nx` of them
+    /// from `x.0` to `x.1`. The map sets the limits of the axes (and what lies outside is cut off) unless
+    /// [`Panel::xlim`] and [`Panel::ylim`] do. The colours span all finite values: clamp what rises too high.
+    pub fn energy2d(self, label: &str, energy: &[f64], x: (f64, f64), y: (f64, f64), nx: usize) -> Self {
+        self.with(Layer::Energy { label: label.into(), grid: Grid { values: energy.into(), x, y, nx } })
+    }
+
+    /// Weighted walkers in the plane: markers whose area is proportional to the weight, of the usual size where all
+    /// weights are equal (or none are given).
+    ///
+    /// The area stays within a tenth and ten times the usual, so that none vanishes or covers the others.
+    pub fn walkers(self, label: &str, x: &[f64], y: &[f64], weights: &[f64]) -> Self {
+        self.with(Layer::Walkers { label: label.into(), xs: x.into(), ys: y.into(), weights: weights.into() })
+    }
+
+    /// Points on log-log axes with the power law fitted to them by [`power_law`]: a line, and in the legend the exponent
+    /// with its standard error, as in `increments ∝ x^0.98 ± 0.02`.
+    ///
+    /// Points that are not positive are left out; where no law can be fitted, the others stand alone. The colour is that
+    /// of `label`.
+    pub fn slope(self, label: &str, xs: &[f64], ys: &[f64]) -> Self {
+        let panel = self.log_x().log_y();
+        let Some(fit) = power_law(xs, ys) else { return panel.points(label, xs, ys) };
+        let label = if label.is_empty() { String::new() } else { law(label, fit.0, fit.1) };
+        let (x, y) = ends(xs, ys, fit);
+        panel.line(&label, &x, &y).points(&label, xs, ys)
+    }
+
     /// A remark whose middle is at (x, y) in data coordinates.
     pub fn text(self, x: f64, y: f64, text: &str) -> Self {
         self.with(Layer::Text { x, y, text: text.into() })
@@ -171,12 +289,20 @@ impl Panel {
     /// The labels that the legend lists, each once, in the order of the layers.
     pub(super) fn labels(&self) -> Vec<&str> {
         let mut labels: Vec<&str> = vec![];
-        for label in self.layers.iter().map(Layer::label) {
+        // The label of an energy stands at its bar.
+        for label in self.layers.iter().filter(|l| !matches!(l, Layer::Energy { .. })).map(Layer::label) {
             if !label.is_empty() && !labels.contains(&label) {
                 labels.push(label);
             }
         }
         labels
+    }
+
+    /// The map under the layers, and its label.
+    pub(super) fn energy(&self) -> Option<(&str, &Grid)> {
+        self.layers
+            .iter()
+            .find_map(|l| if let Layer::Energy { label, grid } = l { Some((&label[..], grid)) } else { None })
     }
 
     /// Lengths that agree, limits that make an axis.
@@ -189,6 +315,10 @@ impl Panel {
             }
         }
         self.tiles.as_ref().map_or(Ok(()), Tiles::check)?;
+        let maps = self.layers.iter().filter(|l| matches!(l, Layer::Energy { .. })).count();
+        if maps > 1 {
+            return Err(Error::param("energy2d", format!("{maps} in one panel"), "one, others would hide it"));
+        }
         self.layers.iter().try_for_each(|layer| layer.check(self.categories.len()))
     }
 }
@@ -198,6 +328,8 @@ impl Layer {
         match self {
             Layer::Line { label, .. } | Layer::Band { label, .. } | Layer::Points { label, .. } => label,
             Layer::Bars { label, .. } | Layer::Rule { label, .. } | Layer::Steps { label, .. } => label,
+            Layer::Density { label, .. } | Layer::Energy { label, .. } | Layer::Walkers { label, .. } => label,
+            Layer::Unfit { label, .. } => label,
             Layer::Text { .. } => "",
         }
     }
@@ -211,7 +343,7 @@ impl Layer {
         let or_none =
             |name, got: &[f64], want, of: &str| if got.is_empty() { Ok(()) } else { same(name, got, want, of) };
         match self {
-            Layer::Line { xs, ys, .. } => same("ys", ys, xs.len(), "as many as xs"),
+            Layer::Line { xs, ys, .. } | Layer::Density { xs, ys, .. } => same("ys", ys, xs.len(), "as many as xs"),
             Layer::Points { xs, ys, se, .. } => {
                 same("ys", ys, xs.len(), "as many as xs").and(or_none("se", se, xs.len(), "as many as xs"))
             }
@@ -225,6 +357,11 @@ impl Layer {
             Layer::Steps { edges, heights, .. } => {
                 same("edges", edges, if heights.is_empty() { edges.len() } else { heights.len() + 1 }, "heights + 1")
             }
+            Layer::Energy { label, grid } => grid.check(label),
+            Layer::Walkers { label, xs, ys, weights } => {
+                same("ys", ys, xs.len(), "as many as xs").and_then(|()| check_weights(label, xs.len(), weights))
+            }
+            Layer::Unfit { label, values, weights, bins } => check(label, values, weights, *bins),
             Layer::Rule { .. } | Layer::Text { .. } => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! Give every method one colour in every figure, and measure text.
 
+use super::power_law::name;
 use std::collections::HashMap;
 
 pub(super) type Rgb = (u8, u8, u8);
@@ -87,12 +88,12 @@ impl Looks {
         // A method itself takes the pure colour, whatever the order; its variants take shades of it.
         let (pure, rest): (Vec<&&str>, Vec<&&str>) =
             labels.iter().partition(|l| METHODS.iter().any(|(name, _)| name == *l));
-        for label in pure.into_iter().chain(rest) {
-            if looks.contains_key(*label) {
+        for label in pure.into_iter().chain(rest).map(|l| name(l)) {
+            if looks.contains_key(label) {
                 continue;
             }
             let rgb = match method_color(label) {
-                Some(rgb) if SCHEMES.iter().any(|(name, _)| name == label) => rgb,
+                Some(rgb) if SCHEMES.iter().any(|(name, _)| *name == label) => rgb,
                 Some(rgb) => {
                     let seen = variants.entry(first_word(label)).or_insert(0);
                     *seen += 1;
@@ -104,7 +105,7 @@ impl Looks {
                 }
             };
             let method = METHODS.iter().position(|(name, _)| *name == first_word(label));
-            let scheme = SCHEMES.iter().position(|(name, _)| name == label);
+            let scheme = SCHEMES.iter().position(|(name, _)| *name == label);
             let marker = scheme.or(method).unwrap_or(looks.len()) % 4;
             looks.insert(label.to_string(), Look { rgb, marker });
         }
@@ -112,7 +113,7 @@ impl Looks {
     }
 
     pub fn of(&self, label: &str) -> Look {
-        self.0.get(label).copied().unwrap_or(Look { rgb: SOFT, marker: 0 })
+        self.0.get(name(label)).copied().unwrap_or(Look { rgb: SOFT, marker: 0 })
     }
 }
 
@@ -142,7 +143,8 @@ pub(super) fn width(text: &str, size: f64) -> f64 {
         ' '..='~' => WIDTHS[c as usize - 32] as f64,
         '⁰'..='⁹' | '¹' | '²' | '³' => 40.0,
         '⁻' => 53.0,
-        '−' | '×' | '≤' | '≥' => 84.0,
+        '−' | '×' | '≤' | '≥' | '±' => 84.0,
+        '∝' => 71.0,
         '…' => 100.0,
         _ => 66.0,
     };
@@ -156,11 +158,16 @@ pub(super) fn fit(text: &str, size: f64, room: f64) -> (String, f64) {
         return (text.into(), size);
     }
     let small = (size * room / natural).max(size * 0.8);
+    (cut(text, small, room), small)
+}
+
+/// The text, with an ellipsis for what is too much.
+pub(super) fn cut(text: &str, size: f64, room: f64) -> String {
     let mut cut = text.to_string();
-    while width(&cut, small) > room && cut.chars().count() > 2 {
+    while width(&cut, size) > room && cut.chars().count() > 2 {
         cut = cut.chars().take(cut.chars().count() - 2).collect::<String>().trim_end().to_string() + "…";
     }
-    (cut, small)
+    cut
 }
 
 #[cfg(test)]
