@@ -289,13 +289,18 @@ impl Results {
         Ok(())
     }
 
-    /// Writes `name.svg` and `name.png`; a second call with the same name replaces the first.
+    /// Writes `name.svg` and `name.png`, and the numbers behind it as `name-data.csv` and `.parquet`; a second call with the
+    /// same name replaces the first.
     ///
     /// # Errors
     /// As [`Figure::save`](crate::plot::Figure::save).
     #[cfg(feature = "plot")]
     pub fn figure(&mut self, name: &str, figure: &crate::plot::Figure) -> Result<()> {
         figure.save(&self.dir, name)?;
+        // pictures have no numbers behind them
+        if figure.data()?.height() > 0 {
+            figure.save_data(&self.dir, name)?;
+        }
         self.figures.retain(|f| f != name);
         self.figures.push(name.into());
         Ok(())

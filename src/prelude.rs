@@ -13,8 +13,8 @@ pub use crate::data::{Dataset, Toy, bars_and_stripes};
 pub use crate::experiments::Experiment;
 pub use crate::frame::Rows;
 pub use crate::kernel::{
-    Arrival, Back, Backward, Escorted, FlowKernel, Gibbs, Integrator, Invariant, Kernel, Langevin, Mala, Map, Matched,
-    Move, Noise, Ode, Reversed, Split, Step, Sweep, Ula,
+    Arrival, Back, Backward, Contract, Cost, Escorted, FlowKernel, Gibbs, Integrator, Invariant, Kernel, Langevin,
+    Mala, Map, Matched, Move, Noise, Ode, Reversed, Split, Step, Sweep, Ula, check_kernel,
 };
 pub use crate::model::{
     Bipartite, Bridge, Cnn, Coupling, FlowNet, FlowShape, Gaussian, GaussianPath, Interpolant, Interpolation, Mixture,
@@ -25,8 +25,8 @@ pub use crate::plot::{Figure, Panel};
 pub use crate::show::show;
 pub use crate::train::View;
 pub use crate::{
-    Ais, At, Base, Energy, Estimate, Flow, FlowSettings, FlowTrainer, Geometric, Law, Method, Model, Optim, Outcome,
-    Path, Point, Price, Rng, Run, Schedule, Scheme, Settings, Tempering, Trainer, Transport, Tune, Update, Walkers,
-    anneal, log_prob, transport, tune,
+    Ais, At, Base, Energy, Ensemble, Estimate, Flow, FlowSettings, FlowTrainer, Geometric, Keep, Law, Method, Model,
+    Optim, Outcome, Path, Point, Price, Rng, Run, Schedule, Scheme, Settings, Tempering, Trainer, Transport, Tune,
+    Update, Walkers, anneal, log_prob, transport, tune,
 };
 pub use tch::{Device, Kind, Tensor, nn};

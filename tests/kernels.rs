@@ -343,3 +343,68 @@ fn an_unpermuted_cache_is_rejected() {
     assert!(right.abs() < 5.0, "z = {right}");
     assert!(wrong.abs() > 5.0, "an unpermuted cache must be rejected: z = {wrong}");
 }
+
+#[test]
+fn the_public_check_keeps_what_is_right_and_breaks_what_is_wrong() {
+    use jarzynski::kernel::check_kernel;
+    let kept = |name: &str, contract: jarzynski::Result<jarzynski::kernel::Contract>| {
+        let contract = contract.unwrap();
+        assert!(contract.kept && contract.table.height() == 7, "{name}: {:?}", contract.broken);
+    };
+    kept("ula", check_kernel(Ula::new, 0.1));
+    kept("ula, same", check_kernel(Ula::same, 0.2));
+    kept("mala", check_kernel(|h| Reversed::new(Mala::new(h)), 0.2));
+    let broken = check_kernel(|h| HalfNoise(Ula::new(h)), 0.1).unwrap().broken;
+    assert!(broken[0].contains("exact under a moving target"), "{broken:?}");
+    let e = check_kernel(Ula::new, -1.0).unwrap_err().to_string();
+    assert!(e.contains("h = -1"), "{e}");
+    let broken = check_kernel(Blind, 0.1).unwrap().broken;
+    assert!(broken[0].contains("exact under a moving target"), "{broken:?}");
+    let short = check_kernel(Short, 0.1).unwrap_err().to_string();
+    assert!(short.contains("alpha has shape [1]"), "{short}");
+}
+
+/// Half the noise that the weight assumes.
+#[derive(Debug)]
+struct HalfNoise(Ula);
+
+impl<E: Energy + ?Sized> Kernel<E> for HalfNoise {
+    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+        let mv = Kernel::<E>::forward(&self.0, u, at, rng);
+        let drift = &at.x - at.grad() * self.0.h;
+        let y = &drift + (&mv.y - &drift) * 0.5;
+        Move { y, ..mv }
+    }
+    fn backward(&self, u: &E, at: &Point, mv: Move, rng: &mut Rng) -> Arrival {
+        Kernel::<E>::backward(&self.0, u, at, mv, rng)
+    }
+}
+
+/// Weights that do not look at θ: all equal.
+#[derive(Debug)]
+struct Blind(f64);
+
+impl<E: Energy + ?Sized> Kernel<E> for Blind {
+    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+        let mv = Kernel::<E>::forward(&Ula::new(self.0), u, at, rng);
+        Move { alpha: mv.alpha.zeros_like(), ..mv }
+    }
+    fn backward(&self, u: &E, at: &Point, mv: Move, rng: &mut Rng) -> Arrival {
+        let arrival = Kernel::<E>::backward(&Ula::new(self.0), u, at, mv, rng);
+        Arrival { lambda: arrival.lambda.zeros_like(), ..arrival }
+    }
+}
+
+/// One weight for all walkers.
+#[derive(Debug)]
+struct Short(f64);
+
+impl<E: Energy + ?Sized> Kernel<E> for Short {
+    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+        let mv = Kernel::<E>::forward(&Ula::new(self.0), u, at, rng);
+        Move { alpha: mv.alpha.mean(Kind::Double).view([1]), ..mv }
+    }
+    fn backward(&self, u: &E, at: &Point, mv: Move, rng: &mut Rng) -> Arrival {
+        Kernel::<E>::backward(&Ula::new(self.0), u, at, mv, rng)
+    }
+}

@@ -1,8 +1,9 @@
 //! State the contract of a transition kernel: a forward half that pays for leaving, a backward half for arriving.
 //!
 //! To add a kernel: one file here that implements [`Kernel`] (or [`Invariant`], and wrap it in [`Reversed`]), one
-//! `pub use`, one row in `tests/kernels.rs`.
+//! `pub use`, one row in `tests/kernels.rs`. A kernel of your own, in your own crate or a notebook: [`check_kernel`].
 
+mod check;
 mod escorted;
 mod flow;
 mod gibbs;
@@ -15,6 +16,7 @@ mod reversed;
 mod split;
 mod ula;
 
+pub use check::{Contract, Drifting, check_kernel};
 pub use escorted::{Escorted, Integrator, zeta};
 pub use flow::{FlowKernel, Order};
 pub use gibbs::{Backward, Gibbs};
