@@ -100,7 +100,15 @@ pub(crate) fn frame(path: &Path) -> Result<DataFrame> {
     if let Err((byte, expected)) = fault {
         return wrong(byte, expected);
     }
-    guard(|| Ok(reader.finish()?)).map_err(|e| unreadable(4, length - 8, "readable columns", e))
+    let frame = guard(|| Ok(reader.finish()?)).map_err(|e| unreadable(4, length - 8, "readable columns", e))?;
+    // polars takes the number of rows from the footer and a column's length from its pages
+    match frame.columns().iter().find(|c| c.len() != frame.height()) {
+        Some(c) => {
+            let expected = format!("{} rows, found {}", frame.height(), c.len());
+            Err(Error::data(path, format!("column \"{}\"", c.name()), expected))
+        }
+        None => Ok(frame),
+    }
 }
 
 /// One line of what polars says, without the prefix of this crate's error.
