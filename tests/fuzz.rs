@@ -337,6 +337,14 @@ fn parquet_files() {
         ParquetWriter::new(&mut valid).with_compression(how).finish(&mut df).unwrap();
         put(&path, &valid);
         hold_promises(&read_parquet(&path, Some("class"), None).unwrap(), None);
+        // the second field of a footer is a list: of the schema's columns, here of 2^31 − 1 of them
+        let end = valid.len() - 8;
+        let start = end - u32::from_le_bytes(valid[end..end + 4].try_into().unwrap()) as usize;
+        assert_eq!(valid[start + 2], 0x19);
+        let footer = [&valid[start..start + 3], &[0xfc, 0xff, 0xff, 0xff, 0xff, 0x07], &valid[start + 4..end]].concat();
+        let lie = [&valid[..start], &footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat();
+        put(&path, &lie);
+        assert!(probe("read_parquet", &lie, lie.len(), || read_parquet(&path, None, None)).is_none());
         for (j, bytes) in inputs(7 + i as u64, &valid, 2_000, 200).enumerate() {
             put(&path, &bytes);
             count += 1;
