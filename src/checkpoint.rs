@@ -6,6 +6,7 @@ use crate::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use tch::{Device, Kind, Tensor};
 
 /// Where the JSON part lies among the file's metadata.
 const STATE: &str = "jarzynski";
+
+/// The tensor that holds the digest of all the rest: a file that was damaged must not be gone on from.
+const DIGEST: &str = "sha256";
 
 /// Named tensors, and what is not a tensor as JSON. Data only: reading one runs nothing.
 #[derive(Debug, Default)]
@@ -71,8 +75,11 @@ impl Checkpoint {
     /// `Io` with the path.
     pub fn write(&self, path: &Path) -> Result<()> {
         let tensors = self.tensors.iter().map(|(name, t)| Ok((name.as_str(), Bytes::of(t)?)));
-        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        let mut tensors = tensors.collect::<Result<Vec<_>>>()?;
         let state = Value::Object(self.state.clone()).to_string();
+        let parts = tensors.iter().map(|(name, t)| (*name, t.dtype, t.shape.as_slice(), t.data.as_slice()));
+        let data = digest(&state, parts);
+        tensors.push((DIGEST, Bytes { dtype: Dtype::U8, shape: vec![data.len()], data }));
         let info = Some(HashMap::from([(STATE.to_string(), state)]));
         let bytes = serialize(tensors, &info).map_err(|e| Error::Torch(format!("safetensors: {e}")))?;
         write_atomic(path, |out| out.write_all(&bytes).map_err(|e| Error::io(path, e)))
@@ -94,9 +101,16 @@ impl Checkpoint {
         guard(|| {
             let (_, meta) = SafeTensors::read_metadata(bytes).map_err(|e| bad(e.to_string()))?;
             let state = meta.metadata().as_ref().and_then(|m| m.get(STATE)).ok_or_else(|| bad("no state".into()))?;
+            let whole = SafeTensors::deserialize(bytes).map_err(|e| bad(e.to_string()))?;
+            let mut views: BTreeMap<_, _> = whole.tensors().into_iter().collect();
+            let told = views.remove(DIGEST).ok_or_else(|| bad("no digest".into()))?;
+            let parts = views.iter().map(|(name, v)| (name.as_str(), v.dtype(), v.shape(), v.data()));
+            if told.data() != digest(state, parts) {
+                return Err(Error::data(path, "its content", "the bytes that were written, their SHA-256 differs"));
+            }
             let state = serde_json::from_str(state).map_err(|e| bad(e.to_string()))?;
             let mut tensors = BTreeMap::new();
-            for (name, view) in SafeTensors::deserialize(bytes).map_err(|e| bad(e.to_string()))?.tensors() {
+            for (name, view) in views {
                 let shape = view.shape().iter().try_fold((1usize, vec![]), |(count, mut shape), d| {
                     shape.push(i64::try_from(*d).ok()?);
                     Some((count.checked_mul(*d)?, shape))
@@ -110,6 +124,17 @@ impl Checkpoint {
             Ok(Checkpoint { tensors, state, path: path.to_path_buf() })
         })
     }
+}
+
+/// SHA-256 of a checkpoint's content; the parts in the order of their names.
+fn digest<'a>(state: &str, parts: impl Iterator<Item = (&'a str, Dtype, &'a [usize], &'a [u8])>) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(state);
+    for (name, dtype, shape, data) in parts {
+        hash.update(format!("\n{name} {dtype:?} {shape:?}\n"));
+        hash.update(data);
+    }
+    hash.finalize().to_vec()
 }
 
 fn kind(dtype: Dtype) -> Option<Kind> {

@@ -5,6 +5,7 @@ use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 // tch says neither; a test compares with the lock file.
@@ -123,12 +124,15 @@ pub struct Versions {
 impl Versions {
     /// Of this build.
     pub fn current() -> Self {
+        // asked once: it takes longer than a short run
+        static RUSTC: OnceLock<Option<String>> = OnceLock::new();
+        let ask = || output("rustc", &["-V"], None).and_then(|s| s.split(' ').nth(1).map(str::to_string));
         Versions {
             jarzynski: env!("CARGO_PKG_VERSION").into(),
             tch: TCH.into(),
             libtorch: LIBTORCH.into(),
             polars: polars::VERSION.into(),
-            rustc: output("rustc", &["-V"], None).and_then(|s| s.split(' ').nth(1).map(str::to_string)),
+            rustc: RUSTC.get_or_init(ask).clone(),
         }
     }
 }

@@ -39,7 +39,7 @@ impl Progress {
         }
         // the bar throttles its drawing, but not the details
         let pause = if self.bar.is_some() { 0.25 } else { self.every };
-        if self.spoken.elapsed() < Duration::from_secs_f64(pause) {
+        if self.spoken.elapsed().as_secs_f64() < pause {
             return;
         }
         self.spoken = Instant::now();

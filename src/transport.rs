@@ -6,6 +6,7 @@ use crate::keep::Keeper;
 use crate::kernel::Cost;
 use crate::path::Grid;
 use crate::record::Recorder;
+use crate::walkers::check_shapes;
 use crate::{At, Base, Error, Geometric, Keep, Kernel, Model, Outcome, Path, Result, Rng, Run, Scheme, Walkers};
 use std::time::Instant;
 use tch::{Kind, Tensor};
@@ -256,6 +257,7 @@ impl<K> Transport<K> {
                     true => walkers.commit(arrival.point, &alpha, &arrival.lambda),
                     false => walkers.relocate(arrival.point),
                 }
+                check_shapes(&walkers.point, self.walkers)?;
                 Ok(fault)
             });
             let lost = || match self.weighted {
@@ -322,8 +324,8 @@ impl<K> Transport<K> {
         }
         let x = path.base().sample(8, &mut Rng::new(0x9a7));
         if path.weighable().is_ok() {
-            let u = [0.3, 1.0].map(|t| crate::no_grad(|| path.energy(t, &x)).to_kind(Kind::Double).unsqueeze(0));
-            config["path"] = crate::keep::fingerprint(&Tensor::cat(&u, 0))?.into();
+            let u = |t| crate::no_grad(|| path.energy(t, &x)).to_kind(Kind::Double).unsqueeze(0);
+            config["path"] = guard(|| crate::keep::fingerprint(&Tensor::cat(&[u(0.3), u(1.0)], 0)))?.into();
         }
         Ok(config)
     }
@@ -351,17 +353,8 @@ impl<K> Transport<K> {
                 Ok(Walkers::new(path.evaluate(0.0, &x), f64::NAN))
             })?,
         };
-        let (n, point) = (self.walkers as i64, &walkers.point);
-        // an energy of discrete states has no gradient
-        let grad = if point.grad().defined() { point.grad().size() } else { point.x.size() };
-        for (name, got, expected) in
-            [("energy", point.u.size(), vec![n]), ("gradient of the energy", grad, point.x.size())]
-        {
-            if got != expected {
-                return Err(Error::Shape { name, got, expected: format!("{expected:?} for {n} walkers") });
-            }
-        }
-        self.kernel.check(&first, point)?;
+        check_shapes(&walkers.point, self.walkers)?;
+        self.kernel.check(&first, &walkers.point)?;
         Ok(walkers)
     }
 

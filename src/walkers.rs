@@ -48,6 +48,20 @@ struct Summary {
     ess: f64,
 }
 
+/// Whether a user's energy and gradient have one entry per walker: others would broadcast into nonsense.
+pub(crate) fn check_shapes(point: &Point, n: usize) -> Result<()> {
+    let n = n as i64;
+    // an energy of discrete states has no gradient
+    let grad = if point.grad().defined() { point.grad().size() } else { point.x.size() };
+    for (name, got, expected) in [("energy", point.u.size(), vec![n]), ("gradient of the energy", grad, point.x.size())]
+    {
+        if got != expected {
+            return Err(Error::Shape { name, got, expected: format!("{expected:?} for {n} walkers") });
+        }
+    }
+    Ok(())
+}
+
 /// Sum in blocks, so that libtorch's split among threads cannot change the bits.
 fn sum(t: &Tensor) -> f64 {
     const BLOCK: i64 = 16384;
@@ -86,6 +100,10 @@ impl Walkers {
         let x = if stratified { base.sample_stratified(n, rng) } else { base.sample(n, rng) };
         let u0 = crate::no_grad(|| base.energy(&x)).to_kind(Kind::Double);
         let point = energy.evaluate(&x);
+        if u0.size() != [n as i64] {
+            return Err(Error::Shape { name: "energy of the base", got: u0.size(), expected: format!("[{n}]") });
+        }
+        check_shapes(&point, n)?;
         let a = u0 - point.u.to_kind(Kind::Double);
         let mut walkers = Walkers::new(point, base.log_z());
         walkers.reweight(&a);
@@ -254,8 +272,11 @@ impl Walkers {
         low
     }
 
-    /// n equally weighted draws from the walkers, `[n, d]`, by systematic resampling.
+    /// n equally weighted draws from the walkers, `[n, d]`, by systematic resampling; none where there are no walkers.
     pub fn samples(&self, n: usize, rng: &mut Rng) -> Tensor {
+        if self.is_empty() {
+            return self.point.x.copy();
+        }
         let w = Vec::<f64>::try_from(self.summary().weights.to_device(tch::Device::Cpu)).unwrap_or_default();
         // Whole combs of N teeth, each in random order: any first n of them are fair draws.
         let mut picks = Vec::with_capacity(n);

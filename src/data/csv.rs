@@ -1,6 +1,6 @@
 //! Read numbers from a CSV file, plain or gzipped, and say the line and column of what is not one.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use super::source::{Source, refused};
@@ -122,8 +122,11 @@ impl Lines {
         loop {
             self.number += 1;
             self.text.clear();
-            let read = self.source.reader.read_until(b'\n', &mut self.text);
+            let read = self.source.reader.by_ref().take(LONGEST + 1).read_until(b'\n', &mut self.text);
             let read = read.map_err(|e| refused(&self.source.path, format!("line {}", self.number), e))?;
+            if self.text.len() as u64 > LONGEST {
+                return Err(self.error(format!("line {}", self.number), format!("a line of at most {LONGEST} bytes")));
+            }
             if self.number == 1 && self.text.starts_with(BYTE_ORDER_MARK) {
                 self.text.drain(..BYTE_ORDER_MARK.len());
             }
@@ -150,6 +153,9 @@ impl Lines {
         Error::data(&self.source.path, place, expected)
     }
 }
+
+/// Bytes of a line: a small gzipped file can unfold into one that fills the memory.
+const LONGEST: u64 = 1 << 24;
 
 /// What some spreadsheets put before the first line.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();

@@ -1,4 +1,4 @@
-//! Refuse Parquet pages whose headers promise an impossible number of values: polars would abort the process on them.
+//! Refuse Parquet footers and page headers that promise impossible lengths: polars would abort the process on them.
 
 use std::ops::Range;
 
@@ -32,6 +32,11 @@ pub(super) fn check(file: &[u8], metadata: &FileMetadata) -> std::result::Result
     Ok(())
 }
 
+/// Whether a footer is a whole struct whose lists fit it: polars asks for the memory of a list before it reads the elements.
+pub(super) fn footer_is_whole(footer: &[u8]) -> bool {
+    Thrift { rest: footer }.skip(STRUCT, 0).is_some()
+}
+
 /// Of a page header: the length of the content that follows it, and the number of values; a dictionary has none.
 #[derive(Default)]
 struct Page {
@@ -44,13 +49,19 @@ struct Thrift<'a> {
     rest: &'a [u8],
 }
 
+/// Structs and lists within each other: Parquet has about 8.
+const DEEPEST: usize = 16;
+
 /// Types of fields in the compact protocol.
 const TRUE: u8 = 1;
 const FALSE: u8 = 2;
 const BYTE: u8 = 3;
 const I16: u8 = 4;
 const I64: u8 = 6;
+const DOUBLE: u8 = 7;
 const BINARY: u8 = 8;
+const LIST: u8 = 9;
+const SET: u8 = 10;
 const STRUCT: u8 = 12;
 
 impl Thrift<'_> {
@@ -101,7 +112,19 @@ impl Thrift<'_> {
                 let length = self.varint()?;
                 self.take(usize::try_from(length).ok()?)?;
             }
-            STRUCT if depth < 8 => {
+            DOUBLE => drop(self.take(8)?),
+            LIST | SET if depth < DEEPEST => {
+                let head = self.take(1)?[0];
+                let short = u64::from(head >> 4);
+                let count = if short < 15 { short } else { self.varint()? };
+                // every element takes a byte or more, truth values too
+                if count > self.rest.len() as u64 {
+                    return None;
+                }
+                let kind = if matches!(head & 0x0f, TRUE | FALSE) { BYTE } else { head & 0x0f };
+                (0..count).try_for_each(|_| self.skip(kind, depth + 1))?;
+            }
+            STRUCT if depth < DEEPEST => {
                 let mut id = 0;
                 while let Some((field, kind)) = self.field(id)? {
                     id = field;
@@ -120,7 +143,7 @@ impl Thrift<'_> {
 
     fn varint(&mut self) -> Option<u64> {
         let mut value = 0;
-        for shift in (0..63).step_by(7) {
+        for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {

@@ -90,17 +90,30 @@ pub(crate) fn frame(path: &Path) -> Result<DataFrame> {
     if footer > length - 12 {
         return wrong(length - 8, format!("a footer of at most {} bytes, found {footer}", length - 12));
     }
+    let footer_from = length - 8 - footer;
+    if !pages::footer_is_whole(&bytes[footer_from as usize..length as usize - 8]) {
+        let place = format!("byte {footer_from} to byte {}", length - 8);
+        return Err(Error::data(path, place, "a readable footer (a field or a list goes beyond its end)"));
+    }
     // polars reports most damage as an error and some as a panic, and aborts on some page headers
     let mut reader = ParquetReader::new(Cursor::new(bytes.as_slice()));
     let unreadable = |from: u64, to: u64, what: &str, e: Error| {
         Error::data(path, format!("byte {from} to byte {to}"), format!("{what} ({})", brief(&e)))
     };
     let fault = guard(|| Ok(pages::check(&bytes, reader.get_metadata()?)))
-        .map_err(|e| unreadable(length - 8 - footer, length - 8, "a readable footer", e))?;
+        .map_err(|e| unreadable(footer_from, length - 8, "a readable footer", e))?;
     if let Err((byte, expected)) = fault {
         return wrong(byte, expected);
     }
-    guard(|| Ok(reader.finish()?)).map_err(|e| unreadable(4, length - 8, "readable columns", e))
+    let frame = guard(|| Ok(reader.finish()?)).map_err(|e| unreadable(4, length - 8, "readable columns", e))?;
+    // polars takes the number of rows from the footer and a column's length from its pages
+    match frame.columns().iter().find(|c| c.len() != frame.height()) {
+        Some(c) => {
+            let expected = format!("{} rows, found {}", frame.height(), c.len());
+            Err(Error::data(path, format!("column \"{}\"", c.name()), expected))
+        }
+        None => Ok(frame),
+    }
 }
 
 /// One line of what polars says, without the prefix of this crate's error.

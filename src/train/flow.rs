@@ -177,6 +177,7 @@ impl FlowTrainer {
                 return Err(Error::param(name, v, "a finite number ≥ 0"));
             }
         }
+        s.optim.validate()?;
         s.schedule.validate()
     }
 

@@ -205,6 +205,7 @@ impl<K> Trainer<K> {
             _ => {}
         }
         s.schedule.validate()?;
+        s.optim.validate()?;
         self.limit().validate()
     }
 
@@ -232,8 +233,7 @@ impl<K> Trainer<K> {
     {
         self.validate()?;
         self.kernel.validate()?;
-        check_rows("data", data, model.dim())?;
-        model.check_data(data)?;
+        guard(|| check_rows("data", data, model.dim()).and_then(|()| model.check_data(data)))?;
         let _threads = Threads::request(self.settings.threads);
         let mut session = guard(|| Session::start(self, model, data))?;
         let outcome = session.run(observe)?;

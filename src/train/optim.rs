@@ -24,6 +24,17 @@ pub enum Optim {
     RmsProp,
 }
 
+impl Optim {
+    pub(super) fn validate(self) -> Result<()> {
+        let (name, v) = match self {
+            Optim::Sgd { momentum } => ("optim.momentum", momentum),
+            Optim::AdamW { weight_decay } => ("optim.weight_decay", weight_decay),
+            Optim::Adam | Optim::RmsProp => return Ok(()),
+        };
+        if v.is_finite() { Ok(()) } else { Err(Error::param(name, v, "a finite number")) }
+    }
+}
+
 /// The learning rate's factor over a run of K updates.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]

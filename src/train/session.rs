@@ -191,6 +191,10 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         // eq. (4): ∂H = E_*[∂U] − E_θ[∂U], the second by weights.
         let w = trainer.method.weights(&self.population.walkers);
         let energy_walkers = self.population.walkers.point.u.to_kind(Kind::Double).dot(&w).double_value(&[]);
+        // CD's walkers moved from the data just now
+        if !energy_walkers.is_finite() {
+            return Ok(Some(format!("mean energy of the walkers is {energy_walkers}")));
+        }
         let lr = s.lr * s.schedule.factor(k, s.steps);
         let (mut grads, mut grad_norm) = (Vec::new(), f64::NAN);
         if !last {

@@ -1,0 +1,728 @@
+//! Feed every reader damaged, forged and lying files: each answers with a value or an error, in bounded time and memory.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs;
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, Once};
+use std::time::{Duration, Instant};
+
+use flate2::{Compression, write::GzEncoder};
+use jarzynski::data::{Column, CsvOptions, Dataset, read_csv, read_idx, read_idx_pair, read_parquet};
+use jarzynski::export::{Manifest, Results};
+use jarzynski::frame::Rows;
+use jarzynski::model::Mixture;
+use jarzynski::polars::prelude::{ParquetCompression, ParquetWriter};
+use jarzynski::tch::{Device, Kind, Tensor};
+use jarzynski::{Keep, Method, Outcome, Result, Rng, Run, Settings, Trainer, Ula, experiments};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// The largest single request for memory since a reader was called. What libtorch and the standard library ask for by
+/// themselves is not seen here, but in the memory of the whole process.
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
+
+struct Watching;
+
+// SAFETY: the system's allocator does all the work.
+unsafe impl GlobalAlloc for Watching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LARGEST.fetch_max(layout.size(), SeqCst);
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        LARGEST.fetch_max(layout.size(), SeqCst);
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        LARGEST.fetch_max(size, SeqCst);
+        unsafe { System.realloc(at, layout, size) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watching = Watching;
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// The most memory that the process has held so far, in bytes, where the system says.
+fn most_resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<usize>().ok()).map_or(0, |kb| kb << 10)
+}
+
+/// A test by itself; at its end, the process must not have grown by much.
+struct Alone {
+    _turn: MutexGuard<'static, ()>,
+    resident: usize,
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let grown = most_resident() - self.resident;
+        assert!(std::thread::panicking() || grown < 256 << 20, "{grown} bytes more than at the start");
+    }
+}
+
+/// One test at a time, since they share what is measured.
+fn alone() -> Alone {
+    static ONE: Mutex<()> = Mutex::new(());
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.load(SeqCst) {
+                before(info);
+            }
+        }));
+    });
+    let turn = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    Alone { _turn: turn, resident: most_resident() }
+}
+
+const SLOW: Duration = Duration::from_secs(10);
+
+/// Calls a reader of files of `size` bytes that hold `input`; what it read, unless it refused.
+fn probe<T>(what: &str, input: &[u8], size: usize, read: impl FnOnce() -> Result<T>) -> Option<T> {
+    LARGEST.store(0, SeqCst);
+    QUIET.store(true, SeqCst);
+    let started = Instant::now();
+    let result = catch_unwind(AssertUnwindSafe(read));
+    QUIET.store(false, SeqCst);
+    let (elapsed, largest) = (started.elapsed(), LARGEST.load(SeqCst));
+    let shown = String::from_utf8_lossy(&input[..input.len().min(3_000)]);
+    assert!(elapsed < SLOW, "{what} took {elapsed:?} for {shown:?}");
+    assert!(largest <= 64 * size + (16 << 20), "{what} took {largest} bytes for a file of {size}: {shown:?}");
+    match result {
+        Ok(result) => result.ok(),
+        Err(_) => panic!("{what} panicked on {} bytes: {shown:?}\n{input:?}", input.len()),
+    }
+}
+
+fn below(rng: &mut Rng, n: usize) -> usize {
+    (rng.seed() % n.max(1) as u64) as usize
+}
+
+fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
+    of[below(rng, of.len())]
+}
+
+fn noise(rng: &mut Rng, n: usize) -> Vec<u8> {
+    (0..n.div_ceil(8)).flat_map(|_| rng.seed().to_le_bytes()).take(n).collect()
+}
+
+/// A valid file with one kind of damage: flipped, replaced, lost, repeated or foreign bytes.
+fn damage(rng: &mut Rng, valid: &[u8]) -> Vec<u8> {
+    let mut bytes = valid.to_vec();
+    let (at, length) = (below(rng, bytes.len()), 1 + below(rng, 16));
+    let end = (at + length).min(bytes.len());
+    match below(rng, 8) {
+        0 => bytes[at] ^= 1 << below(rng, 8),
+        1 => (0..length).for_each(|_| {
+            let at = below(rng, bytes.len());
+            bytes[at] ^= 1 << below(rng, 8);
+        }),
+        2 => bytes[at] = pick(rng, &[0, 1, 0x7f, 0x80, 0xff, b'9', b'-', b'e', b'"', b',', b'\n', b'[', b'{', b'}']),
+        3 => bytes[at..end].iter_mut().for_each(|b| *b = 0xff),
+        4 => drop(bytes.drain(at..end)),
+        5 => drop(bytes.splice(at..at, noise(rng, length))),
+        6 => drop(bytes.splice(at..at, valid[at..end].to_vec())),
+        _ => {
+            let from = below(rng, valid.len());
+            let part = valid[from..(from + length).min(valid.len())].to_vec();
+            bytes.splice(at..end, part);
+        }
+    }
+    bytes
+}
+
+/// Every truncation of `valid`, `damaged` files made of it and `random` bytes behind some of its first ones.
+fn inputs(seed: u64, valid: &[u8], damaged: usize, random: usize) -> impl Iterator<Item = Vec<u8>> {
+    let (mut rng, mut other) = (Rng::new(seed).split(1), Rng::new(seed).split(2));
+    let cut = (0..valid.len()).map(|n| valid[..n].to_vec());
+    let bad = (0..damaged).map(move |_| damage(&mut rng, valid));
+    let foreign = (0..random).map(move |_| {
+        let (head, tail) = (below(&mut other, 12).min(valid.len()), below(&mut other, 200));
+        [&valid[..head], &noise(&mut other, tail)].concat()
+    });
+    cut.chain(bad).chain(foreign)
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A gzipped file of `head` and then zeros, 1 GB of them.
+fn bomb(head: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(head).unwrap();
+    let zeros = vec![0; 1 << 20];
+    (0..1024).for_each(|_| encoder.write_all(&zeros).unwrap());
+    encoder.finish().unwrap()
+}
+
+/// Overwrites in place: cutting a file to nothing first makes some file systems wait for the disk.
+fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    let mut file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).unwrap();
+    file.write_all(bytes.as_ref()).unwrap();
+    file.set_len(bytes.as_ref().len() as u64).unwrap();
+}
+
+fn same(a: &Tensor, b: &Tensor) -> bool {
+    a.size() == b.size() && a.equal(b)
+}
+
+/// What a data set promises.
+fn hold_promises(data: &Dataset, range: Option<(f64, f64)>) {
+    assert!(!data.is_empty() && data.dim() > 0);
+    assert_eq!(data.shape.iter().product::<i64>(), data.dim() as i64);
+    assert!(data.x.isfinite().all().int64_value(&[]) == 1);
+    if let Some((lo, hi)) = range {
+        assert!(data.x.min().double_value(&[]) >= lo && data.x.max().double_value(&[]) <= hi);
+    }
+    assert!(data.labels.as_ref().is_none_or(|l| l.len() == data.len()));
+}
+
+fn idx(kind: u8, sizes: &[u32], content: &[u8]) -> Vec<u8> {
+    let sizes = sizes.iter().flat_map(|s| s.to_be_bytes());
+    [0, 0, kind, (sizes.clone().count() / 4) as u8].into_iter().chain(sizes).chain(content.iter().copied()).collect()
+}
+
+#[test]
+fn idx_files() {
+    let _one = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (path, labels) = (dir.path().join("images"), dir.path().join("labels"));
+    let (pixels, classes): (Vec<u8>, Vec<u8>) = ((0..60).collect(), vec![3, 1, 4, 1, 5]);
+    let (images, names) = (idx(8, &[5, 3, 4], &pixels), idx(8, &[5], &classes));
+    put(&path, &images);
+    let whole = read_idx(&path).unwrap();
+    let mut count = 0;
+    let mut check = |bytes: &[u8]| {
+        put(&path, bytes);
+        count += 1;
+        let data = probe("read_idx", bytes, bytes.len(), || read_idx(&path));
+        if let Some(data) = &data {
+            hold_promises(data, Some((0.0, 255.0)));
+            assert!(data.x.numel() < 1040 * bytes.len());
+        }
+        data
+    };
+    for bytes in inputs(1, &images, 4_000, 1_000) {
+        check(&bytes);
+    }
+    let zipped = gzip(&images);
+    for bytes in inputs(2, &zipped, 4_000, 1_000) {
+        // what passes a checksum is what was written
+        if let Some(data) = check(&bytes) {
+            assert!(same(&data.x, &whole.x));
+        }
+    }
+    let lies = [0, 1, 5, 60, 255, 65_536, i32::MAX as u32, 1 << 31, u32::MAX];
+    for a in lies {
+        for b in lies {
+            for sizes in [vec![a, b], vec![a, b, 1], vec![1, a, b], vec![a, b, u32::MAX, u32::MAX]] {
+                let fits = sizes.iter().map(|s| *s as u128).product::<u128>() == 60;
+                for kind in [0, 8, 0x0d, 0xff] {
+                    let bytes = idx(kind, &sizes, &pixels);
+                    assert_eq!(check(&bytes).is_some(), fits && kind == 8, "{kind} {sizes:?}");
+                    assert_eq!(check(&gzip(&bytes)).is_some(), fits && kind == 8, "{kind} {sizes:?}");
+                }
+            }
+        }
+    }
+    assert!(check(&idx(8, &[1; 255], &[7])).is_some());
+    assert!(check(&idx(8, &[u32::MAX; 255], &pixels)).is_none());
+    for bytes in inputs(3, &names, 1_000, 200).chain(inputs(4, &gzip(&names), 1_000, 200)) {
+        put(&path, &images);
+        put(&labels, &bytes);
+        count += 1;
+        let size = bytes.len() + images.len();
+        if let Some(data) = probe("read_idx_pair", &bytes, size, || read_idx_pair(&path, &labels)) {
+            assert!(data.labels.unwrap().len() == 5 && same(&data.x, &whole.x));
+        }
+    }
+    println!("IDX: {count} inputs");
+    assert!(count >= 10_000);
+}
+
+#[test]
+fn small_files_that_unfold_into_a_gigabyte_are_refused_unread() {
+    let _one = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bomb.gz");
+    for head in [idx(8, &[2, 2], &[]), idx(8, &[u32::MAX, 16], &[])] {
+        let bytes = bomb(&head);
+        put(&path, &bytes);
+        assert!(probe("read_idx", &head, bytes.len() / 64, || read_idx(&path)).is_none());
+    }
+    // a line without end
+    let bytes = bomb(b"1,2\n3,4\n");
+    put(&path, &bytes);
+    let e =
+        probe("read_csv", b"", bytes.len(), || Ok(read_csv(&path, &CsvOptions::default()).unwrap_err().to_string()));
+    assert!(e.unwrap().contains("line 3: expected a line of at most"));
+}
+
+#[test]
+fn csv_files() {
+    let _one = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("points.csv");
+    let mut rng = Rng::new(9);
+    let mut text = "x,\"y, z\",class\n".to_string();
+    (0..12).for_each(|i| text += &format!("{:.3},{:e},{}\n", rng.uniform() * 8.0 - 4.0, rng.uniform() - 0.5, i % 3));
+    let valid = text.as_bytes();
+    let (header, range) = (true, Some((-5.0, 5.0)));
+    let options = [
+        CsvOptions { label_column: Some(Column::Name("class".into())), has_header: header, range },
+        CsvOptions { label_column: Some(Column::Index(2)), has_header: header, range: None },
+        CsvOptions { label_column: None, has_header: header, range },
+        CsvOptions::default(),
+    ];
+    let mut count = 0;
+    let mut check = |bytes: &[u8], options: &CsvOptions| {
+        put(&path, bytes);
+        count += 1;
+        let data = probe("read_csv", bytes, bytes.len(), || read_csv(&path, options));
+        if let Some(data) = &data {
+            hold_promises(data, options.range);
+            assert_eq!(data.labels.is_some(), options.label_column.is_some());
+        }
+        data
+    };
+    let whole = check(valid, &options[0]).unwrap();
+    for (i, bytes) in inputs(5, valid, 8_000, 1_000).enumerate() {
+        check(&bytes, &options[i % 4]);
+    }
+    for bytes in inputs(6, &gzip(valid), 4_000, 1_000) {
+        if let Some(data) = check(&bytes, &options[0]) {
+            assert!(same(&data.x, &whole.x) && data.labels == whole.labels);
+        }
+    }
+    // what a number may not be, and what only looks large
+    for field in ["nan", "inf", "-inf", "1e400", "1e-400", "--1", "0x10", "1_000", "٣", "\u{0}", "\"", "99999999999999"]
+    {
+        let kept = check(format!("x,y,class\n{field},1,2\n").as_bytes(), &options[0]).is_some();
+        assert_eq!(kept, field == "1e-400", "{field}");
+    }
+    for wide in [",".repeat(100_000), "\"".repeat(100_001), "1,".repeat(50_000) + "1", "\n".repeat(100_000)] {
+        options.iter().for_each(|o| drop(check(wide.as_bytes(), o)));
+    }
+    println!("CSV: {count} inputs");
+    assert!(count >= 10_000);
+}
+
+#[test]
+fn parquet_files() {
+    let _one = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("points.parquet");
+    let mut rows = Rows::new(&["x", "y", "class"]);
+    for i in 0..40 {
+        rows.push((i as f64 / 7.0, (i * i) as f64, i % 3));
+    }
+    let mut df = rows.finish().unwrap();
+    let mut count = 0;
+    for (i, how) in [ParquetCompression::Uncompressed, ParquetCompression::Zstd(None)].into_iter().enumerate() {
+        let mut valid = Vec::new();
+        ParquetWriter::new(&mut valid).with_compression(how).finish(&mut df).unwrap();
+        put(&path, &valid);
+        hold_promises(&read_parquet(&path, Some("class"), None).unwrap(), None);
+        // the second field of a footer is a list: of the schema's columns, here of 2^31 − 1 of them
+        let end = valid.len() - 8;
+        let start = end - u32::from_le_bytes(valid[end..end + 4].try_into().unwrap()) as usize;
+        assert_eq!(valid[start + 2], 0x19);
+        let footer = [&valid[start..start + 3], &[0xfc, 0xff, 0xff, 0xff, 0xff, 0x07], &valid[start + 4..end]].concat();
+        let lie = [&valid[..start], &footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat();
+        put(&path, &lie);
+        assert!(probe("read_parquet", &lie, lie.len(), || read_parquet(&path, None, None)).is_none());
+        for (j, bytes) in inputs(7 + i as u64, &valid, 2_000, 200).enumerate() {
+            put(&path, &bytes);
+            count += 1;
+            let (label, range) = (["class", "x"][j % 2], Some((0.0, 1e6)).filter(|_| j % 3 == 0));
+            if let Some(data) = probe("read_parquet", &bytes, bytes.len(), || read_parquet(&path, Some(label), range)) {
+                hold_promises(&data, range);
+            }
+        }
+    }
+    println!("Parquet: {count} inputs");
+}
+
+/// Another value for a key: of any type, and extreme.
+fn value(rng: &mut Rng, depth: usize) -> toml::Value {
+    match below(rng, if depth < 4 { 8 } else { 6 }) {
+        0 => toml::Value::Integer(pick(rng, &[0, 1, -1, i64::MIN, i64::MAX, 1 << 31, 1 << 32, 7])),
+        1 => toml::Value::Float(pick(rng, &[0.0, -0.0, f64::NAN, f64::INFINITY, -1e308, 5e-324, 0.5, 1e300])),
+        2 => toml::Value::Boolean(rng.uniform() < 0.5),
+        3 => toml::Value::String(pick(rng, &["", "x", "jarzynski", "\n", "🦀", "in `", ", expected "]).into()),
+        4 => toml::Value::Array(vec![]),
+        5 => toml::Value::Table(toml::Table::new()),
+        6 => toml::Value::Array((0..below(rng, 4)).map(|_| value(rng, depth + 1)).collect()),
+        _ => toml::Value::Table((0..below(rng, 4)).map(|i| (format!("k{i}"), value(rng, depth + 1))).collect()),
+    }
+}
+
+/// Changes the value of a random key, within tables too.
+fn disturb(rng: &mut Rng, table: &mut toml::Table) {
+    let keys: Vec<String> = table.keys().cloned().collect();
+    if keys.is_empty() || rng.uniform() < 0.05 {
+        table.insert(pick(rng, &["", "seed", "unknown", "a.b", "é", "`"]).into(), value(rng, 0));
+        return;
+    }
+    let key = &keys[below(rng, keys.len())];
+    match table.get_mut(key) {
+        Some(toml::Value::Table(inner)) if rng.uniform() < 0.8 => disturb(rng, inner),
+        Some(toml::Value::Array(list)) if !list.is_empty() && rng.uniform() < 0.5 => {
+            let at = below(rng, list.len());
+            list[at] = value(rng, 0);
+        }
+        _ => drop(table.insert(key.clone(), value(rng, 0))),
+    }
+}
+
+fn nested(open: &str, close: &str, depth: usize) -> String {
+    open.repeat(depth) + &close.repeat(depth)
+}
+
+#[test]
+fn configurations() {
+    let _one = alone();
+    let mut count = 0;
+    for (i, entry) in experiments::ALL.iter().enumerate() {
+        let name = entry.name;
+        let mut rng = Rng::new(100 + i as u64);
+        let valid = entry.config(&toml::Table::new(), false).unwrap();
+        let table: toml::Table = valid.parse().unwrap();
+        assert_eq!(entry.config(&table, true).unwrap(), valid, "{name}: a whole configuration replaces the full one");
+        for j in 0..400 {
+            let mut changed = table.clone();
+            (0..1 + below(&mut rng, 3)).for_each(|_| disturb(&mut rng, &mut changed));
+            let text = changed.to_string();
+            count += 1;
+            let config =
+                probe(name, text.as_bytes(), text.len(), || experiments::find(name)?.config(&changed, j % 2 == 0));
+            // what is accepted is shown as what is accepted
+            if let Some(config) = config.filter(|c| !c.contains("nan")) {
+                assert_eq!(entry.config(&config.parse().unwrap(), false).unwrap(), config, "{name}");
+            }
+        }
+        for bytes in inputs(200 + i as u64, valid.as_bytes(), 400, 20) {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            count += 1;
+            // text that is no TOML is refused by the same parser before an experiment sees it
+            probe(name, &bytes, bytes.len(), || match text.parse::<toml::Table>() {
+                Ok(table) => entry.config(&table, false).map(|_| ()),
+                Err(_) => Ok(()),
+            });
+        }
+    }
+    for deep in [nested("a = [", "]", 1), format!("a = {}", nested("[", "]", 100_000)), "a.".repeat(100_000) + "a = 1"]
+    {
+        count += 1;
+        probe("deep TOML", b"", deep.len(), || {
+            let Ok(table) = deep.parse::<toml::Table>() else { return Ok(()) };
+            experiments::ALL[0].config(&table, false).map(|_| ())
+        });
+    }
+    println!("TOML: {count} inputs");
+    assert!(count >= 10_000);
+}
+
+#[test]
+fn the_program_refuses_what_is_no_configuration() {
+    let _one = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    let deep = format!("a = {}", nested("[", "]", 100_000));
+    for content in [
+        b"seed = ".as_slice(),
+        b"\xff\xfe",
+        b"seed = 99999999999999999999",
+        b"seed = 1\nseed = 2",
+        b"seed = -1",
+        b"= 1",
+        b"[a",
+        "é = 1é".as_bytes(),
+        deep.as_bytes(),
+    ] {
+        put(&path, content);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jarzynski"));
+        let out = command.args(["config", "mixture", "--config"]).arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(1) && said.starts_with("jarzynski: "), "{:?} {said}", out.status);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------- runs that are kept
+
+fn mixture() -> Mixture {
+    Mixture::new(&[vec![-1.0, 0.0], vec![1.0, 0.5]], &[0.5, 0.5]).unwrap()
+}
+
+fn trainer() -> Trainer<Ula> {
+    let settings = Settings { walkers: 12, steps: 6, lr: 0.05, batch: Some(7), progress: 0.0, ..Default::default() };
+    Trainer::new(Ula::new(0.1), Method::Jarzynski { ess_min: 0.95 }).settings(settings)
+}
+
+fn data() -> Tensor {
+    mixture().sample(20, &mut Rng::new(1))
+}
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const PARTS: [&str; 3] = [CHECKPOINT, "stats.csv", "run.json"];
+
+/// The files of a run that was paused halfway.
+fn kept(dir: &Path) -> [Vec<u8>; 3] {
+    let run = trainer().keep(Keep::new(dir).pause_after_steps(3)).train(&mut mixture(), &data()).unwrap();
+    assert!(!run.finished());
+    PARTS.map(|name| fs::read(dir.join(name)).unwrap())
+}
+
+/// A checkpoint taken apart: its state, and of each tensor name, type, shape and bytes.
+#[derive(Clone)]
+struct Anatomy {
+    state: String,
+    tensors: Vec<(String, String, Vec<u64>, Vec<u8>)>,
+}
+
+impl Anatomy {
+    fn of(bytes: &[u8]) -> Self {
+        let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header: Value = serde_json::from_slice(&bytes[8..end]).unwrap();
+        let mut tensors = vec![];
+        for (name, info) in header.as_object().unwrap() {
+            if name == "__metadata__" || name == "sha256" {
+                continue;
+            }
+            let numbers = |key: &str| info[key].as_array().unwrap().iter().map(|v| v.as_u64().unwrap()).collect();
+            let (shape, span): (Vec<u64>, Vec<u64>) = (numbers("shape"), numbers("data_offsets"));
+            let content = bytes[end + span[0] as usize..end + span[1] as usize].to_vec();
+            tensors.push((name.clone(), info["dtype"].as_str().unwrap().to_string(), shape, content));
+        }
+        Anatomy { state: header["__metadata__"]["jarzynski"].as_str().unwrap().into(), tensors }
+    }
+
+    /// As a file whose digest is right, whatever else is not.
+    fn file(&self) -> Vec<u8> {
+        let mut hash = Sha256::new();
+        hash.update(&self.state);
+        let mut sorted: Vec<_> = self.tensors.iter().collect();
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        for (name, dtype, shape, content) in sorted {
+            hash.update(format!("\n{name} {dtype} {shape:?}\n"));
+            hash.update(content);
+        }
+        let told = ("sha256".to_string(), "U8".to_string(), vec![32], hash.finalize().to_vec());
+        let mut header = serde_json::json!({ "__metadata__": { "jarzynski": self.state } });
+        let mut body = vec![];
+        for (name, dtype, shape, content) in self.tensors.iter().chain([&told]) {
+            let span = [body.len(), body.len() + content.len()];
+            header[name] = serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": span });
+            body.extend(content);
+        }
+        let header = header.to_string();
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &body].concat()
+    }
+
+    /// The same with one lie.
+    fn forge(&self, rng: &mut Rng) -> Vec<u8> {
+        let mut forged = self.clone();
+        if below(rng, 3) == 0 {
+            let mut state: Value = serde_json::from_str(&self.state).unwrap();
+            let keys: Vec<String> = state.as_object().unwrap().keys().cloned().collect();
+            let key = &keys[below(rng, keys.len())];
+            let map = state.as_object_mut().unwrap();
+            let old = map[key].clone();
+            let lie = match below(rng, 8) {
+                0 => u64::MAX.into(),
+                1 => i64::MIN.into(),
+                2 => 1e300.into(),
+                3 => "kept".into(),
+                4 => Value::Null,
+                5 => Value::Array(vec![old; 3]),
+                6 => Value::from(below(rng, 100)),
+                _ => Value::Object(Default::default()),
+            };
+            if below(rng, 6) == 0 {
+                drop(map.remove(key))
+            } else {
+                map[key] = lie
+            }
+            forged.state = state.to_string();
+            return forged.file();
+        }
+        let which = below(rng, forged.tensors.len());
+        let (name, dtype, shape, content) = &mut forged.tensors[which];
+        let count: u64 = shape.iter().product();
+        match below(rng, 12) {
+            0 => *shape = vec![count],
+            1 => shape.reverse(),
+            2 => shape.push(1),
+            3 => *shape = vec![count, 1],
+            4 => (*shape, *content) = (vec![0, u64::MAX], vec![]),
+            5 => (*shape, *content) = (vec![0, 2], vec![]),
+            6 => (*shape, *content) = (vec![1 << 32, 1 << 32], vec![]),
+            7 => *shape = vec![1 << 63, 2, count],
+            8 => *dtype = pick(rng, &["F64", "I64", "F32", "I32", "F16", "BF16", "U8", "BOOL", "I8", "U64"]).into(),
+            9 => {
+                let number = pick(rng, &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e308, -1.0, 0.0]);
+                let bytes = if below(rng, 2) == 0 { number.to_le_bytes() } else { rng.seed().to_le_bytes() };
+                content.iter_mut().zip(bytes.iter().cycle()).for_each(|(b, n)| *b = *n);
+            }
+            10 => *name = format!("walkers.graph.rows.{}", below(rng, 2)),
+            _ => drop(forged.tensors.remove(which)),
+        }
+        forged.file()
+    }
+}
+
+/// Rows in bits, without the wall-clock column.
+fn rows(run: &Run) -> Vec<Vec<u64>> {
+    let names = ["step", "energy_data", "energy_walkers", "log_z", "log_z_monitor", "ess", "grad_norm"];
+    names.iter().map(|n| run.column(n).unwrap().iter().map(|v| v.to_bits()).collect()).collect()
+}
+
+/// Whatever a person may ask of an opened run.
+fn use_it(run: &Run) {
+    run.summary();
+    run.warnings();
+    assert!(run.samples(5, &mut Rng::new(0)).size()[0] <= 5);
+}
+
+#[test]
+fn damaged_files_of_a_kept_run_are_refused_or_change_nothing() {
+    let _one = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let valid = kept(dir);
+    let whole = Run::open(dir).unwrap();
+    let mut counts = [0; 3];
+    for (which, name) in PARTS.iter().enumerate() {
+        for bytes in inputs(20 + which as u64, &valid[which], [8_000, 3_000, 3_000][which], 200) {
+            put(dir.join(name), &bytes);
+            counts[which] += 1;
+            let Some(run) = probe(name, &bytes, bytes.len(), || Run::open(dir)) else { continue };
+            if which == 0 {
+                assert!(same(run.walkers.x(), whole.walkers.x()));
+                assert!(same(run.walkers.log_weights(), whole.walkers.log_weights()));
+            }
+            use_it(&run);
+        }
+        put(dir.join(name), &valid[which]);
+    }
+    for (which, text) in [(0, ""), (1, "a,b\n"), (2, "{\"label\":")] {
+        let deep = text.to_string() + &nested("[", "]", 100_000) + "\n";
+        // of a checkpoint: a header that is nothing but depth, and lengths that no file has
+        let headers = [deep.len() as u64, u64::MAX, u64::MAX - 7, i64::MAX as u64, 100_000_000, 8];
+        for length in headers {
+            let head = if which == 0 { length.to_le_bytes().to_vec() } else { vec![] };
+            let bytes = [head, deep.clone().into_bytes()].concat();
+            put(dir.join(PARTS[which]), &bytes);
+            assert!(probe(PARTS[which], b"deep", bytes.len(), || Run::open(dir)).is_none());
+        }
+        put(dir.join(PARTS[which]), &valid[which]);
+    }
+    println!("checkpoint, rows, card: {counts:?} inputs");
+    assert!(counts[0] >= 10_000);
+}
+
+#[test]
+fn forged_checkpoints_with_the_right_digest_do_no_harm() {
+    let _one = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let valid = kept(dir);
+    let anatomy = Anatomy::of(&valid[0]);
+    let lay = |bytes: &[u8]| {
+        put(dir.join(CHECKPOINT), bytes);
+        put(dir.join("stats.csv"), &valid[1]);
+    };
+    lay(&anatomy.file());
+    let whole = Run::open(dir).expect("the digest is made as the library makes it");
+    let expected = trainer().train(&mut mixture(), &data()).unwrap();
+    let mut rng = Rng::new(31);
+    let (mut opened, mut resumed) = (0, 0);
+    for i in 0..3_000 {
+        let bytes = anatomy.forge(&mut rng);
+        lay(&bytes);
+        if let Some(run) = probe("forged", &bytes, bytes.len(), || Run::open(dir)) {
+            opened += 1;
+            use_it(&run);
+        }
+        if i % 4 == 0 {
+            let run = probe("resume", &bytes, bytes.len(), || trainer().resume(dir).train(&mut mixture(), &data()));
+            resumed += usize::from(run.is_some());
+            if let Some(Outcome::Diverged { cause, .. }) = run.map(|run| run.outcome) {
+                assert!(!cause.is_empty());
+            }
+        }
+    }
+    assert!(opened > 100 && resumed > 10, "{opened} opened, {resumed} resumed: lies that nobody believes test little");
+    for bytes in inputs(32, &valid[0], 600, 20).step_by(5) {
+        lay(&bytes);
+        let run = probe("resume", &bytes, bytes.len(), || trainer().resume(dir).train(&mut mixture(), &data()));
+        if let Some(run) = run {
+            assert!(run.finished());
+            assert_eq!(rows(&run), rows(&expected));
+        }
+    }
+    lay(&valid[0]);
+    assert!(same(Run::open(dir).unwrap().walkers.x(), whole.walkers.x()));
+    let run = trainer().resume(dir).train(&mut mixture(), &data()).unwrap();
+    assert_eq!(rows(&run), rows(&expected));
+}
+
+#[test]
+fn manifests() {
+    let _one = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let mut results = Results::create(dir).unwrap();
+    results.table("a", &Rows::new(&["x", "y"]).push((1, 2.5)).finish().unwrap()).unwrap();
+    results.finish(&serde_json::json!({ "walkers": 10, "list": [1.5, "é"] }), 7).unwrap();
+    let valid = fs::read(dir.join("manifest.json")).unwrap();
+    let deep = [b"{\"config\":".to_vec(), nested("[", "]", 100_000).into_bytes()].concat();
+    let mut count = 0;
+    for bytes in inputs(40, &valid, 3_000, 300).chain([deep]) {
+        put(dir.join("manifest.json"), &bytes);
+        count += 1;
+        if let Some(read) = probe("Manifest::read", &bytes, bytes.len(), || Manifest::read(dir)) {
+            // what was read can be written and is the same again
+            read.write(dir).unwrap();
+            assert_eq!(Manifest::read(dir).unwrap(), read);
+        }
+    }
+    println!("manifest: {count} inputs");
+}
+
+#[test]
+fn memory_is_watched_and_panics_are_caught() {
+    let mut one = alone();
+    let at_once = || Ok(std::hint::black_box(vec![1u8; 20 << 20]).len());
+    let step_by_step = || {
+        let mut bytes = Vec::new();
+        std::io::repeat(0).take(20 << 20).read_to_end(&mut bytes).unwrap();
+        Ok(bytes.len())
+    };
+    let lasting = || Ok(Tensor::ones([40 << 20], (Kind::Double, Device::Cpu)).numel());
+    assert!(catch_unwind(|| probe("at once", b"x", 1, at_once)).is_err());
+    assert!(catch_unwind(|| probe("step by step", b"x", 1, step_by_step)).is_err());
+    let before = most_resident();
+    probe("tensor", b"x", 1, lasting);
+    assert!(before == 0 || most_resident() > before + (200 << 20));
+    let panicking = catch_unwind(|| probe("panicking", b"x", 1, || -> Result<()> { panic!("so it is") }));
+    assert!(panicking.is_err());
+    one.resident = most_resident();
+    let modest =
+        probe("modest", b"x", 1, || Ok(Tensor::zeros([3], (Kind::Float, jarzynski::tch::Device::Cpu)).numel()));
+    assert_eq!(modest, Some(3));
+}
