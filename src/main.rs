@@ -163,7 +163,7 @@ fn compare(dirs: &[&Path], request: &Request) -> Result<()> {
     if (1..names.len()).any(|i| names[..i].contains(&names[i])) {
         names = dirs.iter().map(|d| d.display().to_string()).collect();
     }
-    let runs = dirs.iter().map(|d| Run::open(d)).collect::<Result<Vec<_>>>()?;
+    let runs = dirs.iter().map(Run::open).collect::<Result<Vec<_>>>()?;
     let columns: Vec<String> = match &request.columns {
         Some(list) => list.split(',').map(|c| c.trim().to_string()).collect(),
         None => {
