@@ -14,15 +14,15 @@ const JARZYNSKI: Method = Method::Jarzynski { ess_min: 0.5 };
 
 fn main() {
     let bench = Bench::from_args();
-    // 60 updates hold two checkpoints: a run of the default length has one in a minute
-    bench.row("digits: recorded every 5th, kept / neither", Some(1.02), |turns| kept(turns.div_ceil(8), 5));
-    bench.row("digits: recorded every step, kept / neither", None, |turns| kept(turns.div_ceil(10), 1));
+    // (A − B) is what a checkpoint with its rows costs: a run of the default settings has one in a minute
+    bench.row("digits: checkpoint and row every step / neither", None, |turns| kept(turns.div_ceil(5), Some(1)));
+    bench.row("digits: row every 5th step, kept / neither", Some(1.02), |turns| kept(turns.div_ceil(5), None));
     bench.row("8 members on 2 cores / 8 runs, 1 thread each", Some(0.6), |turns| ensemble(turns.div_ceil(5), 1));
     bench.row("8 members on 2 cores / 8 runs, 2 threads each", Some(0.9), |turns| ensemble(turns.div_ceil(5), 2));
 }
 
 /// The training of the experiment `digits`, kept in a folder with rows, against itself without either.
-fn kept(turns: usize, every: usize) -> Vec<(Spent, Spent)> {
+fn kept(turns: usize, checkpoints: Option<usize>) -> Vec<(Spent, Spent)> {
     let data = digits().unwrap().select(&[2, 3, 6], &[176, 88, 44]).unwrap().scale(-1.0, 1.0).unwrap().x;
     let data = data.to_kind(Kind::Float);
     let steps = 60;
@@ -40,13 +40,13 @@ fn kept(turns: usize, every: usize) -> Vec<(Spent, Spent)> {
             ..Default::default()
         };
         let mut trainer = Trainer::new(Reversed::sweeps(Mala::new(0.1), 3), JARZYNSKI).settings(settings);
-        trainer.keep = dir.map(jarzynski::Keep::new);
+        trainer.keep = dir.map(|dir| jarzynski::Keep { steps: checkpoints, ..jarzynski::Keep::new(dir) });
         clock(steps, || assert!(trainer.train(&mut net, &data).unwrap().finished()))
     };
     train(1_000_000, None);
     let turn = |_| {
         let dir = tempfile::tempdir().unwrap();
-        (train(every, Some(dir.path())), train(1_000_000, None))
+        (train(checkpoints.unwrap_or(5), Some(dir.path())), train(1_000_000, None))
     };
     (0..turns).map(turn).collect()
 }

@@ -16,8 +16,8 @@ need_tools() {
   command -v git > /dev/null || need "git"
   command -v make > /dev/null || need "make"
   command -v "${CXX:-c++}" > /dev/null || need "a C++ compiler (${CXX:-c++}): on Debian and Ubuntu, the package g++"
-  if [ -z "$JZ_RUSTC" ] || ! command -v cargo > /dev/null; then need "cargo and rustc: a stable Rust toolchain, 1.88 or newer"
-  elif [ "$(printf '%s\n' 1.88 "$JZ_RUSTC" | sort -V | head -1)" != 1.88 ]; then need "rustc 1.88 or newer: this one is $JZ_RUSTC (rustup update stable)"; fi
+  if [ -z "$JZ_RUSTC" ] || ! command -v cargo > /dev/null; then need "cargo and rustc: a stable Rust toolchain, 1.89 or newer"
+  elif [ "$(printf '%s\n' 1.89 "$JZ_RUSTC" | sort -V | head -1)" != 1.89 ]; then need "rustc 1.89 or newer: this one is $JZ_RUSTC (rustup update stable)"; fi
   if ! command -v python3 > /dev/null; then need "python3, 3.11 or newer"
   elif ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then need "python3 3.11 or newer: this one is $(python3 -V)"; fi
   [ $bad = 0 ] || exit 1

@@ -81,3 +81,8 @@ pub use walkers::{Estimate, Walkers};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the other pages compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/leave-it-running.md")]
+struct LeaveItRunning;

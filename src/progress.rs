@@ -25,7 +25,7 @@ impl Progress {
         let bar = terminal.then(|| {
             let target = ProgressDrawTarget::stderr_with_hz(4);
             let bar = ProgressBar::with_draw_target(Some(last as u64), target).with_position(first as u64);
-            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {per_sec}  {eta} left  {msg}");
+            let style = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len}  {msg}");
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(label.to_string())
         });
         let now = Instant::now();
@@ -45,7 +45,7 @@ impl Progress {
         self.spoken = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_position(k as u64);
-            bar.set_message(details());
+            bar.set_message(pace((self.first, k, self.last), self.started.elapsed(), &details()));
             return;
         }
         println!("{}", line(&self.label, (self.first, k, self.last), self.started.elapsed(), &details()));
@@ -69,11 +69,16 @@ impl Drop for Progress {
 }
 
 fn line(label: &str, (first, k, last): (usize, usize, usize), elapsed: Duration, details: &str) -> String {
+    format!("{label} {k}/{last}  {}", pace((first, k, last), elapsed, details))
+}
+
+/// Rate, details and what is left.
+fn pace((first, k, last): (usize, usize, usize), elapsed: Duration, details: &str) -> String {
     let rate = (k - first.min(k)) as f64 / elapsed.as_secs_f64().max(1e-9);
     let left = (last - k.min(last)) as f64 / rate.max(1e-9);
     let left = if left < 5_400.0 { format!("{left:.0} s") } else { format!("{:.1} h", left / 3_600.0) };
     let details = if details.is_empty() { String::new() } else { format!("  {details}") };
-    format!("{label} {k}/{last}  {rate:.1} updates/s{details}  {left} left")
+    format!("{rate:.1} updates/s{details}  {left} left")
 }
 
 #[cfg(test)]

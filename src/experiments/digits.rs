@@ -41,6 +41,7 @@ impl Default for Digits {
 impl Experiment for Digits {
     const NAME: &'static str = "digits";
     const ABOUT: &'static str = "a neural energy on real 8×8 digits, unbalanced classes, by Jarzynski, PCD and CD";
+    const ON_DEVICE: bool = true;
 
     fn full() -> Self {
         let Digits(small) = Digits::default();

@@ -41,6 +41,7 @@ impl Default for Mnist {
 impl Experiment for Mnist {
     const NAME: &'static str = "mnist";
     const ABOUT: &'static str = "the CNN energy on 28×28 MNIST 2, 3, 6 at 4 : 2 : 1 (needs `make datasets`)";
+    const ON_DEVICE: bool = true;
 
     fn full() -> Self {
         let Mnist(small) = Mnist::default();

@@ -100,6 +100,8 @@ pub trait Experiment: Serialize + DeserializeOwned + Default {
     const NAME: &'static str;
     /// What it shows, in one line.
     const ABOUT: &'static str;
+    /// Whether it has networks or machines that run on a device; closed forms are computed on the CPU.
+    const ON_DEVICE: bool = false;
 
     /// The published size.
     fn full() -> Self {
@@ -363,9 +365,13 @@ fn show_as<E: Experiment>(overrides: &toml::Table, full: bool) -> Result<String>
 fn run_as<E: Experiment>(overrides: &toml::Table, full: bool, dir: &Path, go: &Go) -> Result<(Manifest, Vec<String>)> {
     let config = configure::<E>(overrides, full)?;
     let mut results = Results::create(dir)?;
-    results.experiment(E::NAME).device(go.device);
+    let device = if E::ON_DEVICE { go.device } else { Device::Cpu };
+    results.experiment(E::NAME).device(device);
     let runs = begin(&config, dir, go)?;
-    let output = config.run_in(&Work { device: go.device, runs: Some(runs.clone()) })?;
+    let mut output = config.run_in(&Work { device, runs: Some(runs.clone()) })?;
+    if device != go.device {
+        output.note("computed on the CPU: nothing here gains from a device");
+    }
     for (name, df) in &output.tables {
         results.table(name, df)?;
     }
