@@ -387,7 +387,7 @@ impl Cohort {
         let bands = DataFrame::new(bands.height(), all)?;
         let across = columns.len().clamp(1, 3);
         let mut figure =
-            Figure::new(300 * across as u32 + 40, 290 * columns.len().div_ceil(across).max(1) as u32).columns(across);
+            Figure::new(280 * across as u32 + 40, 290 * columns.len().div_ceil(across).max(1) as u32).columns(across);
         for name in columns {
             figure = figure
                 .panel(Panel::new("").x("step").y(&crate::record::axis(name)).frame(&bands, "label", "step", name)?);

@@ -143,7 +143,7 @@ impl Run {
         let step = self.column("step")?;
         let across = columns.len().clamp(1, 3);
         let rows = columns.len().div_ceil(across).max(1) as u32;
-        let mut figure = Figure::new(300 * across as u32 + 40, 290 * rows).columns(across);
+        let mut figure = Figure::new(280 * across as u32 + 40, 290 * rows).columns(across);
         for name in columns {
             let mut panel =
                 Panel::new("").x("step").y(&crate::record::axis(name)).line(&self.label, &step, &self.column(name)?);
