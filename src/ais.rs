@@ -2,7 +2,7 @@
 
 use crate::kernel::Gibbs;
 use crate::model::{Rbm, RbmPath, Units};
-use crate::{Error, Estimate, Result, Run, Transport};
+use crate::{Error, Estimate, Keep, Result, Run, Transport};
 use tch::{Kind, Tensor};
 
 /// Annealed importance sampling: walkers go from the base (W = 0) to the model by collapsed Gibbs sweeps and carry
@@ -33,12 +33,14 @@ pub struct Ais {
     pub saved: Vec<Units>,
     /// Seed.
     pub seed: u64,
+    /// Where the run is kept on disk, if anywhere.
+    pub keep: Option<Keep>,
 }
 
 impl Ais {
     /// K steps, N walkers, equal spacing along the straight path.
     pub fn new(steps: usize, walkers: usize, seed: u64) -> Self {
-        Ais { steps, walkers, sweeps: 1, pilot: 0, saved: Vec::new(), seed }
+        Ais { steps, walkers, sweeps: 1, pilot: 0, saved: Vec::new(), seed, keep: None }
     }
 
     /// With temperatures spaced by a pilot run of so many steps and a tenth of the walkers, at least 50.
@@ -53,6 +55,12 @@ impl Ais {
         self
     }
 
+    /// Goes on with the run that is kept in `dir`; see [`Trainer::resume`](crate::Trainer::resume). A pilot is run again.
+    pub fn resume(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
+        self.keep = Some(Keep::resume(dir));
+        self
+    }
+
     /// The run; its walkers are exact for the model. Errors: K = 0, N = 0, saved parameters of another shape.
     pub fn run(&self, rbm: &Rbm) -> Result<Run> {
         let path = RbmPath::through(rbm, &self.saved)?;
@@ -61,6 +69,7 @@ impl Ais {
         if self.pilot > 0 {
             transport = transport.adapted(&path, self.pilot, (self.walkers / 10).max(50))?;
         }
+        transport.keep = self.keep.clone();
         let mut run = transport.run(&path)?;
         run.label = "ais".into();
         Ok(run)

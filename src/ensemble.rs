@@ -207,7 +207,8 @@ impl Ensemble {
     {
         let dir = self.dir.as_ref().map(|dir| dir.join(name(&value, seed)));
         if let Some(found) = dir.as_ref().map(|dir| finished(dir)).transpose()?.flatten() {
-            return Ok(Done { ended: found.0, rows: Some(found.1), reused: true });
+            // the folder is named after the configuration; its numbers as read may differ in the last digit
+            return Ok(Done { ended: Ended { config: value, ..found.0 }, rows: Some(found.1), reused: true });
         }
         if let Some(dir) = &dir {
             std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;

@@ -4,8 +4,8 @@ use jarzynski::kernel::{Mala, Reversed};
 use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, Mixture, Mlp, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{
-    Escorted, FlowTrainer, Gibbs, Keep, Kernel, Method, Model, Optim, Outcome, Rng, Run, Schedule, Settings, Trainer,
-    Transport, Ula, Update,
+    Ais, Escorted, FlowTrainer, Gibbs, Keep, Kernel, Method, Model, Optim, Outcome, Rng, Run, Schedule, Settings,
+    Trainer, Transport, Ula, Update,
 };
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -136,6 +136,17 @@ fn boltzmann_machines() {
     check("rbm", trainer(JARZYNSKI), || rbm(false, true), &data, 4);
     check("rbm, pcd", trainer(Method::Pcd), || rbm(false, false), &data, 5);
     check("rbm, cd", trainer(Method::Cd { k: 1 }), || rbm(false, false), &data, 6);
+    // annealed importance sampling, with temperatures by a pilot
+    let ais = || Ais::new(30, 40, 2).adaptive(10);
+    let (dir, machine) = (tempfile::tempdir().unwrap(), rbm(false, false));
+    let expected = ais().run(&machine).unwrap();
+    let part = || {
+        let mut ais = ais();
+        ais.keep = Some(Keep::resume(dir.path()).pause_after_steps(7));
+        ais.run(&machine).unwrap()
+    };
+    assert_eq!((0..20).map(|_| part()).position(|run| run.finished()), Some(4));
+    assert_same("ais", &ais().resume(dir.path()).run(&machine).unwrap(), &expected);
     let joint = Gibbs::with(jarzynski::kernel::Backward::Reversed);
     check("rbm, joint", Trainer::new(joint, JARZYNSKI).settings(all.clone()), || rbm(true, false), &data, 4);
 }
