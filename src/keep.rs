@@ -181,6 +181,8 @@ pub(crate) struct Keeper {
     before: f64,
     saved: Instant,
     flushed: Instant,
+    /// When the stop file was last looked for.
+    asked: Instant,
     /// Rows on disk.
     rows: usize,
     /// Their columns.
@@ -235,6 +237,7 @@ impl Keeper {
             before: 0.0,
             saved: now,
             flushed: now,
+            asked: now,
             rows: 0,
             columns: 0,
             first: None,
@@ -313,7 +316,7 @@ impl Keeper {
         Ok(None)
     }
 
-    fn pause(&self, steps: usize) -> Option<String> {
+    fn pause(&mut self, steps: usize) -> Option<String> {
         if self.keep.pause_steps.is_some_and(|s| steps >= s) {
             return Some(format!("{steps} steps of this call are done"));
         }
@@ -321,8 +324,11 @@ impl Keeper {
             return Some(format!("{s} seconds of this call are over"));
         }
         // asking the system at every step of a fast run would cost more than the step
-        let ask = steps == 0 || self.flushed.elapsed().as_secs_f64() >= FLUSH;
-        (ask && self.keep.dir.join("stop").exists()).then(|| "a file named `stop` asked for it".into())
+        if steps > 0 && self.asked.elapsed().as_secs_f64() < FLUSH {
+            return None;
+        }
+        self.asked = Instant::now();
+        self.keep.dir.join("stop").exists().then(|| "a file named `stop` asked for it".into())
     }
 
     fn save(&mut self, k: usize, recorder: &Recorder, state: impl FnOnce(&mut Checkpoint) -> Result<()>) -> Result<()> {
@@ -354,7 +360,11 @@ impl Keeper {
         // opened anew each time: a file that was removed would take what is written to it along
         let mut file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
         let text: String = (self.rows..recorder.len()).map(|r| recorder.line(r)).collect();
-        file.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e))?;
+        if let Err(e) = file.write_all(text.as_bytes()) {
+            // part of it may be there: the next attempt writes the whole log anew
+            self.columns = usize::MAX;
+            return Err(Error::io(&path, e));
+        }
         self.rows = recorder.len();
         Ok(())
     }

@@ -271,12 +271,41 @@ fn a_folder_that_vanishes_costs_no_rows_and_two_runs_do_not_share_one() {
     assert_eq!(run.stats.column("log_z").unwrap(), head.column("log_z").unwrap());
 }
 
+/// A write that fails half-way must not leave half a line for the next one to go on after.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_for_a_moment_costs_nothing() {
+    let data = points(50);
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("stats.csv");
+    let trainer = || Trainer::new(Ula::new(0.1), JARZYNSKI).settings(settings(30));
+    let keep = Keep::new(dir.path()).every_steps(1);
+    let run = trainer().keep(keep).train_observed(&mut mixture(), &data, &mut |view| {
+        if view.step == 10 {
+            std::fs::remove_file(&log).unwrap();
+            std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+        }
+        vec![]
+    });
+    let run = run.unwrap();
+    assert!(run.finished(), "{:?}", run.outcome);
+    assert_same("full", &run, &trainer().train(&mut mixture(), &data).unwrap());
+    assert_eq!(rows(&Run::open(dir.path()).unwrap()), rows(&run));
+}
+
 #[test]
 fn a_stop_file_pauses() {
+    for steps in [None, Some(1)] {
+        stopped(steps);
+    }
+}
+
+fn stopped(steps: Option<usize>) {
     let data = points(50);
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings { steps: 1_000_000, every: 1_000, monitor: Some(0), ..settings(0) };
-    let trainer = Trainer::new(Ula::new(0.1), Method::Pcd).settings(settings).keep(Keep::new(dir.path()));
+    let trainer =
+        Trainer::new(Ula::new(0.1), Method::Pcd).settings(settings).keep(Keep { steps, ..Keep::new(dir.path()) });
     let path = dir.path().to_path_buf();
     let asker = std::thread::spawn(move || {
         while !path.join("run.json").exists() {
