@@ -1,5 +1,9 @@
 //! Fix how many threads libtorch splits an operation among, so that bits belong to the settings and not to the machine.
 
+use crate::Result;
+use rayon::prelude::*;
+use tch::Device;
+
 /// Sets libtorch's thread count and restores the old one when dropped.
 ///
 /// libtorch's reductions and convolutions round differently for different *requested* thread counts, whatever the number
@@ -20,5 +24,18 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         tch::set_num_threads(self.before);
+    }
+}
+
+/// What `f` gives for each of `items`, in their order: on all cores on the CPU; one after the other on a device, which one
+/// of them fills, and which has one generator of random numbers for all threads. Errors: the first of `f`.
+pub(crate) fn side_by_side<T: Send, R: Send>(
+    items: Vec<T>,
+    device: Device,
+    f: impl Fn(T) -> Result<R> + Send + Sync,
+) -> Result<Vec<R>> {
+    match device {
+        Device::Cpu => items.into_par_iter().map(f).collect(),
+        _ => items.into_iter().map(f).collect(),
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use common::worst;
 use jarzynski::kernel::{Arrival, Escorted, FlowKernel, Kernel, Langevin, Map, Move, Noise, Ode, Split, zeta};
 use jarzynski::model::{Coupling, Gaussian, GaussianPath, Interpolant, Interpolation};
-use jarzynski::tch::{Kind, Tensor};
+use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{At, Base, Flow, Outcome, Path, Point, Rng, Run, Transport, Ula, transport};
 
 fn max(t: &Tensor) -> f64 {
@@ -81,6 +81,20 @@ fn closed_forms_solve_the_transport_equation() {
             GaussianPath::new((&[0.0, 0.0], &[1.0, 0.7]), (&[1.0, -2.0], &[0.4, 1.5]), Coupling::Independent(along));
         holds(&format!("Gaussian, {along:?}"), &path.unwrap(), 2);
     }
+}
+
+#[test]
+fn a_gaussian_path_in_another_kind_is_the_same_path() {
+    let (wide, x) = (
+        gaussian_path(Coupling::Independent(Interpolation::Linear)),
+        Rng::new(1).normal(&[50, 2], Kind::Double, Device::Cpu),
+    );
+    let narrow = gaussian_path(Coupling::Independent(Interpolation::Linear)).on(Kind::Float, Device::Cpu).unwrap();
+    assert_eq!(narrow.base().sample(5, &mut Rng::new(2)).kind(), Kind::Float);
+    let (at, same) = (wide.evaluate(0.4, &x), narrow.evaluate(0.4, &x.to_kind(Kind::Float)));
+    let near = |a: &Tensor, b: &Tensor| b.kind() == Kind::Float && (a - b).abs().max().double_value(&[]) < 1e-4;
+    assert!(near(&at.u, &same.u) && near(at.grad(), same.grad()));
+    assert!(near(&wide.velocity(0.4, &x), &narrow.velocity(0.4, &x.to_kind(Kind::Float))));
 }
 
 #[test]
@@ -432,6 +446,7 @@ fn bad_input_is_named() {
     refusal(example().along(Interpolation::Diffusion { beta_min: 0.0, beta_max: 1.0 }), &["beta_min = 0", "positive"]);
     let ends = GaussianPath::new((&[0.0], &[1.0]), (&[1.0, 2.0], &[1.0, 1.0]), Coupling::Straight);
     refusal(ends, &["path's end", "1 coordinates"]);
+    refusal(gaussian_path(Coupling::Straight).on(Kind::Half, Device::Cpu), &["kind = Half"]);
 }
 
 /// A flow whose parts can be broken one at a time.

@@ -23,7 +23,7 @@ use tch::{Kind, Tensor};
 
 use crate::{Error, Result};
 
-/// Examples as the rows of one tensor, on the CPU.
+/// Examples as the rows of one tensor, on the CPU unless moved ([`Dataset::on`]).
 ///
 /// Every method returns a new data set; none changes the one it is called on. Make one with [`Dataset::new`] or with a
 /// reader: both check what the fields promise.
@@ -170,7 +170,7 @@ impl Dataset {
         if rows.is_empty() {
             return Err(Error::param("counts", format!("{counts:?}"), "at least one example"));
         }
-        let x = self.x.f_index_select(0, &Tensor::f_from_slice(&rows)?)?;
+        let x = self.x.f_index_select(0, &Tensor::f_from_slice(&rows)?.f_to_device(self.x.device())?)?;
         Ok(Dataset { x, labels: Some(rows.iter().map(|&row| own[row as usize]).collect()), ..self.same() })
     }
 

@@ -4,7 +4,7 @@ use crate::data::Dataset;
 use crate::model::initialise;
 use crate::{Result, Rng};
 use tch::nn::{self, Module, OptimizerConfig};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// A small net d → 128 → classes, trained on noisy images of the classes and tested on images it never saw.
 #[derive(Debug)]
@@ -17,22 +17,25 @@ pub(super) struct Classifier {
 }
 
 impl Classifier {
-    /// Trains on three quarters of `data` (class i is `labels[i]`) with Gaussian noise `noise`, tests on the rest.
+    /// Trains on three quarters of `data` (class i is `labels[i]`) with Gaussian noise `noise`, tests on the rest. The net is
+    /// where the data are.
     pub fn train(data: &Dataset, labels: &[i64], noise: f64, steps: usize, seed: u64) -> Result<Self> {
         let mut rng = Rng::new(seed).split(0xc1a5);
         let all = data.labels.clone().unwrap_or_default();
-        let place = |l: &i64| labels.iter().position(|m| m == l);
+        let class_of = |l: &i64| labels.iter().position(|m| m == l);
         let kept: Vec<(i64, i64)> =
-            (0..all.len()).filter_map(|i| place(&all[i]).map(|class| (i as i64, class as i64))).collect();
+            (0..all.len()).filter_map(|i| class_of(&all[i]).map(|class| (i as i64, class as i64))).collect();
         let order = rng.permutation(kept.len());
         let shuffled: Vec<(i64, i64)> = order.iter().map(|&i| kept[i as usize]).collect();
         let (train, test) = shuffled.split_at(kept.len() * 3 / 4);
+        let device = data.x.device();
+        let place = |numbers: &[i64]| Tensor::from_slice(numbers).to_device(device);
         let rows = |part: &[(i64, i64)]| {
             let (i, class): (Vec<i64>, Vec<i64>) = part.iter().copied().unzip();
-            (data.x.index_select(0, &Tensor::from_slice(&i)), Tensor::from_slice(&class))
+            (data.x.index_select(0, &place(&i)), place(&class))
         };
         let ((x, y), (x_test, y_test)) = (rows(train), rows(test));
-        let vs = nn::VarStore::new(Device::Cpu);
+        let vs = nn::VarStore::new(device);
         let root = vs.root();
         let hidden = nn::linear(&root / "hidden", data.dim() as i64, 128, Default::default());
         let last = nn::linear(&root / "last", 128, labels.len() as i64, Default::default());
@@ -40,13 +43,13 @@ impl Classifier {
         let mut optimiser = nn::Adam::default().build(&vs, 2e-3)?;
         let mut net = Classifier { hidden, last, _vs: vs, accuracy: f64::NAN };
         for _ in 0..steps {
-            let batch = Tensor::from_slice(&rng.indices(train.len(), train.len().min(256)));
+            let batch = place(&rng.indices(train.len(), train.len().min(256)));
             let xb = x.index_select(0, &batch);
-            let noisy = &xb + rng.normal(&xb.size(), Kind::Float, Device::Cpu) * noise;
+            let noisy = &xb + rng.normal(&xb.size(), Kind::Float, device) * noise;
             let loss = net.logits(&noisy).cross_entropy_for_logits(&y.index_select(0, &batch));
             optimiser.backward_step(&loss);
         }
-        let noisy = &x_test + rng.normal(&x_test.size(), Kind::Float, Device::Cpu) * noise;
+        let noisy = &x_test + rng.normal(&x_test.size(), Kind::Float, device) * noise;
         net.accuracy =
             net.classes(&noisy).eq_tensor(&y_test).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
         Ok(net)
@@ -56,8 +59,8 @@ impl Classifier {
         self.last.forward(&self.hidden.forward(x).silu())
     }
 
-    /// Class of each row, `[n]`.
+    /// Class of each row, `[n]`, where the net is.
     pub fn classes(&self, x: &Tensor) -> Tensor {
-        crate::no_grad(|| self.logits(&x.to_kind(Kind::Float).to_device(Device::Cpu)).argmax(-1, false))
+        crate::no_grad(|| self.logits(&x.to_kind(Kind::Float).to_device(self.last.ws.device())).argmax(-1, false))
     }
 }

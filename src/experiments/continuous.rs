@@ -7,7 +7,7 @@ use crate::model::Interpolant;
 use crate::path::Path;
 use crate::{Error, Estimate, Point, Result, Rng, Walkers};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Prop. 3: dX = −α∇U_t dt + √(2α) dW, Ȧ = −∂_tU_t(X), along U_t from N(0, 1) to a two-mode mixture in one dimension.
 ///
@@ -86,13 +86,13 @@ impl Continuous {
         let n = self.walkers as i64;
         let start = path.base().sample(self.walkers, rng);
         let level = |log: &u32| {
-            let zero = || Tensor::zeros([n], (Kind::Double, Device::Cpu));
+            let zero = || Tensor::zeros([n], (Kind::Double, start.device()));
             let (fine, noise) = (1usize << (self.log_reference - log), Tensor::zeros_like(&start));
             Level { fine, at: still(path, 0.0, &start), noise, jarzynski: zero(), naive: zero() }
         };
         let mut levels: Vec<Level> = self.log_steps.iter().chain([&self.log_reference]).map(level).collect();
         for k in 1..=finest {
-            let noise = rng.normal(&[n, 1], Kind::Double, Device::Cpu);
+            let noise = rng.normal(&[n, 1], Kind::Double, start.device());
             for l in &mut levels {
                 l.noise = &l.noise + &noise;
                 if k % l.fine == 0 {
@@ -137,9 +137,9 @@ impl Experiment for Continuous {
         self.seed
     }
 
-    fn run_in(&self, _work: &Work) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.validate()?;
-        let path = Self::path()?;
+        let path = Self::path()?.on(Kind::Double, work.device)?;
         let mut rows = Rows::new(&["alpha", "h", "method", "quantity", "value", "se", "exact"]);
         let mut out = Output::default();
         for &alpha in &self.alpha {

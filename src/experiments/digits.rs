@@ -41,7 +41,6 @@ impl Default for Digits {
 impl Experiment for Digits {
     const NAME: &'static str = "digits";
     const ABOUT: &'static str = "a neural energy on real 8×8 digits, unbalanced classes, by Jarzynski, PCD and CD";
-    const ON_DEVICE: bool = true;
 
     fn full() -> Self {
         let Digits(small) = Digits::default();
@@ -53,7 +52,7 @@ impl Experiment for Digits {
     }
 
     fn run_in(&self, work: &Work) -> Result<Output> {
-        let digits = data::digits()?.scale(-1.0, 1.0)?;
+        let digits = data::digits()?.scale(-1.0, 1.0)?.on(work.device);
         let sigma = self.0.sigma;
         self.0.compare("8×8 digits 2, 3, 6", &digits, work, |seed| {
             Mlp::new(64, &self.0.net, sigma, seed, Kind::Float, work.device)

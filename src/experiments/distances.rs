@@ -1,19 +1,23 @@
 //! Measure how far a weighted sample is from another: sliced Wasserstein distance and maximum mean discrepancy.
 
 use crate::Rng;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Sliced 2-Wasserstein distance between points x with weights w (summing to 1) and points y, along `slices` random
 /// directions: √ of the mean over directions of ∫|F⁻¹(p) − G⁻¹(p)|² dp. x `[n, d]`, w `[n]` in f64, y `[m, d]`.
 ///
 /// Between two samples of one law it is not 0 but of order (1/n + 1/m)^{1/2}: compare with that.
 pub(super) fn sliced_wasserstein(x: &Tensor, w: &Tensor, y: &Tensor, slices: i64, rng: &mut Rng) -> f64 {
-    let wide = |t: &Tensor| t.to_kind(Kind::Double).to_device(tch::Device::Cpu);
+    let wide = |t: &Tensor| t.to_kind(Kind::Double);
     let (x, w, y) = (wide(x), wide(w), wide(y));
-    let directions = rng.normal(&[x.size()[1], slices], Kind::Double, tch::Device::Cpu);
+    let directions = rng.normal(&[x.size()[1], slices], Kind::Double, x.device());
     let directions = &directions / directions.square().sum_dim_intlist(0, true, None::<Kind>).sqrt();
     let (px, order) = x.matmul(&directions).sort(0, false);
     let (py, _) = y.matmul(&directions).sort(0, false);
+    if x.device() != Device::Cpu {
+        let weights = w.unsqueeze(-1).expand_as(&order).gather(0, &order, false);
+        return quantile_gaps(&px, &weights, &py).mean(Kind::Double).sqrt().double_value(&[]);
+    }
     let list = |t: Tensor| Vec::<f64>::try_from(t.contiguous()).unwrap_or_default();
     let one = |s: i64| {
         let weights = list(w.index_select(0, &order.select(1, s)));
@@ -41,6 +45,23 @@ fn quantile_gap(x: &[f64], w: &[f64], y: &[f64]) -> f64 {
         }
     }
     total
+}
+
+/// The same for each column by tensor operations: sorted x `[n, s]` with weights `[n, s]` and sorted y `[m, s]`, `[s]`.
+fn quantile_gaps(x: &Tensor, w: &Tensor, y: &Tensor) -> Tensor {
+    let rows = |t: &Tensor| t.tr().contiguous();
+    let (x, y, on_x, m) = (rows(x), rows(y), rows(w).cumsum(-1, Kind::Double), y.size()[0]);
+    let on_y = (Tensor::arange_start(1, m + 1, (Kind::Double, x.device())) / m as f64).expand_as(&y).contiguous();
+    // between neighbouring steps of the two distribution functions both quantiles stand still
+    let (steps, _) = Tensor::cat(&[&on_x, &on_y], -1).sort(-1, false);
+    let before = Tensor::cat(&[&steps.narrow(-1, 0, 1).zeros_like(), &steps.narrow(-1, 0, steps.size()[1] - 1)], -1);
+    let (mass, middle) = (&steps - &before, (&steps + &before) * 0.5);
+    let quantile = |function: &Tensor, v: &Tensor| {
+        let place = middle.searchsorted(function, false, false, "left", None::<Tensor>);
+        v.gather(-1, &place.clamp_max(v.size()[1] - 1), false)
+    };
+    let gap = quantile(&on_x, &x) - quantile(&on_y, &y);
+    (mass * gap.square()).sum_dim_intlist(-1, false, Kind::Double)
 }
 
 /// At most so many points of each side enter the discrepancy, which takes all pairs.
@@ -85,5 +106,20 @@ mod tests {
         assert!(near(&tilt) < 0.1 && near(&flat) > 0.4, "{} {}", near(&tilt), near(&flat));
         let mmd = |w: &Tensor| mmd_square(&x, w, &(&y + 0.5), 1.0);
         assert!(mmd(&tilt).abs() < 2e-3 && mmd(&flat) > 0.02, "{} {}", mmd(&tilt), mmd(&flat));
+    }
+
+    #[test]
+    fn columns_by_tensors_are_columns_one_by_one() {
+        let mut rng = Rng::new(3);
+        for (n, m) in [(500, 300), (7, 7), (1, 40)] {
+            let mut draw = |n: i64| rng.normal(&[n, 3], Kind::Double, Device::Cpu);
+            let (x, w, y) = (draw(n).sort(0, false).0, draw(n).softmax(0, Kind::Double), draw(m).sort(0, false).0);
+            let all = quantile_gaps(&x, &w, &y);
+            for s in 0..3 {
+                let list = |t: &Tensor| Vec::<f64>::try_from(t.select(1, s).contiguous()).unwrap();
+                let one = quantile_gap(&list(&x), &list(&w), &list(&y));
+                assert!((one - all.double_value(&[s])).abs() < 1e-12 * one, "{n}, {m}: {one} {all:?}");
+            }
+        }
     }
 }

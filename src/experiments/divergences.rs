@@ -1,10 +1,12 @@
 //! Compare Kullback-Leibler and Fisher divergence on two modes of unequal mass: \[G\], Figs 1 and 4.
 
+use super::pair::{Pair, simpson};
 use super::{Experiment, Output, Work};
 use crate::frame::Rows;
+use crate::rows::read;
 use crate::{Error, Result, Rng};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 /// ρ₁ = ½N(−5, 1) + ½N(5, 1) against ρ₂ = σ(z)N(−5, 1) + (1 − σ(z))N(5, 1), \[G\](47), for z from 0 to `z_max`.
 ///
@@ -56,21 +58,13 @@ impl Experiment for Divergences {
         self.seed
     }
 
-    fn run_in(&self, _work: &Work) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.validate()?;
         let mut out = Output::default();
-        self.density(&mut out)?;
-        self.compare(&mut out)?;
+        self.density(&mut out, work.device)?;
+        self.compare(&mut out, work.device)?;
         Ok(out)
     }
-}
-
-/// A normalised mixture of two Gaussians on the line.
-#[derive(Debug, Clone, Copy)]
-struct Pair {
-    mass: [f64; 2],
-    mean: [f64; 2],
-    sigma: [f64; 2],
 }
 
 /// \[G\], example 2.1.
@@ -83,43 +77,6 @@ fn tilted(z: f64) -> Pair {
 
 fn sigmoid(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
-}
-
-impl Pair {
-    /// log ρ(x) and ∇log ρ(x).
-    fn log_and_score(&self, x: f64) -> (f64, f64) {
-        let half_log_2pi = 0.5 * (2.0 * std::f64::consts::PI).ln();
-        let part = |j: usize| {
-            let r = (x - self.mean[j]) / self.sigma[j];
-            (self.mass[j].ln() - half_log_2pi - self.sigma[j].ln() - 0.5 * r * r, -r / self.sigma[j])
-        };
-        let ((l0, s0), (l1, s1)) = (part(0), part(1));
-        let top = l0.max(l1);
-        let (e0, e1) = ((l0 - top).exp(), (l1 - top).exp());
-        (top + (e0 + e1).ln(), (e0 * s0 + e1 * s1) / (e0 + e1))
-    }
-
-    fn density(&self, x: f64) -> f64 {
-        self.log_and_score(x).0.exp()
-    }
-
-    fn sample(&self, n: usize, rng: &mut Rng) -> Result<Vec<f64>> {
-        let first = rng.uniforms(n);
-        let noise = Vec::<f64>::try_from(rng.normal(&[n as i64], Kind::Double, Device::Cpu))?;
-        let draw = |(u, e): (&f64, f64)| {
-            let j = usize::from(*u >= self.mass[0]);
-            self.mean[j] + self.sigma[j] * e
-        };
-        Ok(first.iter().zip(noise).map(draw).collect())
-    }
-}
-
-/// ∫_a^b f by the composite Simpson rule on `n` intervals, made even.
-fn simpson(f: impl Fn(f64) -> f64, a: f64, b: f64, n: usize) -> f64 {
-    let n = n.max(2).next_multiple_of(2);
-    let h = (b - a) / n as f64;
-    let weight = |i: usize| if i == 0 || i == n { 1.0 } else { 2.0 + 2.0 * (i % 2) as f64 };
-    (0..=n).map(|i| weight(i) * f(a + h * i as f64)).sum::<f64>() * h / 3.0
 }
 
 /// log(ρ₁/ρ₂) and |∇log ρ₁ − ∇log ρ₂|² at x: what the two divergences average over ρ₁.
@@ -141,6 +98,20 @@ fn average(v: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let mean = v.clone().sum::<f64>() / n;
     let square: f64 = v.map(|x| (x - mean) * (x - mean)).sum();
     (mean, (square / (n * (n - 1.0))).sqrt())
+}
+
+/// Mean and standard error over draws x `[n]` of ρ₁ of what the divergences average.
+fn averages(one: &Pair, two: &Pair, x: &Tensor) -> Result<[(f64, f64); 2]> {
+    if x.device() == Device::Cpu {
+        let at: Vec<[f64; 2]> = read::<f64>(x).iter().map(|x| integrands(one, two, *x)).collect();
+        return Ok([0, 1].map(|q| average(at.iter().map(|v| v[q]))));
+    }
+    let ((l1, s1), (l2, s2)) = (one.log_and_score_at(x), two.log_and_score_at(x));
+    let at = Tensor::stack(&[l1 - l2, (s1 - s2).square()], 0);
+    let error = (at.var_dim(Some(&[1i64][..]), true, false) / x.size()[0] as f64).sqrt();
+    // one transfer for all four
+    let found = Vec::<f64>::try_from(Tensor::cat(&[at.mean_dim(1, false, Kind::Double), error], 0))?;
+    Ok([(found[0], found[2]), (found[1], found[3])])
 }
 
 /// The quantile by linear interpolation.
@@ -172,20 +143,17 @@ impl Divergences {
     }
 
     /// Fig. 1.
-    fn density(&self, out: &mut Output) -> Result<()> {
+    fn density(&self, out: &mut Output, device: Device) -> Result<()> {
         const BINS: usize = 60;
         let (lo, hi) = (-4.0, 8.0);
-        let draws = EXAMPLE.sample(self.draws, &mut Rng::new(self.seed).split(0))?;
+        let draws = EXAMPLE.sample(self.draws, device, &mut Rng::new(self.seed).split(0));
         let width = (hi - lo) / BINS as f64;
         let edges: Vec<f64> = (0..=BINS).map(|i| lo + width * i as f64).collect();
-        let mut counts = [0usize; BINS];
-        for x in &draws {
-            if (lo..hi).contains(x) {
-                counts[(((x - lo) / width) as usize).min(BINS - 1)] += 1;
-            }
-        }
+        let seen = draws.masked_select(&draws.ge(lo).logical_and(&draws.lt(hi)));
+        let bin = ((seen - lo) / width).to_kind(Kind::Int64).clamp_max(BINS as i64 - 1);
+        let counts = Vec::<i64>::try_from(bin.bincount(None::<Tensor>, BINS as i64))?;
         let mut rows = Rows::new(&["left", "right", "density", "se", "exact"]);
-        let n = draws.len() as f64;
+        let n = self.draws as f64;
         let mut heights = vec![];
         for (i, &count) in counts.iter().enumerate() {
             // The error from the exact mass of the bin: an empty bin has one too.
@@ -224,7 +192,7 @@ impl Divergences {
     }
 
     /// Fig. 4.
-    fn compare(&self, out: &mut Output) -> Result<()> {
+    fn compare(&self, out: &mut Output, device: Device) -> Result<()> {
         let zs: Vec<f64> = (0..self.points).map(|i| self.z_max * i as f64 / (self.points - 1) as f64).collect();
         let truth: Vec<[f64; 2]> = zs.iter().map(|z| exact(*z)).collect();
         let mut rows = Rows::new(&["z", "n", "seed", "kl", "fisher"]);
@@ -232,19 +200,16 @@ impl Divergences {
         let one = tilted(0.0);
         let mut curves: Vec<Vec<[Vec<f64>; 2]>> = vec![];
         for (i, &n) in self.n.iter().enumerate() {
-            let samples: Result<Vec<(u64, Vec<f64>)>> = (0..self.seeds as u64)
+            let samples: Vec<(u64, Tensor)> = (0..self.seeds as u64)
                 .map(|s| self.seed.wrapping_add(s))
-                .map(|seed| Ok((seed, one.sample(n, &mut Rng::new(seed).split(1 + i as u64))?)))
+                .map(|seed| (seed, one.sample(n, device, &mut Rng::new(seed).split(1 + i as u64))))
                 .collect();
-            let samples = samples?;
             let mut curve = vec![];
             for (&z, truth) in zs.iter().zip(&truth) {
                 let two = tilted(z);
                 let (mut values, mut squares) = ([vec![], vec![]], [0.0; 2]);
                 for (seed, x) in &samples {
-                    let at: Vec<[f64; 2]> = x.iter().map(|x| integrands(&one, &two, *x)).collect();
-                    for q in 0..2 {
-                        let (mean, se) = average(at.iter().map(|v| v[q]));
+                    for (q, (mean, se)) in averages(&one, &two, x)?.into_iter().enumerate() {
                         values[q].push(mean);
                         squares[q] += se * se;
                     }
@@ -342,15 +307,6 @@ impl Divergences {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn simpson_is_of_fourth_order() {
-        assert!((simpson(|x| x * x * x - 2.0 * x * x, -1.0, 3.0, 2) - 4.0 / 3.0).abs() < 1e-13);
-        let error = |n| (simpson(f64::exp, 0.0, 1.0, n) - (1f64.exp() - 1.0)).abs();
-        // Halving the step divides the error by 2⁴ up to O(h²).
-        let slope = (error(8) / error(16)).log2();
-        assert!((slope - 4.0).abs() < 8f64.powi(-2), "{slope}");
-    }
 
     #[test]
     fn densities_are_normalised_and_scores_are_their_slopes() {

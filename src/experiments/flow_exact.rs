@@ -142,12 +142,14 @@ impl Experiment for FlowExact {
         self.seed
     }
 
-    fn run_in(&self, _work: &Work) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.validate()?;
         let mut rows = Rows::new(&["case", "method", "quantity", "value", "se", "exact", "ess", "tail", "stiffness"]);
         let left = 0.3 * below_zero(-2.0, 0.5) + 0.7 * below_zero(2.0, 0.7);
-        self.cases("mixture", &Self::mixture()?, 0.5, [0.8, 4.418, left, 0.0], &mut rows)?;
-        self.cases("gaussian", &Self::gaussian()?, 0.4, [1.5, 2.41, below_zero(1.5, 0.4), 0.0], &mut rows)?;
+        let mixture = Self::mixture()?.on(Kind::Double, work.device)?;
+        let gaussian = Self::gaussian()?.on(Kind::Double, work.device)?;
+        self.cases("mixture", &mixture, 0.5, [0.8, 4.418, left, 0.0], &mut rows)?;
+        self.cases("gaussian", &gaussian, 0.4, [1.5, 2.41, below_zero(1.5, 0.4), 0.0], &mut rows)?;
         let moments = rows.finish()?;
         let mut out = Output::default();
         self.say(&moments, &mut out)?;

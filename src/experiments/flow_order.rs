@@ -7,7 +7,7 @@ use crate::model::Interpolant;
 use crate::{Error, Passage, Result, Transport};
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Lemma 2 says A_{k+1} − A_k = O(h^{3/2}) for Prop. 2 and expects O(h^{l/2}) for better integrators. Measured here are the
 /// exponents of h in the root mean squares of one increment and of A_T, in Var A_T and in 1 − ESS/N, at d = 1 and 5.
@@ -87,11 +87,12 @@ impl FlowOrder {
 
     /// One run: the four quantities and the evaluations per walker.
     fn measure(&self, path: &Interpolant, scheme: &str, steps: usize, seed: u64) -> Result<([f64; 4], [f64; 4])> {
-        let (mut before, mut squares): (Option<Tensor>, f64) = (None, 0.0);
+        let (mut before, mut squares): (Option<Tensor>, Option<Tensor>) = (None, None);
         let mut watch = |at: &Passage| {
             let a = at.walkers.log_weights();
             if let Some(before) = &before {
-                squares += (a - before).square().mean(Kind::Double).double_value(&[]);
+                let square = (a - before).square().mean(Kind::Double);
+                squares = Some(squares.take().map_or(square.shallow_clone(), |sum| sum + square));
             }
             before = Some(a.copy());
             Vec::new()
@@ -113,16 +114,17 @@ impl FlowOrder {
         // 1 − ESS/N = Σ(w − 1/N)²/Σw², without the cancellation
         let away = (&w - 1.0 / n).square().sum(Kind::Double) / w.square().sum(Kind::Double);
         let rms = a.square().mean(Kind::Double).double_value(&[]).sqrt();
+        let squares = squares.map_or(0.0, |sum| sum.double_value(&[]));
         Ok(([(squares / steps as f64).sqrt(), rms, var, away.double_value(&[])], cost))
     }
 
-    fn scaling(&self) -> Result<DataFrame> {
+    fn scaling(&self, device: Device) -> Result<DataFrame> {
         let mut names = vec!["scheme", "d", "seed", "h", "steps"];
         names.extend(QUANTITIES);
         names.extend(["forward", "backward", "drift", "jacobian", "cost"]);
         let mut rows = Rows::new(&names);
         for &d in &self.dims {
-            let path = Self::path(d)?;
+            let path = Self::path(d)?.on(Kind::Double, device)?;
             for scheme in &self.schemes {
                 for &log in &self.log_steps {
                     for seed in (self.seed..).take(self.seeds) {
@@ -188,9 +190,9 @@ impl Experiment for FlowOrder {
         self.seed
     }
 
-    fn run_in(&self, _work: &Work) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.validate()?;
-        let scaling = self.scaling()?;
+        let scaling = self.scaling(work.device)?;
         let order = self.order(&scaling)?;
         let mut out = Output::default();
         let (scheme, quantity) = (frame::column_str(&order, "scheme")?, frame::column_str(&order, "quantity")?);

@@ -8,6 +8,7 @@ use crate::tune::{Law, Price, Tune};
 use crate::{Error, Result, Transport};
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
+use tch::Kind;
 
 /// Open questions 1 and 2: which kernel makes the weights vary least, and what better integrators buy.
 ///
@@ -144,7 +145,7 @@ impl Experiment for FlowTune {
         self.seed
     }
 
-    fn run_in(&self, _work: &Work) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.validate()?;
         let mut out = Output::default();
         let mut noise = Rows::new(&["path", "steps", "eps", "seed", "ess", "predicted"]);
@@ -153,6 +154,7 @@ impl Experiment for FlowTune {
             Rows::new(&["path", "among", "scheme", "steps", "eps", "ess", "cost", "grid_scheme", "grid_cost", "ratio"]);
         let mut laws = Vec::new();
         for (name, path) in [("mixture, d = 2", FlowExact::mixture()?), ("mixture, d = 5", FlowOrder::path(5)?)] {
+            let path = path.on(Kind::Double, work.device)?;
             let law = Law::pilot(&path, 12, 2_000, self.seed)?;
             self.noise(name, &path, &law, &mut noise)?;
             let mut cheapest: Vec<(String, f64, usize, f64)> = Vec::new();

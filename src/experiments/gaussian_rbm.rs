@@ -5,10 +5,9 @@ use super::rbm_exact::{COLUMNS, METHODS, named};
 use super::{Experiment, Output, Work, stack};
 use crate::frame::{self, Rows};
 use crate::model::{Mixture, Rbm, RbmShape};
-use crate::threads::Threads;
+use crate::threads::{Threads, side_by_side};
 use crate::train::View;
 use crate::{Ais, Error, Gibbs, Model, Optim, Result, Rng, Run, Settings, Trainer, data};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -116,27 +115,27 @@ impl GaussianRbm {
     }
 
     /// Modes on the corners of a regular polygon.
-    fn mixture(&self) -> Result<Mixture> {
+    fn mixture(&self, device: Device) -> Result<Mixture> {
         let k = self.weights.len();
         let corner = |i: usize| {
             let angle = 2.0 * std::f64::consts::PI * i as f64 / k as f64;
             vec![2.5 * angle.cos(), 2.5 * angle.sin()]
         };
         let (means, sigma) = ((0..k).map(corner).collect::<Vec<_>>(), vec![self.spread; k]);
-        Mixture::with_sigma(&means, &self.weights, &sigma, Kind::Double, Device::Cpu)
+        Mixture::with_sigma(&means, &self.weights, &sigma, Kind::Double, device)
     }
 
-    fn case(&self, set: &str) -> Result<Case> {
+    fn case(&self, set: &str, device: Device) -> Result<Case> {
         let mut rng = Rng::new(self.seed).split(0x6a55);
         if set == "mixture" {
-            let law = self.mixture()?;
+            let law = self.mixture(device)?;
             let (train, test) = (law.sample(self.points, &mut rng), law.sample(self.points, &mut rng));
             let log_z = law.log_z_exact().unwrap_or(f64::NAN);
             let known = -law.observe(&test).u.mean(Kind::Double).double_value(&[]) - log_z;
             return Ok(Case { train, test, noise: 0.0, known });
         }
-        let (train, test) = data::digits()?.scale(-1.0, 1.0)?.split(1_400)?;
-        let noisy = rng.normal(&test.x.size(), Kind::Double, Device::Cpu) * self.noise;
+        let (train, test) = data::digits()?.scale(-1.0, 1.0)?.on(device).split(1_400)?;
+        let noisy = rng.normal(&test.x.size(), Kind::Double, device) * self.noise;
         let test = test.x.to_kind(Kind::Double) + noisy;
         Ok(Case { train: train.x.to_kind(Kind::Double), test, noise: self.noise, known: f64::NAN })
     }
@@ -144,44 +143,43 @@ impl GaussianRbm {
     /// One run for each seed, side by side: each of them is too small for two threads.
     fn train(&self, method: &str, lr: f64, set: &str, hidden: usize, work: &Work) -> Result<Vec<Trained>> {
         let _one = Threads::request(1);
-        let seeds = (0..self.seeds as u64).into_par_iter().map(|i| self.seed + i);
-        seeds
-            .map(|seed| {
-                let case = self.case(set)?;
-                let mut rng = Rng::new(seed).split(0x90_15e);
-                let noise = rng.normal(&case.train.size(), Kind::Double, Device::Cpu) * case.noise;
-                let shape = RbmShape { hidden, seed, scale: self.scale, ..Default::default() };
-                let mut rbm = Rbm::gaussian(&(&case.train + noise), &shape)?;
-                let keep = work.keep(&format!("{set}-{method}-{seed}"));
-                let (method, update) = named(method, self.ess, self.ess_min);
-                let mut trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
-                    walkers: self.walkers,
-                    steps: self.steps,
-                    lr,
-                    optim: Optim::Adam,
-                    update,
-                    batch: Some(self.batch),
-                    data_noise: case.noise,
-                    every: self.every,
-                    seed,
-                    threads: 1,
-                    ..Default::default()
-                });
-                trainer.keep = keep;
-                let mut watch = |at: &View<Rbm>| {
-                    let value = at.model.exact_log_likelihood(&case.test).unwrap_or(f64::NAN);
-                    vec![("log_lik".to_string(), value)]
-                };
-                let run = trainer.train_observed(&mut rbm, &case.train, &mut watch)?;
-                Ok(Trained { seed, rbm, run })
-            })
-            .collect()
+        let seeds = (0..self.seeds as u64).map(|i| self.seed + i).collect();
+        side_by_side(seeds, work.device, |seed| {
+            let case = self.case(set, work.device)?;
+            let mut rng = Rng::new(seed).split(0x90_15e);
+            let noise = rng.normal(&case.train.size(), Kind::Double, work.device) * case.noise;
+            let shape = RbmShape { hidden, seed, scale: self.scale, ..Default::default() };
+            let mut rbm = Rbm::gaussian(&(&case.train + noise), &shape)?;
+            let keep = work.keep(&format!("{set}-{method}-{seed}"));
+            let (method, update) = named(method, self.ess, self.ess_min);
+            let mut trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
+                walkers: self.walkers,
+                steps: self.steps,
+                lr,
+                optim: Optim::Adam,
+                update,
+                batch: Some(self.batch),
+                data_noise: case.noise,
+                every: self.every,
+                seed,
+                threads: 1,
+                ..Default::default()
+            });
+            trainer.keep = keep;
+            let mut watch = |at: &View<Rbm>| {
+                let value = at.model.exact_log_likelihood(&case.test).unwrap_or(f64::NAN);
+                vec![("log_lik".to_string(), value)]
+            };
+            let run = trainer.train_observed(&mut rbm, &case.train, &mut watch)?;
+            Ok(Trained { seed, rbm, run })
+        })
     }
 
     /// Masses of the mixture's modes under a model, each with its standard error.
     fn masses(&self, t: &Trained) -> Result<Vec<(f64, f64)>> {
         let run = Ais::new(self.anneal.0, self.anneal.1, t.seed ^ 0xa15).run(&t.rbm)?;
-        let part = self.mixture()?.responsibilities(run.walkers.x()).argmax(-1, false);
+        let x = run.walkers.x();
+        let part = self.mixture(x.device())?.responsibilities(x).argmax(-1, false);
         let mass = |i| run.walkers.mean(&part.eq(i as i64).to_kind(Kind::Double)).map(|e| (e.value, e.se));
         (0..self.weights.len()).map(mass).collect()
     }
@@ -205,7 +203,7 @@ impl Experiment for GaussianRbm {
         let mut summary = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
         let (mut tables, mut notes, mut samples) = (Vec::new(), Vec::new(), Vec::new());
         for ((set, &hidden), rates) in self.sets.iter().zip(&self.hidden).zip(&self.rates) {
-            let known = self.case(set)?.known;
+            let known = self.case(set, work.device)?.known;
             let mut runs = Vec::new();
             for (method, lr) in METHODS.into_iter().zip(rates.iter().copied()) {
                 let mut finals = Vec::new();
@@ -245,7 +243,7 @@ impl Experiment for GaussianRbm {
         self.say(&mut out)?;
         #[cfg(feature = "plot")]
         {
-            let figure = self.figure(&out)?;
+            let figure = self.figure(&out, work.device)?;
             out.figure("gaussian-rbm", figure);
             if !samples.is_empty() {
                 out.figure("samples", self.samples(&samples)?);
@@ -281,7 +279,7 @@ impl GaussianRbm {
     }
 
     #[cfg(feature = "plot")]
-    fn figure(&self, out: &Output) -> Result<crate::plot::Figure> {
+    fn figure(&self, out: &Output, device: Device) -> Result<crate::plot::Figure> {
         use crate::plot::{Figure, Panel};
         let likelihood = out.get("likelihood")?;
         let mut figure = Figure::new(1100, 370 * self.sets.len() as u32).columns(3);
@@ -291,8 +289,9 @@ impl GaussianRbm {
             let bands = frame::bands(&all, &["method", "step"], "seed", &["log_lik"])?;
             let name = if set == "mixture" { "2-D mixture" } else { "8×8 grey digits" };
             let mut panel = Panel::new(&format!("{name}, {hidden} hidden")).x("updates").y("exact test log-lik / nats");
-            if self.case(set)?.known.is_finite() {
-                panel = panel.hline("exact", self.case(set)?.known);
+            let known = self.case(set, device)?.known;
+            if known.is_finite() {
+                panel = panel.hline("exact", known);
             }
             figure = figure.panel(panel.frame(&bands, "method", "step", "log_lik")?);
             let rows = frame::filter(&all, "method", "jarzynski")?;
@@ -333,7 +332,7 @@ impl GaussianRbm {
         let grid = |title: &str, images: &[Vec<f32>]| Panel::images(title, images, (8, 8), 12, (-1.0, 1.0));
         let mut figure =
             Figure::new(980, 440).columns(2).title("Grey digits: data and visible means of weighted samples");
-        figure = figure.panel(grid("data", &pixels(&self.case("digits")?.train, 48)));
+        figure = figure.panel(grid("data", &pixels(&self.case("digits", Device::Cpu)?.train, 48)));
         for (method, images) in samples {
             figure = figure.panel(grid(method, images));
         }

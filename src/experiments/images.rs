@@ -106,7 +106,8 @@ fn masses(classifier: &Classifier, classes: usize, walkers: &Walkers, weighted: 
 
 /// First rows of a tensor as pixels.
 pub(super) fn pixels(x: &Tensor, n: usize) -> Vec<Vec<f32>> {
-    let rows = x.narrow(0, 0, (n as i64).min(x.size()[0])).to_kind(Kind::Float).contiguous();
+    let rows =
+        x.narrow(0, 0, (n as i64).min(x.size()[0])).to_kind(Kind::Float).to_device(tch::Device::Cpu).contiguous();
     rows.unbind(0).iter().map(|r| Vec::<f32>::try_from(r).unwrap_or_default()).collect()
 }
 
@@ -193,8 +194,8 @@ impl Images {
         annealed: &Run,
     ) -> Result<Judged> {
         let mut rng = Rng::new(seed).split(0x7e57);
-        let x = &data.x + rng.normal(&data.x.size(), Kind::Float, tch::Device::Cpu) * self.noise;
-        let energy = net.observe(&x.to_device(net.options().1)).u.mean(Kind::Double).double_value(&[]);
+        let x = &data.x + rng.normal(&data.x.size(), Kind::Float, data.x.device()) * self.noise;
+        let energy = net.observe(&x).u.mean(Kind::Double).double_value(&[]);
         let z = annealed.walkers.log_z();
         Ok(Judged {
             method,
@@ -298,8 +299,8 @@ impl Images {
         let side = (data.dim() as f64).sqrt().round() as usize;
         let mut rng = Rng::new(self.seed).split(0x91c);
         let pick = Tensor::from_slice(&rng.permutation(data.len())[..48.min(data.len())]);
-        let x = data.x.index_select(0, &pick);
-        let noisy = &x + rng.normal(&x.size(), Kind::Float, tch::Device::Cpu) * self.noise;
+        let x = data.x.index_select(0, &pick.to_device(data.x.device()));
+        let noisy = &x + rng.normal(&x.size(), Kind::Float, x.device()) * self.noise;
         let grid = |title: &str, images: &[Vec<f32>]| Panel::images(title, images, (side, side), 12, (-1.0, 1.0));
         let mut figure =
             Figure::new(980, 440).title(&format!("{title}: data and annealed, weighted samples")).columns(2);

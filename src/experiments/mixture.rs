@@ -5,7 +5,7 @@ use crate::model::Mixture;
 use crate::train::View;
 use crate::{Method, Model, Result, Rng, Run, Settings, Trainer, Ula, Update, frame};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Teacher: modes at −10e₁ and +6e₁, masses .25 and .75. Student: the same family from ∓`start`·e₁ and equal masses.
 ///
@@ -68,18 +68,22 @@ impl Default for MixtureModes {
 }
 
 impl MixtureModes {
-    fn modes(&self, a: f64, b: f64, masses: &[f64]) -> Result<Mixture> {
+    fn modes(&self, a: f64, b: f64, masses: &[f64], device: Device) -> Result<Mixture> {
         let at = |v: f64| {
             let mut mean = vec![0.0; self.dim.max(1)];
             mean[0] = v;
             mean
         };
-        Mixture::new(&[at(a), at(b)], masses)
+        Mixture::with_sigma(&[at(a), at(b)], masses, &[1.0; 2], Kind::Double, device)
     }
 
-    /// The law that made the data.
+    /// The law that made the data, on the CPU.
     pub fn teacher(&self) -> Result<Mixture> {
-        self.modes(-10.0, 6.0, &[0.25, 0.75])
+        self.teacher_on(Device::Cpu)
+    }
+
+    fn teacher_on(&self, device: Device) -> Result<Mixture> {
+        self.modes(-10.0, 6.0, &[0.25, 0.75], device)
     }
 
     /// One training run; the frame has, besides the trainer's columns, the first mode's mass by the model (`mass`), by
@@ -89,8 +93,8 @@ impl MixtureModes {
     }
 
     fn train_in(&self, method: Method, seed: u64, work: &Work) -> Result<(Mixture, Run)> {
-        let data = self.teacher()?.sample(self.data, &mut Rng::new(seed).split(99));
-        let mut model = self.modes(-self.start, self.start, &[0.5, 0.5])?;
+        let data = self.teacher_on(work.device)?.sample(self.data, &mut Rng::new(seed).split(99));
+        let mut model = self.modes(-self.start, self.start, &[0.5, 0.5], work.device)?;
         let (steps, factor) = match method {
             Method::Cd { k } => (self.steps / k.max(1), self.cd_lr),
             _ => (self.steps, 1.0),
@@ -173,8 +177,8 @@ impl Experiment for MixtureModes {
                 let (model, run) = self.train_in(method, seed, work)?;
                 let name = method.name();
                 // The data's own cross-entropy under the teacher: the floor up to the fit to 10⁴ points.
-                let data = self.teacher()?.sample(self.data, &mut Rng::new(seed).split(99));
-                let teacher = self.teacher()?;
+                let teacher = self.teacher_on(work.device)?;
+                let data = teacher.sample(self.data, &mut Rng::new(seed).split(99));
                 let floor = teacher.observe(&data).u.mean(Kind::Double).double_value(&[])
                     + teacher.log_z_exact().unwrap_or(f64::NAN);
                 let last = |c: &str| run.column(c).ok().and_then(|v| v.last().copied()).unwrap_or(f64::NAN);

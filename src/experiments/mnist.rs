@@ -41,7 +41,6 @@ impl Default for Mnist {
 impl Experiment for Mnist {
     const NAME: &'static str = "mnist";
     const ABOUT: &'static str = "the CNN energy on 28×28 MNIST 2, 3, 6 at 4 : 2 : 1 (needs `make datasets`)";
-    const ON_DEVICE: bool = true;
 
     fn full() -> Self {
         let Mnist(small) = Mnist::default();
@@ -53,7 +52,7 @@ impl Experiment for Mnist {
     }
 
     fn run_in(&self, work: &Work) -> Result<Output> {
-        let mnist = data::mnist(data::Split::Train)?.scale(-1.0, 1.0)?;
+        let mnist = data::mnist(data::Split::Train)?.scale(-1.0, 1.0)?.on(work.device);
         let sigma = self.0.sigma;
         self.0.compare("MNIST 2, 3, 6", &mnist, work, |seed| {
             Cnn::new(28, &self.0.net, sigma, seed, Kind::Float, work.device)

@@ -13,6 +13,7 @@ mod gaussian_rbm;
 mod images;
 mod mixture;
 mod mnist;
+mod pair;
 mod passive;
 mod rbm_exact;
 mod rbm_kernels;
@@ -100,8 +101,6 @@ pub trait Experiment: Serialize + DeserializeOwned + Default {
     const NAME: &'static str;
     /// What it shows, in one line.
     const ABOUT: &'static str;
-    /// Whether it has networks or machines that run on a device; closed forms are computed on the CPU.
-    const ON_DEVICE: bool = false;
 
     /// The published size.
     fn full() -> Self {
@@ -111,7 +110,7 @@ pub trait Experiment: Serialize + DeserializeOwned + Default {
     /// The first seed; `--seed` replaces it.
     fn seed(&self) -> u64;
 
-    /// Computes tables and figures; the trainings on the way are kept, and run, where `work` says.
+    /// Computes tables and figures where `work` says, and keeps the trainings on the way where it says.
     fn run_in(&self, work: &Work) -> Result<Output>;
 
     /// Computes tables and figures; writes nothing.
@@ -152,7 +151,7 @@ pub(crate) fn stack(runs: &[(String, u64, Run)], columns: &[&str]) -> Result<Dat
 /// Where an experiment works.
 #[derive(Debug, Clone)]
 pub struct Work {
-    /// The device of networks, machines and their walkers; closed forms are computed on the CPU whatever it is.
+    /// The device of models, paths, walkers and data.
     pub device: Device,
     /// The folder in which trainings are kept while they go on, if any.
     runs: Option<PathBuf>,
@@ -365,13 +364,9 @@ fn show_as<E: Experiment>(overrides: &toml::Table, full: bool) -> Result<String>
 fn run_as<E: Experiment>(overrides: &toml::Table, full: bool, dir: &Path, go: &Go) -> Result<(Manifest, Vec<String>)> {
     let config = configure::<E>(overrides, full)?;
     let mut results = Results::create(dir)?;
-    let device = if E::ON_DEVICE { go.device } else { Device::Cpu };
-    results.experiment(E::NAME).device(device);
+    results.experiment(E::NAME).device(go.device);
     let runs = begin(&config, dir, go)?;
-    let mut output = config.run_in(&Work { device, runs: Some(runs.clone()) })?;
-    if device != go.device {
-        output.note("computed on the CPU: nothing here gains from a device");
-    }
+    let output = config.run_in(&Work { device: go.device, runs: Some(runs.clone()) })?;
     for (name, df) in &output.tables {
         results.table(name, df)?;
     }

@@ -5,13 +5,12 @@ use super::{Experiment, Output, Work, stack};
 use crate::data::{self, Dataset};
 use crate::frame::{self, Rows};
 use crate::model::{Rbm, RbmShape, Units};
-use crate::threads::Threads;
+use crate::threads::{Threads, side_by_side};
 use crate::train::View;
 use crate::{Error, Gibbs, Method, Model, Result, Run, Settings, Trainer, Update};
 use polars::prelude::DataFrame;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Bars and stripes, and patches of real digits, 4×4 binary pixels each.
 ///
@@ -126,9 +125,9 @@ impl RbmExact {
         Ok(())
     }
 
-    fn data(&self, set: &str) -> Result<Tensor> {
+    fn data(&self, set: &str, device: Device) -> Result<Tensor> {
         let data = if set == "bars" { data::bars_and_stripes(4)? } else { patches()? };
-        Ok(data.x.to_kind(Kind::Double))
+        Ok(data.x.to_kind(Kind::Double).to_device(device))
     }
 
     fn rbm(&self, data: &Tensor, seed: u64) -> Result<Rbm> {
@@ -153,20 +152,18 @@ impl RbmExact {
     /// One run for each seed, side by side: each of them is too small for two threads.
     fn train(&self, method: &str, set: &str, work: &Work) -> Result<Vec<(u64, Run, Rbm)>> {
         let _one = Threads::request(1);
-        let seeds = (0..self.seeds as u64).into_par_iter().map(|i| self.seed + i);
-        seeds
-            .map(|seed| {
-                let data = self.data(set)?;
-                let mut rbm = self.rbm(&data, seed)?;
-                let mut watch = |at: &View<Rbm>| {
-                    vec![("log_lik".to_string(), at.model.exact_log_likelihood(&data).unwrap_or(f64::NAN))]
-                };
-                let mut trainer = self.trainer(method, seed);
-                trainer.keep = work.keep(&format!("{set}-{method}-{seed}"));
-                let run = trainer.train_observed(&mut rbm, &data, &mut watch)?;
-                Ok((seed, run, rbm))
-            })
-            .collect()
+        let seeds = (0..self.seeds as u64).map(|i| self.seed + i).collect();
+        side_by_side(seeds, work.device, |seed| {
+            let data = self.data(set, work.device)?;
+            let mut rbm = self.rbm(&data, seed)?;
+            let mut watch = |at: &View<Rbm>| {
+                vec![("log_lik".to_string(), at.model.exact_log_likelihood(&data).unwrap_or(f64::NAN))]
+            };
+            let mut trainer = self.trainer(method, seed);
+            trainer.keep = work.keep(&format!("{set}-{method}-{seed}"));
+            let run = trainer.train_observed(&mut rbm, &data, &mut watch)?;
+            Ok((seed, run, rbm))
+        })
     }
 
     /// The parameters at every update of one run of the Jarzynski method.
@@ -197,22 +194,19 @@ impl RbmExact {
         });
         let jobs = jobs.collect::<Result<Vec<_>>>()?;
         let _one = Threads::request(1);
-        let measured: Result<Vec<Vec<[f64; 5]>>> = jobs
-            .into_par_iter()
-            .map(|(mut passive, path, data)| {
-                let mut out = Vec::new();
-                for k in 0..=last {
-                    if at.contains(&k) {
-                        out.push(self.error(&mut passive, &path[k], k, &data)?);
-                    }
-                    if k < last {
-                        passive.follow(&path[k], &path[k + 1], self.ess_min);
-                    }
+        let measured = side_by_side(jobs, data.device(), |(mut passive, path, data)| {
+            let mut out: Vec<[f64; 5]> = Vec::new();
+            for k in 0..=last {
+                if at.contains(&k) {
+                    out.push(self.error(&mut passive, &path[k], k, &data)?);
                 }
-                Ok(out)
-            })
-            .collect();
-        for (method, measured) in METHODS.iter().zip(measured?) {
+                if k < last {
+                    passive.follow(&path[k], &path[k + 1], self.ess_min);
+                }
+            }
+            Ok(out)
+        })?;
+        for (method, measured) in METHODS.iter().zip(measured) {
             for [k, gradient, off, noise, sd] in measured {
                 rows.push((set, *method, k as usize, gradient, off, noise, sd));
             }
@@ -253,7 +247,7 @@ impl Experiment for RbmExact {
         let mut summary = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
         let (mut tables, mut notes) = (Vec::new(), Vec::new());
         for set in &self.sets {
-            let data = self.data(set)?;
+            let data = self.data(set, work.device)?;
             let mut runs = Vec::new();
             for method in METHODS {
                 let mut finals = Vec::new();
@@ -331,7 +325,7 @@ impl RbmExact {
             let all = frame::filter(likelihood, "data", set)?;
             let bands = frame::bands(&all, &["method", "step"], "seed", &["log_lik"])?;
             let panel = Panel::new(&format!("exact log-likelihood, {}", name(set))).x("updates").y("nats per image");
-            let panel = panel.hline("data", ceiling(&self.data(set)?));
+            let panel = panel.hline("data", ceiling(&self.data(set, Device::Cpu)?));
             figure = figure.panel(panel.frame(&bands, "method", "step", "log_lik")?);
         }
         for (column, title) in

@@ -93,14 +93,19 @@ impl RbmKernels {
         Ok(())
     }
 
-    /// The RBM of this configuration, with (v | h) or with v as walkers.
+    /// The RBM of this configuration, with (v | h) or with v as walkers, on the CPU.
     pub fn rbm(&self, gaussian: bool, joint: bool) -> Result<Rbm> {
+        self.rbm_on(gaussian, joint, Device::Cpu)
+    }
+
+    fn rbm_on(&self, gaussian: bool, joint: bool, device: Device) -> Result<Rbm> {
         let (dv, dh) = (self.visible as i64, self.hidden as i64);
         let mut rng = Rng::new(self.seed).split(0x12b8);
         let scale = if gaussian { self.scale_gaussian } else { self.scale };
-        let mut draw = |size: &[i64]| rng.normal(size, Kind::Double, Device::Cpu) * scale;
+        // drawn on the host, so that it is the same machine on every device
+        let mut draw = |size: &[i64]| (rng.normal(size, Kind::Double, Device::Cpu) * scale).to_device(device);
         let (w, b, c) = (draw(&[dv, dh]), draw(&[dv]) * 0.5, draw(&[dh]) * 0.5);
-        let sigma = (Tensor::linspace(-1.0, 1.0, dv, (Kind::Double, Device::Cpu)) * 2f64.ln()).exp();
+        let sigma = (Tensor::linspace(-1.0, 1.0, dv, (Kind::Double, device)) * 2f64.ln()).exp();
         Rbm::with_parameters(&w, &b, &c, gaussian.then_some(&sigma), joint)
     }
 
@@ -134,18 +139,18 @@ impl Experiment for RbmKernels {
         self.seed
     }
 
-    fn run_in(&self, _work: &Work) -> Result<Output> {
+    fn run_in(&self, work: &Work) -> Result<Output> {
         self.validate()?;
         let mut rows = Rows::new(&["model", "backward", "steps", "log_z", "se", "exact", "var_a", "ess"]);
         for (model, gaussian) in [("bernoulli", false), ("gaussian", true)] {
             for (back, name) in NAMED {
-                let rbm = self.rbm(gaussian, back != Backward::Collapsed)?;
+                let rbm = self.rbm_on(gaussian, back != Backward::Collapsed, work.device)?;
                 for &steps in &self.steps {
                     self.measure(Gibbs::with(back), (model, name), &rbm, steps, &mut rows)?;
                 }
             }
             if gaussian {
-                let rbm = self.rbm(true, false)?;
+                let rbm = self.rbm_on(true, false, work.device)?;
                 for &steps in &self.steps {
                     self.measure(AsPrinted, (model, PRINTED), &rbm, steps, &mut rows)?;
                 }

@@ -3,7 +3,7 @@
 use super::{Coefficients, Interpolation};
 use crate::{Error, Result, Rng};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// X_t = a(t) X_0 + c(t) X_1 + γ(t) z, guide (111), with γ² = `gamma`·t(1 − t) + `smoothing`²·(share of the data ends).
 ///
@@ -125,14 +125,13 @@ impl Bridge {
         let times: Vec<f64> =
             rng.uniforms(n as usize).iter().enumerate().map(|(i, u)| (i as f64 + u) / n as f64).collect();
         let ways: Vec<Way> = times.iter().map(|t| self.at(*t, start)).collect();
-        let column = |f: &dyn Fn(&Way) -> f64| rows(&ways.iter().map(f).collect::<Vec<_>>(), x1);
+        let [width, grows, c, cc, a, aa] =
+            columns(&ways, [|w| w.n.0, |w| w.n.1, |w| w.c.0, |w| w.c.1, |w| w.a.0, |w| w.a.1], x1);
         let noise = rng.normal(&x1.size(), x1.kind(), x1.device());
-        let (width, grows) = (column(&|w| w.n.0), column(&|w| w.n.1));
-        let mut mean = x1 * column(&|w| w.c.0);
-        let mut moves = x1 * column(&|w| w.c.1);
+        let (mut mean, mut moves) = (x1 * c, x1 * cc);
         if let Some(x0) = x0 {
-            mean = &mean + x0 * column(&|w| w.a.0);
-            moves = &moves + x0 * column(&|w| w.a.1);
+            mean = &mean + x0 * a;
+            moves = &moves + x0 * aa;
         }
         let dot = |a: &Tensor, b: &Tensor| (a * b).sum_dim_intlist(-1, true, None::<Kind>);
         let rate = (dot(&noise, &moves) + (dot(&noise, &noise) - x1.size()[1] as f64) * &grows) / &width;
@@ -150,8 +149,14 @@ impl Bridge {
 
 /// Numbers as a column `[n, 1]` of the kind and device of `like`.
 pub(crate) fn rows(v: &[f64], like: &Tensor) -> Tensor {
-    let place: (Kind, Device) = (like.kind(), like.device());
-    Tensor::from_slice(v).to_kind(place.0).to_device(place.1).unsqueeze(-1)
+    Tensor::from_slice(v).to_kind(like.kind()).to_device(like.device()).unsqueeze(-1)
+}
+
+/// Functions of each way as columns `[n, 1]` of the kind and device of `like`, all in one transfer.
+pub(crate) fn columns<const N: usize>(ways: &[Way], of: [fn(&Way) -> f64; N], like: &Tensor) -> [Tensor; N] {
+    let numbers: Vec<f64> = of.iter().flat_map(|f| ways.iter().map(f)).collect();
+    let all = rows(&numbers, like).view([N as i64, -1, 1]);
+    std::array::from_fn(|i| all.get(i as i64))
 }
 
 #[cfg(test)]
@@ -159,6 +164,7 @@ mod tests {
     use super::*;
     use crate::model::Interpolant;
     use crate::path::{Flow, Path};
+    use tch::Device;
 
     /// Σ residual · feature over rows, as z-scores: 0 in mean if the residual has zero mean given x and t.
     fn worst_z(at: &Drawn, residual: &Tensor) -> f64 {

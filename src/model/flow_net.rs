@@ -1,6 +1,6 @@
 //! Learn a flow from data: a velocity network b_θ and an energy network U_θ on the exact path of a Gaussian.
 
-use super::bridge::{Bridge, Start, rows};
+use super::bridge::{Bridge, Start, Way, columns, rows};
 use super::time_mlp::TimeMlp;
 use super::{Gaussian, Mixture, initialise};
 use crate::path::{Flow, Path, vector_products};
@@ -222,13 +222,28 @@ impl FlowNet {
     /// The moments of X_t at `times`.
     pub(crate) fn moments(&self, times: &[f64]) -> Moments {
         let [(m0, v0), (m1, v1)] = &self.ends;
-        let ways: Vec<_> = times.iter().map(|t| self.bridge.at(*t, self.start())).collect();
-        let column = |f: &dyn Fn(&super::bridge::Way) -> f64| rows(&ways.iter().map(f).collect::<Vec<_>>(), m1);
+        let ways: Vec<Way> = times.iter().map(|t| self.bridge.at(*t, self.start())).collect();
+        let [a, c, aa, cc, a2, c2, n2, a_aa, c_cc, n_nn] = columns(
+            &ways,
+            [
+                |w| w.a.0,
+                |w| w.c.0,
+                |w| w.a.1,
+                |w| w.c.1,
+                |w| w.a.0 * w.a.0,
+                |w| w.c.0 * w.c.0,
+                |w| w.n.0 * w.n.0,
+                |w| w.a.0 * w.a.1,
+                |w| w.c.0 * w.c.1,
+                |w| w.n.0 * w.n.1,
+            ],
+            m1,
+        );
         Moments {
-            m: m0 * column(&|w| w.a.0) + m1 * column(&|w| w.c.0),
-            mm: m0 * column(&|w| w.a.1) + m1 * column(&|w| w.c.1),
-            v: v0 * column(&|w| w.a.0 * w.a.0) + v1 * column(&|w| w.c.0 * w.c.0) + column(&|w| w.n.0 * w.n.0),
-            vv: (v0 * column(&|w| w.a.0 * w.a.1) + v1 * column(&|w| w.c.0 * w.c.1) + column(&|w| w.n.0 * w.n.1)) * 2.0,
+            m: m0 * a + m1 * c,
+            mm: m0 * aa + m1 * cc,
+            v: v0 * a2 + v1 * c2 + n2,
+            vv: (v0 * a_aa + v1 * c_cc + n_nn) * 2.0,
         }
     }
 

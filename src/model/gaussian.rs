@@ -37,6 +37,15 @@ impl Gaussian {
         Ok(Gaussian { mean: g.mean.to_kind(kind).to_device(device), sigma: g.sigma.to_kind(kind).to_device(device) })
     }
 
+    /// The same law in another kind, elsewhere. Errors: a kind other than `Float` or `Double`.
+    pub fn on(self, kind: Kind, device: Device) -> Result<Self> {
+        if !matches!(kind, Kind::Float | Kind::Double) {
+            return Err(Error::param("kind", format!("{kind:?}"), "Kind::Float or Kind::Double"));
+        }
+        let place = |t: Tensor| t.to_kind(kind).to_device(device);
+        Ok(Gaussian { mean: place(self.mean), sigma: place(self.sigma) })
+    }
+
     /// Dimension d.
     pub fn dim(&self) -> i64 {
         self.mean.size()[0]

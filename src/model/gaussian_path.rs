@@ -3,7 +3,7 @@
 use super::{Gaussian, Interpolation};
 use crate::path::{Flow, Path};
 use crate::{Base, Error, Point, Result};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// How the end points of [`GaussianPath`] belong together.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +24,8 @@ pub struct GaussianPath {
     from: (Tensor, Tensor),
     to: (Tensor, Tensor),
     coupling: Coupling,
+    /// Whether m_0 = 0.
+    centred: bool,
 }
 
 /// m, ṁ, s² and κ = ṡ/s at one time, `[d]` each.
@@ -48,7 +50,14 @@ impl GaussianPath {
             interpolation.validate()?;
         }
         let place = |v: (&[f64], &[f64])| (Tensor::from_slice(v.0), Tensor::from_slice(v.1));
-        Ok(GaussianPath { base, from: place(from), to: place(to), coupling })
+        let centred = from.0.iter().all(|m| *m == 0.0);
+        Ok(GaussianPath { base, from: place(from), to: place(to), coupling, centred })
+    }
+
+    /// With walkers of another kind, elsewhere. Errors: a kind other than `Float` or `Double`.
+    pub fn on(self, kind: Kind, device: Device) -> Result<Self> {
+        let place = |(m, s): (Tensor, Tensor)| (m.to_kind(kind).to_device(device), s.to_kind(kind).to_device(device));
+        Ok(GaussianPath { base: self.base.on(kind, device)?, from: place(self.from), to: place(self.to), ..self })
     }
 
     fn law(&self, t: f64) -> Law {
@@ -62,7 +71,7 @@ impl GaussianPath {
                 let at = i.at(t);
                 let (a, variance) = (at.a2.sqrt(), s0.square() * at.a2 + s1.square() * at.c * at.c);
                 // ȧm_0 is needed only where m_0 is not zero: aȧ/a is infinite where a = √(1 − t²) ends
-                let slope = if m0.abs().max().double_value(&[]) == 0.0 { 0.0 } else { at.aa / a };
+                let slope = if self.centred { 0.0 } else { at.aa / a };
                 let kappa = (s0.square() * at.aa + s1.square() * at.c * at.cc) / &variance;
                 Law { m: m0 * a + m1 * at.c, mm: m0 * slope + m1 * at.cc, variance, kappa }
             }

@@ -113,14 +113,21 @@ impl Interpolant {
     fn parts(&self, t: f64, x: &Tensor) -> Parts {
         let law = self.law(t);
         let (k, d) = (law.kappa.len() as i64, law.d as i64);
-        let place = |v: &[f64]| Tensor::from_slice(v).to_kind(x.kind()).to_device(x.device());
-        let (precision, kappa) = (place(&law.precision), place(&law.kappa));
-        let away = x.unsqueeze(1) - place(&law.means).view([k, d]);
+        // all of them in one transfer
+        let all = [&law.precision, &law.kappa, &law.log_norm, &law.means, &law.pull].map(Vec::as_slice).concat();
+        let (all, mut from) = (Tensor::from_slice(&all).to_kind(x.kind()).to_device(x.device()), 0);
+        let mut next = |n: i64| {
+            from += n;
+            all.narrow(0, from - n, n)
+        };
+        let (precision, kappa, log_norm) = (next(k), next(k), next(k));
+        let (means, pull) = (next(k * d).view([k, d]), next(k * d).view([k, d]));
+        let away = x.unsqueeze(1) - means;
         let square = away.square().sum_dim_intlist(-1, false, None::<Kind>);
-        let exponent = place(&law.log_norm) - &square * &precision * 0.5;
+        let exponent = log_norm - &square * &precision * 0.5;
         let u = -exponent.logsumexp(-1, false);
         let g = (exponent + u.unsqueeze(-1)).exp();
-        Parts { u, g, away, square, precision, kappa, pull: place(&law.pull).view([k, d]) }
+        Parts { u, g, away, square, precision, kappa, pull }
     }
 }
 

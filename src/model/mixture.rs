@@ -112,9 +112,9 @@ impl Mixture {
         crate::no_grad(|| self.exponents(x, &self.means, &self.minus_z()).softmax(-1, None::<Kind>))
     }
 
-    /// Whether x can be read row by row: on the host, and of this mixture's width (another one is libtorch's to refuse).
+    /// Whether x can be read row by row: on the host, as the parameters are, and of this mixture's width (another one is libtorch's to refuse).
     fn in_rows(&self, x: &Tensor) -> bool {
-        on_host(x) && x.dim() == 2 && x.size()[1] == self.dim()
+        on_host(x) && on_host(&self.means) && x.dim() == 2 && x.size()[1] == self.dim()
     }
 
     /// Σ_i w_i g_j(x_i) x_i, `[J, d]`, and Σ_i w_i g_j(x_i), `[J]`.

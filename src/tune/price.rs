@@ -3,6 +3,7 @@
 use crate::path::Flow;
 use crate::{Error, Result, Rng, Run, frame};
 use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
 /// What one row costs, in any unit: evaluations by default, seconds by [`Price::measured`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,21 +33,23 @@ impl Price {
             return Err(Error::param("rows", 0, "at least 1"));
         }
         let x = path.base().sample(rows, &mut Rng::new(0));
-        let least = |f: &dyn Fn()| {
+        let least = |f: &dyn Fn() -> Tensor| {
             let once = |_| {
                 let start = std::time::Instant::now();
-                f();
+                let out = f();
+                // a device has computed it only when a number of it can be read
+                out.double_value(&vec![0; out.dim()]);
                 start.elapsed().as_secs_f64()
             };
             (0..5).map(once).fold(f64::INFINITY, f64::min) / rows as f64
         };
-        let all = least(&|| drop(path.evaluate(0.5, &x)));
-        let forward = least(&|| drop(crate::no_grad(|| path.energy(0.5, &x)))).min(0.5 * all);
+        let all = least(&|| path.evaluate(0.5, &x).grad().shallow_clone());
+        let forward = least(&|| crate::no_grad(|| path.energy(0.5, &x))).min(0.5 * all);
         Ok(Price {
             forward,
             backward: all - forward,
-            drift: least(&|| drop(crate::no_grad(|| path.velocity(0.5, &x)))),
-            jacobian: least(&|| drop(path.linearise(0.5, &x))),
+            drift: least(&|| crate::no_grad(|| path.velocity(0.5, &x))),
+            jacobian: least(&|| path.linearise(0.5, &x).1),
         })
     }
 

@@ -9,7 +9,7 @@ use crate::kernel::FlowKernel;
 use crate::model::FlowNet;
 use crate::path::Path;
 use crate::{Result, Rng, Transport, Walkers};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Tables under construction.
 pub(super) struct Tables {
@@ -20,9 +20,13 @@ pub(super) struct Tables {
 
 /// Weights of a population with and without them.
 fn both(walkers: &Walkers) -> [(&'static str, Tensor); 2] {
-    let w = walkers.weights();
-    let even = w.full_like(1.0 / walkers.len() as f64);
-    [("plain", even), ("reweighted", w)]
+    [("plain", even(walkers.x())), ("reweighted", walkers.weights())]
+}
+
+/// Equal weights for the rows of x, `[n]`.
+fn even(x: &Tensor) -> Tensor {
+    let n = x.size()[0];
+    Tensor::full([n], 1.0 / n as f64, (Kind::Double, x.device()))
 }
 
 /// Σ w g and its error for each of `parts` indicator functions: `part` `[n]`.
@@ -40,7 +44,7 @@ impl FlowLearned {
     /// The learned law of a planar flow by quadrature: masses of the parts, log Z.
     fn learned(toy: &Toy, flow: &FlowNet) -> Result<(Vec<f64>, f64)> {
         let n = 441;
-        let line = Tensor::linspace(-REACH, REACH, n, (Kind::Float, Device::Cpu));
+        let line = Tensor::linspace(-REACH, REACH, n, (Kind::Float, flow.vars().device()));
         let grid = Tensor::cartesian_prod(&[&line, &line]);
         let log = -crate::no_grad(|| flow.energy(1.0, &grid)).to_kind(Kind::Double);
         let cell = 2.0 * (2.0 * REACH / (n - 1) as f64).ln();
@@ -51,13 +55,12 @@ impl FlowLearned {
 
     pub(super) fn judge_planar(&self, t: &Trained, tables: &mut Tables) -> Result<Vec<(String, Tensor)>> {
         let (toy, smoothing) = (Self::toy(&t.name)?, self.planar.smoothing);
-        let mut rng = Rng::new(t.seed).split(0x7e57);
+        let (mut rng, device) = (Rng::new(t.seed).split(0x7e57), t.flow.vars().device());
         let masses = toy.masses()?;
         let (learned, log_z) = Self::learned(&toy, &t.flow)?;
         // the law of the data in parts as they are told apart, by a large fresh sample
-        let many = Self::fresh(&toy, 200_000, smoothing, &mut rng)?;
-        let even = |n: i64| Tensor::full([n], 1.0 / n as f64, (Kind::Double, Device::Cpu));
-        let data: Vec<f64> = shares(&toy.part(&many), masses.len(), &even(200_000)).iter().map(|s| s.0).collect();
+        let many = Self::fresh(&toy, 200_000, smoothing, device, &mut rng)?;
+        let data: Vec<f64> = shares(&toy.part(&many), masses.len(), &even(&many)).iter().map(|s| s.0).collect();
         let variant = if t.time_score { "(122) and time score" } else { "(122) alone" };
         let energy = crate::no_grad(|| t.flow.energy(1.0, &many)).to_kind(Kind::Double);
         let entropy = energy.mean(Kind::Double).double_value(&[]) + log_z;
@@ -85,7 +88,7 @@ impl FlowLearned {
             return Ok(vec![]);
         }
         let n = self.planar.walkers;
-        let reference = Self::fresh(&toy, n, smoothing, &mut rng)?;
+        let reference = Self::fresh(&toy, n, smoothing, device, &mut rng)?;
         let measure = |tables: &mut Tables, scheme: &str, steps: usize, method: &str, x: &Tensor, w: &Tensor| {
             // the same directions for all
             let distance = sliced_wasserstein(x, w, &reference, 64, &mut Rng::new(t.seed).split(1));
@@ -93,8 +96,8 @@ impl FlowLearned {
             let mmd = mmd_square(x, w, &reference, 0.5);
             tables.quality.push((&t.name, t.seed, scheme, steps, method, "mmd²", mmd));
         };
-        let other = Self::fresh(&toy, n, smoothing, &mut rng)?;
-        measure(tables, "data", 0, "data", &other, &even(n as i64));
+        let other = Self::fresh(&toy, n, smoothing, device, &mut rng)?;
+        measure(tables, "data", 0, "data", &other, &even(&other));
         let mut pictures = vec![("data".to_string(), reference.copy())];
         self.planar.generate(&t.flow, t.seed, 0.0, &mut |scheme, steps, run| {
             if !run.finished() {
@@ -142,12 +145,11 @@ impl FlowLearned {
         let mut rng = Rng::new(t.seed).split(0x7e57);
         let noisy = |rng: &mut Rng| {
             let x = data.x.repeat([8, 1]);
-            &x + rng.normal(&x.size(), Kind::Float, Device::Cpu) * l.smoothing
+            &x + rng.normal(&x.size(), Kind::Float, x.device()) * l.smoothing
         };
         let reference = noisy(&mut rng);
         let energy = crate::no_grad(|| t.flow.energy(1.0, &reference)).to_kind(Kind::Double);
         let (mean, total) = (energy.mean(Kind::Double).double_value(&[]), COUNTS.iter().sum::<usize>() as f64);
-        let even = |n: i64| Tensor::full([n], 1.0 / n as f64, (Kind::Double, Device::Cpu));
         let measure = |tables: &mut Tables, scheme: &str, steps: usize, method: &str, x: &Tensor, w: &Tensor| {
             let distance = sliced_wasserstein(x, w, &reference, 64, &mut Rng::new(t.seed).split(1));
             tables.quality.push((&t.name, t.seed, scheme, steps, method, "sliced_w2", distance));
@@ -172,7 +174,7 @@ impl FlowLearned {
             }
         };
         let other = noisy(&mut rng).narrow(0, 0, l.walkers.min(8 * data.len()) as i64);
-        measure(tables, "data", 0, "data", &other, &even(other.size()[0]));
+        measure(tables, "data", 0, "data", &other, &even(&other));
         let mut pictures = vec![("data".to_string(), other)];
         // reweighted walkers are resampled on the way, so that plain ones need a run of their own
         for (scheme, eps) in l.schemes.iter().zip(&l.eps) {
@@ -185,7 +187,7 @@ impl FlowLearned {
                     continue;
                 }
                 let w = &weighted.walkers;
-                measure(tables, scheme, steps, "plain", plain.walkers.x(), &even(l.walkers as i64));
+                measure(tables, scheme, steps, "plain", plain.walkers.x(), &even(plain.walkers.x()));
                 measure(tables, scheme, steps, "reweighted", w.x(), &w.weights());
                 let z = w.log_z();
                 let place = format!("{scheme}, K = {steps}");

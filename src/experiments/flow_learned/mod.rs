@@ -176,12 +176,12 @@ impl FlowLearned {
     }
 
     /// Fresh points of the law that the flow learns from: the data's, smoothed.
-    fn fresh(toy: &Toy, n: usize, smoothing: f64, rng: &mut Rng) -> Result<Tensor> {
-        let x = toy.sample(n, rng)?.x;
-        Ok(&x + rng.normal(&x.size(), x.kind(), Device::Cpu) * smoothing)
+    fn fresh(toy: &Toy, n: usize, smoothing: f64, device: Device, rng: &mut Rng) -> Result<Tensor> {
+        let x = toy.sample(n, rng)?.on(device).x;
+        Ok(&x + rng.normal(&x.size(), x.kind(), device) * smoothing)
     }
 
-    /// Trainings side by side, as many as there are cores: each on one thread, so that bits do not depend on it.
+    /// Trainings side by side, each on one thread, so that bits do not depend on how many there are.
     fn train_all(&self, digits: Option<&Dataset>, work: &Work) -> Result<Vec<Trained>> {
         let _one = Threads::request(1);
         type Job<'a> = Box<dyn Fn() -> Result<Trained> + Send + Sync + 'a>;
@@ -194,7 +194,7 @@ impl FlowLearned {
                 let variants = if seed == self.seed { vec![planar.time_score, 0.0] } else { vec![planar.time_score] };
                 for time_score in variants {
                     jobs.push(Box::new(move || {
-                        let x = Self::toy(name)?.sample(points, &mut Rng::new(seed).split(0xda7a))?.x;
+                        let x = Self::toy(name)?.sample(points, &mut Rng::new(seed).split(0xda7a))?.on(work.device).x;
                         planar.train(name, seed, time_score, &x, work)
                     }));
                 }
@@ -202,13 +202,17 @@ impl FlowLearned {
             if let Some(set) = digits {
                 let (x, learning) = (Vec::<f32>::try_from(set.x.view(-1))?, &self.digits);
                 jobs.push(Box::new(move || {
-                    learning.train("digits", seed, learning.time_score, &Tensor::from_slice(&x).view([-1, 64]), work)
+                    let x = Tensor::from_slice(&x).view([-1, 64]).to_device(work.device);
+                    learning.train("digits", seed, learning.time_score, &x, work)
                 }));
             }
         }
         let next = std::sync::atomic::AtomicUsize::new(0);
-        let workers = std::thread::available_parallelism().map_or(1, |n| n.get()).min(jobs.len().max(1));
-        let work = || {
+        // one after the other on a device, as in `side_by_side`
+        let cores =
+            if work.device == Device::Cpu { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { 1 };
+        let workers = cores.min(jobs.len().max(1));
+        let drain = || {
             let mut done = Vec::new();
             loop {
                 let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -219,7 +223,7 @@ impl FlowLearned {
             }
         };
         let mut all: Vec<(usize, Result<Trained>)> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let handles: Vec<_> = (0..workers).map(|_| scope.spawn(drain)).collect();
             let lost = || Error::Torch("a training thread ended early".into());
             handles.into_iter().flat_map(|h| h.join().unwrap_or_else(|_| vec![(0, Err(lost()))])).collect()
         });
@@ -259,7 +263,7 @@ impl Experiment for FlowLearned {
             return Err(Error::param("seeds", 0, "at least 1"));
         }
         self.sets.iter().try_for_each(|s| Self::toy(s).map(|_| ()))?;
-        let all_digits = data::digits()?.scale(-1.0, 1.0)?;
+        let all_digits = data::digits()?.scale(-1.0, 1.0)?.on(work.device);
         let digits = (!self.digits.steps.is_empty()).then(|| all_digits.select(&LABELS, &COUNTS)).transpose()?;
         let trained = self.train_all(digits.as_ref(), work)?;
         let _two = Threads::request(2);

@@ -134,7 +134,7 @@ impl Judge {
         let mut ais = self.ais(config, t.seed);
         ais.walkers *= 4;
         let run = ais.run(&t.rbm)?;
-        let named = self.classifier.classes(run.walkers.x()).to_device(run.walkers.x().device());
+        let named = self.classifier.classes(run.walkers.x());
         let counts = self.train.counts();
         for (class, label) in self.labels.iter().enumerate() {
             let mass = run.walkers.mean(&named.eq(class as i64).to_kind(Kind::Double))?;

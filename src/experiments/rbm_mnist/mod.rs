@@ -266,7 +266,6 @@ impl RbmMnist {
 impl Experiment for RbmMnist {
     const NAME: &'static str = "rbm-mnist";
     const ABOUT: &'static str = "RBMs on binarised MNIST by CD, PCD and Jarzynski (needs `make datasets`)";
-    const ON_DEVICE: bool = true;
 
     fn full() -> Self {
         RbmMnist { steps: 1_500, every: 10, checkpoints: 7, ais_steps: 2_000, seeds: 3, ..Default::default() }

@@ -140,7 +140,7 @@ mod figures {
             let side = (judge.train.dim() as f64).sqrt().round() as usize;
             let mut rng = Rng::new(self.seed).split(0x91c);
             let pick = Tensor::from_slice(&rng.permutation(judge.train.len())[..48.min(judge.train.len())]);
-            let data = pixels(&judge.train.x.index_select(0, &pick), 48);
+            let data = pixels(&judge.train.x.index_select(0, &pick.to_device(judge.train.x.device())), 48);
             let first: Vec<&Picture> = pictures.iter().filter(|p| p.seed == self.seed).collect();
             let rows = 1 + first.len() as u32;
             let mut figure = Figure::new(900, 215 * rows).columns(2).title(&self.name());

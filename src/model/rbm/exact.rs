@@ -3,14 +3,14 @@
 use super::binary::softplus_sum;
 use super::{Rbm, Units};
 use crate::{Error, Model, Result};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 /// Largest layer that is enumerated.
 const MOST: i64 = 25;
 /// States at a time.
 const BLOCK: i64 = 1 << 13;
 
-/// Exact expectations under an RBM, f64 on the CPU.
+/// Exact expectations under an RBM, in f64, on its device.
 #[derive(Debug)]
 pub struct Exact {
     /// log Z, nats.
@@ -68,12 +68,12 @@ impl Units {
 
     fn each_block(&self, layer: &Layer, mut f: impl FnMut(&Tensor)) {
         let (dv, dh) = self.dims();
-        let k = if matches!(layer, Layer::Hidden) { dh } else { dv };
+        let (k, place) = (if matches!(layer, Layer::Hidden) { dh } else { dv }, (Kind::Int64, self.w.device()));
         let total = 1i64 << k;
-        let bits = Tensor::arange(k, (Kind::Int64, Device::Cpu));
+        let bits = Tensor::arange(k, place);
         let mut first = 0;
         while first < total {
-            let index = Tensor::arange_start(first, total.min(first + BLOCK), (Kind::Int64, Device::Cpu));
+            let index = Tensor::arange_start(first, total.min(first + BLOCK), place);
             let states = index.unsqueeze(-1).bitwise_right_shift(&bits).bitwise_and(1).to_kind(Kind::Double);
             f(&states);
             first += BLOCK;
@@ -88,7 +88,7 @@ impl Units {
 
     fn expectations(&self, layer: &Layer) -> Exact {
         let (log_z, (dv, dh)) = (self.log_z(layer), self.dims());
-        let zeros = |size: &[i64]| Tensor::zeros(size, (Kind::Double, Device::Cpu));
+        let zeros = |size: &[i64]| Tensor::zeros(size, (Kind::Double, self.w.device()));
         let (mut v, mut h, mut uh, mut v2) = (zeros(&[dv]), zeros(&[dh]), zeros(&[dv, dh]), zeros(&[dv]));
         self.each_block(layer, |states| {
             let p = (self.log_weights(layer, states) - log_z).exp();
@@ -119,14 +119,14 @@ impl Rbm {
     ///
     /// Errors: more than 25 units to enumerate; the message gives the cost.
     pub fn exact_log_z(&self) -> Result<f64> {
-        let units = self.units().wide();
+        let units = self.units().double();
         let layer = units.layer()?;
         Ok(crate::no_grad(|| units.log_z(&layer)))
     }
 
     /// Exact expectations. Errors: as [`exact_log_z`](Rbm::exact_log_z).
     pub fn exact(&self) -> Result<Exact> {
-        let units = self.units().wide();
+        let units = self.units().double();
         let layer = units.layer()?;
         Ok(crate::no_grad(|| units.expectations(&layer)))
     }
@@ -136,14 +136,14 @@ impl Rbm {
         Ok(self.log_likelihood(v, self.exact_log_z()?)?.mean(Kind::Double).double_value(&[]))
     }
 
-    /// The exact gradient (4) of the cross-entropy of rows v `[n, d_v]`, in f64, one tensor per parameter in the store's
-    /// order.
+    /// The exact gradient (4) of the cross-entropy of rows v `[n, d_v]`, in f64 on the RBM's device, one tensor per parameter
+    /// in the store's order.
     ///
     /// Errors: as [`exact_log_z`](Rbm::exact_log_z), rows of the wrong width or not finite.
     pub fn exact_gradient(&self, v: &Tensor) -> Result<Vec<Tensor>> {
         crate::energy::check_rows("v", v, self.dims().0)?;
         let exact = self.exact()?;
-        let units = self.units().wide();
+        let units = self.units().double();
         let mut at = self.observe(&v.to_kind(self.options().0).to_device(self.options().1));
         let w = at.u.full_like(1.0 / at.len() as f64);
         let data = self.param_grad(&mut at, &w);
@@ -154,7 +154,6 @@ impl Rbm {
             model[1] = -(exact.v - &units.b) * precision;
             model.push((exact.uh * &units.w).sum_dim_intlist(-1, false, Kind::Double) * 0.5 - spread);
         }
-        let wide = |t: Tensor| t.to_device(Device::Cpu).to_kind(Kind::Double);
-        Ok(data.into_iter().zip(model).map(|(d, m)| wide(d) - m).collect())
+        Ok(data.into_iter().zip(model).map(|(d, m)| d.to_kind(Kind::Double) - m).collect())
     }
 }

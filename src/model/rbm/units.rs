@@ -163,8 +163,16 @@ impl Units {
 
     /// The same in f64 on the CPU.
     pub fn wide(&self) -> Units {
-        let wide = |t: &Tensor| t.detach().to_device(tch::Device::Cpu).to_kind(Kind::Double);
-        Units { w: wide(&self.w), b: wide(&self.b), c: wide(&self.c), log_var: self.log_var.as_ref().map(wide) }
+        self.each(|t| t.detach().to_device(tch::Device::Cpu).to_kind(Kind::Double))
+    }
+
+    /// The same in f64.
+    pub(super) fn double(&self) -> Units {
+        self.each(|t| t.detach().to_kind(Kind::Double))
+    }
+
+    fn each(&self, f: impl Fn(&Tensor) -> Tensor) -> Units {
+        Units { w: f(&self.w), b: f(&self.b), c: f(&self.c), log_var: self.log_var.as_ref().map(f) }
     }
 }
 
