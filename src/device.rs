@@ -1,7 +1,7 @@
-//! Choose a device by name, and load libtorch's CUDA part where the installed libtorch has one.
+//! Choose a device by name, and read numbers from it in as few transfers as decisions need.
 
 use crate::{Error, Result};
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 /// The device called `cpu`, `cuda`, `cuda:0`, …; models made on it run there, walkers and data follow them.
 ///
@@ -40,3 +40,13 @@ fn load_cuda() {
 
 #[cfg(not(target_os = "linux"))]
 fn load_cuda() {}
+
+/// The values of 0-dimensional tensors, all in one transfer: each one waits until the device has caught up.
+pub(crate) fn fetch(numbers: &[Tensor]) -> Vec<f64> {
+    let far = numbers.iter().any(|t| t.device() != Device::Cpu);
+    if !far || numbers.len() < 2 {
+        return numbers.iter().map(|t| t.double_value(&[])).collect();
+    }
+    let wide: Vec<Tensor> = numbers.iter().map(|t| t.to_kind(Kind::Double)).collect();
+    Vec::try_from(Tensor::stack(&wide, 0).to_device(Device::Cpu)).unwrap_or_else(|_| vec![f64::NAN; numbers.len()])
+}

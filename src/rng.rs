@@ -6,6 +6,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::sync::{Mutex, PoisonError};
 use tch::{Device, Kind, Tensor};
 
 /// Numbers per block. Each block has its own stream, so the bits do not depend on how many threads fill the blocks.
@@ -26,6 +27,8 @@ const BLOCK: usize = 8192;
 pub struct Rng {
     key: u64,
     counter: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    host: bool,
 }
 
 /// SplitMix64's finaliser: a bijection of 64 bits in which every input bit reaches every output bit.
@@ -39,13 +42,25 @@ fn mix(mut z: u64) -> u64 {
 impl Rng {
     /// A source named by `seed`.
     pub fn new(seed: u64) -> Self {
-        Rng { key: mix(seed), counter: 0 }
+        Rng { key: mix(seed), counter: 0, host: false }
+    }
+
+    /// The same source drawing on the CPU whatever the device: a run on a GPU then has the noise of a run on the CPU and agrees
+    /// with it within rounding, for the price of sending the noise over.
+    ///
+    /// ```
+    /// use jarzynski::Rng;
+    /// assert_eq!(Rng::new(7).on_host().uniform(), Rng::new(7).uniform());
+    /// ```
+    pub fn on_host(mut self) -> Self {
+        self.host = true;
+        self
     }
 
     /// An independent source named by `label`: splitting does not advance `self`, so adding a consumer (a monitor, say)
     /// changes nobody else's numbers.
     pub fn split(&self, label: u64) -> Rng {
-        Rng { key: mix(self.key ^ mix(label.wrapping_add(0xA076_1D64_78BD_642F))), counter: 0 }
+        Rng { key: mix(self.key ^ mix(label.wrapping_add(0xA076_1D64_78BD_642F))), counter: 0, host: self.host }
     }
 
     fn stream(key: u64, counter: u64, block: u64) -> Xoshiro256PlusPlus {
@@ -82,6 +97,23 @@ impl Rng {
         (0..k).map(|_| g.random_range(0..n.max(1)) as i64).collect()
     }
 
+    /// The same as a tensor `[k]`, drawn where the walkers are.
+    pub(crate) fn index_tensor(&mut self, n: usize, k: usize, device: Device) -> Tensor {
+        if device == Device::Cpu || self.host {
+            return Tensor::from_slice(&self.indices(n, k)).to_device(device);
+        }
+        self.counter += 1;
+        self.on_device(|| Tensor::randint(n.max(1) as i64, [k as i64], (Kind::Int64, device)))
+    }
+
+    /// Draws by libtorch's generator, which all threads share: nobody may come between its seed and its numbers.
+    fn on_device(&self, draw: impl FnOnce() -> Tensor) -> Tensor {
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        tch::manual_seed((mix(self.key ^ mix(self.counter)) >> 1) as i64);
+        draw()
+    }
+
     /// Words for a draw of the caller's own, block by block.
     pub(crate) fn words(&mut self) -> Words {
         self.counter += 1;
@@ -112,16 +144,15 @@ impl Rng {
         on_device: impl Fn(&[i64]) -> Tensor,
     ) -> Tensor {
         self.counter += 1;
-        if device != Device::Cpu {
-            tch::manual_seed((mix(self.key ^ mix(self.counter)) >> 1) as i64);
-            return on_device(shape);
+        if device != Device::Cpu && !self.host {
+            return self.on_device(|| on_device(shape));
         }
         let (key, counter) = (self.key, self.counter);
         let wide = if kind == Kind::Float { Kind::Float } else { Kind::Double };
         let t = Tensor::empty(shape, (wide, Device::Cpu));
         let n = t.numel();
         if n == 0 {
-            return t.to_kind(kind);
+            return t.to_kind(kind).to_device(device);
         }
         // SAFETY: `t` is fresh, contiguous, of `n` elements of the kind matched on, and not shared with anyone yet.
         match wide {
@@ -140,7 +171,8 @@ impl Rng {
                 });
             }
         }
-        if wide == kind { t } else { t.to_kind(kind) }
+        let t = if wide == kind { t } else { t.to_kind(kind) };
+        if device == Device::Cpu { t } else { t.to_device(device) }
     }
 }
 

@@ -247,12 +247,12 @@ impl<K> Transport<K> {
             let moved = guard(|| {
                 let mv = self.kernel.forward(&now, &walkers.point, &mut rng);
                 since.cost += mv.cost;
-                since.acceptance = mv.acceptance.unwrap_or(since.acceptance);
+                since.acceptance = mv.acceptance.as_ref().map_or(since.acceptance, |a| a.double_value(&[]));
                 let fault = mv.fault.clone().filter(|_| self.weighted);
                 let alpha = mv.alpha.shallow_clone();
                 let arrival = self.kernel.backward(&next, &walkers.point, mv, &mut rng);
                 since.cost += arrival.cost;
-                since.acceptance = arrival.acceptance.unwrap_or(since.acceptance);
+                since.acceptance = arrival.acceptance.as_ref().map_or(since.acceptance, |a| a.double_value(&[]));
                 match self.weighted {
                     true => walkers.commit(arrival.point, &alpha, &arrival.lambda),
                     false => walkers.relocate(arrival.point),

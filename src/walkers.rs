@@ -1,6 +1,7 @@
 //! Carry the walkers X_k with their log-weights A_k: weights, ESS, log Z, exact averages, commit, resample.
 
 use crate::checkpoint::Checkpoint;
+use crate::device::fetch;
 use crate::{Base, Energy, Error, Model, Point, Result, Rng, Scheme};
 use std::cell::OnceCell;
 use tch::{Kind, Tensor};
@@ -42,10 +43,26 @@ pub struct Walkers {
 struct Summary {
     /// softmax(A).
     weights: Tensor,
+    /// max A, Σ e^{A − max A} and Σ w², where the weights are.
+    sums: [Tensor; 3],
+    told: OnceCell<Told>,
+}
+
+/// What the sums say, once they have been read from their device.
+#[derive(Debug, Clone, Copy)]
+struct Told {
     /// log mean e^A.
     log_mean: f64,
     /// (Σ w)² / (N Σ w²).
     ess: f64,
+}
+
+impl Told {
+    fn of(n: usize, top: f64, total: f64, square: f64) -> Self {
+        let n = n as f64;
+        let log_mean = if top.is_finite() { (total / n).ln() + top } else { top };
+        Told { log_mean, ess: 1.0 / (n * square) }
+    }
 }
 
 /// Whether a user's energy and gradient have one entry per walker: others would broadcast into nonsense.
@@ -63,12 +80,12 @@ pub(crate) fn check_shapes(point: &Point, n: usize) -> Result<()> {
 }
 
 /// Sum in blocks, so that libtorch's split among threads cannot change the bits.
-fn sum(t: &Tensor) -> f64 {
+fn sum(t: &Tensor) -> Tensor {
     const BLOCK: i64 = 16384;
     if t.size()[0] <= BLOCK {
-        return t.sum(Kind::Double).double_value(&[]);
+        return t.sum(Kind::Double);
     }
-    t.split(BLOCK, 0).iter().map(|b| b.sum(Kind::Double).double_value(&[])).sum()
+    t.split(BLOCK, 0).iter().map(|b| b.sum(Kind::Double)).reduce(|a, b| a + b).unwrap_or_default()
 }
 
 impl Walkers {
@@ -171,7 +188,7 @@ impl Walkers {
 
     /// Effective sample size as a fraction of N: (Σ w)² / (N Σ w²), in (0, 1].
     pub fn ess(&self) -> f64 {
-        self.summary().ess
+        self.told().ess
     }
 
     /// k̂, how heavy the tail of the weights is: below ½ their variance is finite and error bars hold; above .7 neither the ESS
@@ -187,16 +204,44 @@ impl Walkers {
     fn summary(&self) -> &Summary {
         self.summary.get_or_init(|| {
             if self.is_empty() {
-                return Summary { weights: self.log_weights.copy(), log_mean: f64::NAN, ess: f64::NAN };
+                let none = || Tensor::from(f64::NAN);
+                return Summary {
+                    weights: self.log_weights.copy(),
+                    sums: [none(), none(), none()],
+                    told: OnceCell::new(),
+                };
             }
-            let n = self.len() as f64;
-            let top = self.log_weights.max().double_value(&[]);
-            let e = (&self.log_weights - top).exp();
+            let top = self.log_weights.max();
+            let e = (&self.log_weights - &top).exp();
             let total = sum(&e);
-            let weights = e / total;
-            let ess = 1.0 / (n * sum(&(&weights * &weights)));
-            Summary { weights, log_mean: if top.is_finite() { (total / n).ln() + top } else { top }, ess }
+            let weights = e / &total;
+            let square = sum(&(&weights * &weights));
+            Summary { weights, sums: [top, total, square], told: OnceCell::new() }
         })
+    }
+
+    fn told(&self) -> Told {
+        let summary = self.summary();
+        *summary.told.get_or_init(|| match fetch(&summary.sums)[..] {
+            [top, total, square] => Told::of(self.len(), top, total, square),
+            _ => Told { log_mean: f64::NAN, ess: f64::NAN },
+        })
+    }
+
+    /// Reads from the device, in one transfer, what decisions about several populations hang on, and says which are finite;
+    /// their ESS and log Ẑ are known afterwards.
+    pub(crate) fn look(all: &[&Walkers]) -> Vec<bool> {
+        let numbers = |w: &&Walkers| {
+            let [top, total, square] = &w.summary().sums;
+            [w.point.u.sum(Kind::Double), top.shallow_clone(), total.shallow_clone(), square.shallow_clone()]
+        };
+        let read = fetch(&all.iter().flat_map(numbers).collect::<Vec<_>>());
+        let finite = |(w, read): (&&Walkers, &[f64])| {
+            let _ = w.summary().told.set(Told::of(w.len(), read[1], read[2], read[3]));
+            // A sum is NaN or infinite as soon as one term is; A = −∞ alone is a walker of weight zero, which is legitimate.
+            read[0].is_finite() && read[1].is_finite()
+        };
+        all.iter().zip(read.chunks(4)).map(finite).collect()
     }
 
     /// log Ẑ = log Z_0 + L + log mean e^A, nats, with the standard error √(Σ_epochs (N/ESS − 1)/N).
@@ -206,7 +251,7 @@ impl Walkers {
     /// For *training* walkers log Ẑ is biased low besides (their θ depends on them): see [`Run::log_z`](crate::Run::log_z).
     pub fn log_z(&self) -> Estimate {
         let se = (self.banked_variance + self.epoch_variance()).sqrt();
-        Estimate { value: self.banked + self.summary().log_mean, se }
+        Estimate { value: self.banked + self.told().log_mean, se }
     }
 
     fn epoch_variance(&self) -> f64 {
@@ -222,8 +267,9 @@ impl Walkers {
         }
         let (w, g) = (&self.summary().weights, g.to_kind(Kind::Double));
         let value = sum(&(w * &g));
-        let se = sum(&(w * (g - value)).square()).sqrt();
-        Ok(Estimate { value, se })
+        let square = sum(&(w * (g - &value)).square());
+        let read = fetch(&[value, square]);
+        Ok(Estimate { value: read[0], se: read[1].sqrt() })
     }
 
     /// A += α − λ, and the walkers move to `point`: the only place where a kernel changes A. Both `[n]`, f64.
@@ -245,10 +291,7 @@ impl Walkers {
 
     /// Whether energies and log-weights are numbers and at least one weight is positive.
     pub fn is_finite(&self) -> bool {
-        // A sum is NaN or infinite as soon as one term is; A = −∞ alone is a walker of weight zero, which is legitimate.
-        let u = self.point.u.sum(Kind::Double).double_value(&[]);
-        let top = self.log_weights.max().double_value(&[]);
-        u.is_finite() && top.is_finite()
+        !self.is_empty() && Walkers::look(&[self]) == [true]
     }
 
     /// Draws ancestors in proportion to e^A, banks log mean e^A, permutes everything cached per walker, sets A = 0.
@@ -256,7 +299,7 @@ impl Walkers {
         let w = Vec::<f64>::try_from(self.summary().weights.to_device(tch::Device::Cpu)).unwrap_or_default();
         let ancestors = Tensor::from_slice(&scheme.ancestors(&w, rng)).to_device(self.point.x.device());
         self.banked_variance += self.epoch_variance();
-        self.banked += self.summary().log_mean;
+        self.banked += self.told().log_mean;
         self.point = self.point.select(&ancestors);
         self.log_weights = self.log_weights.zeros_like();
         self.summary = OnceCell::new();
@@ -292,8 +335,8 @@ impl Walkers {
     pub(crate) fn conditional_ess(&self, delta: &Tensor) -> f64 {
         let (w, d) = (&self.summary().weights, delta - delta.max());
         let e = d.exp();
-        let (one, two) = (sum(&(w * &e)), sum(&(w * &e * &e)));
-        let c = one * one / two;
+        let read = fetch(&[sum(&(w * &e)), sum(&(w * &e * &e))]);
+        let c = read[0] * read[0] / read[1];
         if c.is_finite() { c } else { 0.0 }
     }
 }

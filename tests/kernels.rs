@@ -312,7 +312,7 @@ impl<'a> Kernel<At<'a, Drifting>> for Quiet {
 impl<E: Energy + ?Sized> Invariant<E> for Pretender {
     fn sweep(&self, u: &E, at: &Point, rng: &mut Rng) -> Sweep {
         let moved = self.0.step(u, at, rng);
-        Sweep { point: moved.point, acceptance: 1.0, cost: moved.cost }
+        Sweep { point: moved.point, acceptance: Tensor::from(1.0), cost: moved.cost }
     }
 }
 

@@ -30,8 +30,7 @@ impl<E: Energy + ?Sized> Invariant<E> for Mala {
         let uniform = rng.uniform_tensor(&[there.len() as i64], Kind::Double, at.x.device());
         // A NaN ratio compares false: the proposal is rejected, the walker stays where its energy is finite.
         let accept: Tensor = uniform.log().lt_tensor(&log_ratio);
-        let acceptance =
-            log_ratio.exp().clamp_max(1.0).nan_to_num(0.0, None, None).mean(Kind::Double).double_value(&[]);
+        let acceptance = log_ratio.exp().clamp_max(1.0).nan_to_num(0.0, None, None).mean(Kind::Double);
         let cost = Cost::evaluation(there.len());
         Sweep { point: there.mix(&accept, at), acceptance, cost }
     }

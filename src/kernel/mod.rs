@@ -75,8 +75,8 @@ pub struct Move {
     pub alpha: Tensor,
     /// y under θ_k, where the kernel had to evaluate it.
     pub at_y: Option<Point>,
-    /// Mean acceptance probability, for kernels that reject.
-    pub acceptance: Option<f64>,
+    /// Mean acceptance probability, for kernels that reject: one number, left where the walkers are.
+    pub acceptance: Option<Tensor>,
     /// Passes spent.
     pub cost: Cost,
     /// Why the move cannot be weighed, if it cannot: ends the run.
@@ -91,7 +91,7 @@ pub struct Arrival {
     /// Where the walkers are now, evaluated under θ_{k+1} and kept for the next move.
     pub point: Point,
     /// Mean acceptance probability, for kernels that reject in this half.
-    pub acceptance: Option<f64>,
+    pub acceptance: Option<Tensor>,
     /// Passes spent.
     pub cost: Cost,
 }
@@ -115,7 +115,8 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
     /// One whole move at fixed θ: the arrival's point and the weight increment α − λ.
     fn step(&self, u: &E, at: &Point, rng: &mut Rng) -> Step {
         let mv = self.forward(u, at, rng);
-        let (alpha, acceptance, mut cost) = (mv.alpha.shallow_clone(), mv.acceptance, mv.cost);
+        let alpha = mv.alpha.shallow_clone();
+        let (acceptance, mut cost) = (mv.acceptance.as_ref().map(Tensor::shallow_clone), mv.cost);
         let arrival = self.backward(u, at, mv, rng);
         cost += arrival.cost;
         let acceptance = acceptance.or(arrival.acceptance);
@@ -146,7 +147,7 @@ pub struct Step {
     /// α − λ, `[n]`, f64.
     pub increment: Tensor,
     /// Mean acceptance probability, for kernels that reject.
-    pub acceptance: Option<f64>,
+    pub acceptance: Option<Tensor>,
     /// Passes spent.
     pub cost: Cost,
 }

@@ -3,15 +3,15 @@
 use super::{Arrival, Cost, Kernel, Move, Step};
 use crate::{Energy, Error, Point, Result, Rng};
 use serde::{Deserialize, Serialize};
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 /// One move of a kernel that leaves ρ ∝ e^{−U} invariant.
 #[derive(Debug)]
 pub struct Sweep {
     /// Where the walkers are, with U and ∇U under the same θ.
     pub point: Point,
-    /// Mean acceptance probability.
-    pub acceptance: f64,
+    /// Mean acceptance probability: one number, left where the walkers are.
+    pub acceptance: Tensor,
     /// Passes spent.
     pub cost: Cost,
 }
@@ -60,7 +60,9 @@ impl<K> Reversed<K> {
             all.acceptance += next.acceptance;
             all.point = next.point;
         }
-        all.acceptance /= self.sweeps.max(1) as f64;
+        if self.sweeps > 1 {
+            all.acceptance /= self.sweeps as f64;
+        }
         all
     }
 }

@@ -73,7 +73,7 @@ impl Well {
     }
 }
 
-/// Weights from the library's own generator, biases and the layer named `zero` at 0.
+/// Weights from the library's own generator, the same on every device; biases and the layer named `zero` at 0.
 pub(crate) fn initialise(vs: &nn::VarStore, rng: &mut crate::Rng, zero: Option<&str>) {
     let mut named: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
     named.sort_by(|a, b| a.0.cmp(&b.0));
@@ -87,7 +87,7 @@ pub(crate) fn initialise(vs: &nn::VarStore, rng: &mut crate::Rng, zero: Option<&
             // Uniform of variance 1/fan-in: keeps the scale of activations through the layers.
             let fan_in: i64 = size.iter().skip(1).product();
             let bound = (3.0 / fan_in as f64).sqrt();
-            let fresh = rng.uniform_tensor(&size, v.kind(), v.device()) * (2.0 * bound) - bound;
+            let fresh = rng.uniform_tensor(&size, v.kind(), Device::Cpu) * (2.0 * bound) - bound;
             v.copy_(&fresh);
         }
     });

@@ -360,15 +360,19 @@ impl Since {
 
     /// Of (121), (122), the time score and the whole loss; NaN where there is none.
     fn means(&self) -> [f64; 4] {
-        let mean = |t: &Option<Tensor>| t.as_ref().map_or(f64::NAN, |t| t.double_value(&[]) / self.updates as f64);
+        let there: Vec<Tensor> = self.sums.iter().flatten().map(Tensor::shallow_clone).collect();
+        let mut read = crate::device::fetch(&there).into_iter();
+        let mut mean = |sum: &Option<Tensor>| match sum {
+            Some(_) => read.next().unwrap_or(f64::NAN) / self.updates as f64,
+            None => f64::NAN,
+        };
         [mean(&self.sums[0]), mean(&self.sums[1]), mean(&self.sums[2]), mean(&self.sums[3])]
     }
 }
 
 /// A batch drawn with replacement.
 fn gather(x: &Tensor, n: usize, rng: &mut Rng) -> Tensor {
-    let rows = Tensor::from_slice(&rng.indices(x.size()[0] as usize, n));
-    x.index_select(0, &rows.to_device(x.device()))
+    x.index_select(0, &rng.index_tensor(x.size()[0] as usize, n, x.device()))
 }
 
 /// The terms of one update; the time score comes with its weight.

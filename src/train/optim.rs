@@ -93,7 +93,12 @@ impl Schedule {
     }
 }
 
+/// |g|² of each parameter, where the parameters are.
+pub(super) fn squares(grads: &[Tensor]) -> impl Iterator<Item = Tensor> {
+    grads.iter().filter(|g| g.defined()).map(|g| g.square().sum(Kind::Double))
+}
+
 /// √Σ|g|² over all parameters.
 pub(super) fn norm(grads: &[Tensor]) -> f64 {
-    grads.iter().filter(|g| g.defined()).map(|g| g.square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt()
+    crate::device::fetch(&squares(grads).collect::<Vec<_>>()).iter().sum::<f64>().sqrt()
 }

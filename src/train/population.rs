@@ -31,7 +31,7 @@ impl Population {
     }
 
     /// A whole move at fixed θ.
-    pub fn step<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M, weighted: bool) -> (Cost, Option<f64>) {
+    pub fn step<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M, weighted: bool) -> (Cost, Option<Tensor>) {
         let step = kernel.step(model, &self.walkers.point, &mut self.rng);
         let zero = Tensor::zeros_like(&step.increment);
         if weighted {
@@ -43,10 +43,10 @@ impl Population {
     }
 
     /// The forward half, at θ_k.
-    pub fn leave<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M, weighted: bool) -> (Cost, Option<f64>) {
+    pub fn leave<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M, weighted: bool) -> (Cost, Option<Tensor>) {
         let (at, rng) = (&self.walkers.point, &mut self.rng);
-        let mv = if weighted { kernel.forward(model, at, rng) } else { kernel.forward_unweighted(model, at, rng) };
-        let spent = (mv.cost, mv.acceptance);
+        let mut mv = if weighted { kernel.forward(model, at, rng) } else { kernel.forward_unweighted(model, at, rng) };
+        let spent = (mv.cost, mv.acceptance.take());
         self.pending = Some(mv);
         spent
     }
@@ -57,7 +57,7 @@ impl Population {
     }
 
     /// The backward half, at θ_{k+1}, and A += α − λ.
-    pub fn arrive<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M, weighted: bool) -> (Cost, Option<f64>) {
+    pub fn arrive<M: Model, K: Kernel<M>>(&mut self, kernel: &K, model: &M, weighted: bool) -> (Cost, Option<Tensor>) {
         let Some(mv) = self.pending.take() else { return Default::default() };
         let alpha = mv.alpha.shallow_clone();
         let arrival = kernel.backward(model, &self.walkers.point, mv, &mut self.rng);

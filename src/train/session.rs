@@ -5,6 +5,7 @@ use super::population::Population;
 use super::update::Segment;
 use super::{Method, Observer, Trainer, View, optim};
 use crate::checkpoint::Checkpoint;
+use crate::device::fetch;
 use crate::energy::{CURVATURE_PASSES, curvature, restore_parameters, save_parameters};
 use crate::error::guard;
 use crate::keep::Keeper;
@@ -21,7 +22,8 @@ pub(super) struct Session<'a, K, M> {
     trainer: &'a Trainer<K>,
     model: &'a mut M,
     data: Tensor,
-    order: Vec<i64>,
+    /// Rows of the data that are to come in this epoch, taken from the end.
+    order: Tensor,
     optimiser: Optimiser,
     population: Population,
     monitor: Option<Population>,
@@ -48,7 +50,7 @@ struct Since {
     #[serde(skip)]
     fraction: f64,
     #[serde(skip)]
-    acceptance: Option<f64>,
+    acceptance: Option<Tensor>,
 }
 
 impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
@@ -64,7 +66,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             }
         };
         let (keeper, found) = kept.map_or((None, None), |(keeper, found)| (Some(keeper), found));
-        let root = Rng::new(s.seed);
+        let root = if s.host_noise { Rng::new(s.seed).on_host() } else { Rng::new(s.seed) };
         let watchers = match trainer.method {
             Method::Jarzynski { .. } => s.monitor.unwrap_or(s.walkers),
             _ => 0,
@@ -88,7 +90,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             trainer,
             model,
             data,
-            order: Vec::new(),
+            order: Tensor::zeros([0], (Kind::Int64, device)),
             population,
             monitor,
             data_rng: root.split(3),
@@ -117,9 +119,10 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             monitor.save(to, "monitor")?;
         }
         to.put_json("data.rng", &self.data_rng)?;
-        to.put("data.order", &Tensor::from_slice(&self.order));
+        to.put("data.order", &self.order);
         to.put_json("since", &self.since)?;
-        to.put_numbers("since", &[self.since.fraction, self.since.acceptance.unwrap_or(f64::NAN)]);
+        let acceptance = self.since.acceptance.as_ref().map_or(f64::NAN, |a| a.double_value(&[]));
+        to.put_numbers("since", &[self.since.fraction, acceptance]);
         Ok(())
     }
 
@@ -127,14 +130,15 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
     fn restore(&mut self, found: &Checkpoint) -> Result<()> {
         self.optimiser.restore(found.json("optimiser")?, |name| found.get(&format!("optimiser.{name}")))?;
         self.data_rng = found.json("data.rng")?;
-        self.order = Vec::<i64>::try_from(found.get("data.order")?)?;
-        let n = self.data.size()[0];
-        if let Some(row) = self.order.iter().find(|row| !(0..n).contains(*row)) {
+        let (order, n) = (found.get("data.order")?, self.data.size()[0]);
+        if let Some(row) = Vec::<i64>::try_from(&order)?.into_iter().find(|row| !(0..n).contains(row)) {
             return Err(Error::param("data.order", row, format!("a row of the data, 0 to {}", n - 1)));
         }
+        self.order = order.to_device(self.data.device());
         self.since = found.json("since")?;
         let [fraction, acceptance] = found.numbers("since")?;
-        (self.since.fraction, self.since.acceptance) = (fraction, Some(acceptance).filter(|a| !a.is_nan()));
+        self.since.fraction = fraction;
+        self.since.acceptance = Some(acceptance).filter(|a| !a.is_nan()).map(Tensor::from);
         self.next = found.json("step")?;
         if let Some(keeper) = &mut self.keeper {
             self.recorder = keeper.recorded(found)?;
@@ -183,20 +187,13 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         drop(batch);
         let rows = seen.len();
         self.since.cost.forward += rows as u64;
-        let energy_data = seen.u.mean(Kind::Double).double_value(&[]);
-        if !energy_data.is_finite() {
-            return Ok(Some(format!("mean energy of the data is {energy_data}")));
-        }
+        let energy_data = seen.u.mean(Kind::Double);
 
         // eq. (4): ∂H = E_*[∂U] − E_θ[∂U], the second by weights.
         let w = trainer.method.weights(&self.population.walkers);
-        let energy_walkers = self.population.walkers.point.u.to_kind(Kind::Double).dot(&w).double_value(&[]);
-        // CD's walkers moved from the data just now
-        if !energy_walkers.is_finite() {
-            return Ok(Some(format!("mean energy of the walkers is {energy_walkers}")));
-        }
+        let energy_walkers = self.population.walkers.point.u.to_kind(Kind::Double).dot(&w);
         let lr = s.lr * s.schedule.factor(k, s.steps);
-        let (mut grads, mut grad_norm) = (Vec::new(), f64::NAN);
+        let mut grads = Vec::new();
         if !last {
             let mut on_data = seen.u.full_like(1.0 / rows as f64).to_kind(Kind::Double);
             let mut on_walkers = -&w;
@@ -215,13 +212,27 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             grads.iter_mut().zip(from_walkers).for_each(|(g, more)| *g = &*g + more);
             self.since.cost.backward += (rows + self.population.walkers.len()) as u64;
             grads = self.model.precondition(grads);
-            grad_norm = optim::norm(&grads);
-            if let Some(max) = s.clip.filter(|max| grad_norm > *max) {
-                grads.iter_mut().for_each(|g| *g = &*g * (max / grad_norm));
+        }
+        // all that this update decides by and records, in one transfer
+        let mut numbers = vec![energy_data, energy_walkers];
+        numbers.extend(self.since.acceptance.take());
+        let known = numbers.len();
+        numbers.extend(optim::squares(&grads));
+        let read = fetch(&numbers);
+        let (energy_data, energy_walkers, acceptance) = (read[0], read[1], read[2..known].first().copied());
+        for (whose, energy) in [("data", energy_data), ("walkers", energy_walkers)] {
+            // CD's walkers moved from the data just now
+            if !energy.is_finite() {
+                return Ok(Some(format!("mean energy of the {whose} is {energy}")));
             }
         }
+        let grad_norm = if last { f64::NAN } else { read[known..].iter().sum::<f64>().sqrt() };
+        if let Some(max) = s.clip.filter(|max| grad_norm > *max) {
+            grads.iter_mut().for_each(|g| *g = &*g * (max / grad_norm));
+        }
+        self.since.acceptance = acceptance.map(Tensor::from);
         if k.is_multiple_of(s.every) || last || !grad_norm.is_finite() {
-            self.record(k, lr, energy_data, energy_walkers, grad_norm, observe);
+            self.record(k, lr, [energy_data, energy_walkers, acceptance.unwrap_or(f64::NAN), grad_norm], observe);
         }
         self.speak(k);
         if last {
@@ -230,17 +241,13 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         if !grad_norm.is_finite() {
             return Ok(Some(format!("gradient norm is {grad_norm}")));
         }
-        self.walk(&grads, lr);
-        for (who, p) in [("walkers", Some(&self.population)), ("monitor", self.monitor.as_ref())] {
-            if p.is_some_and(|p| !p.walkers.is_finite()) {
-                return Ok(Some(format!("energy or log-weights of the {who} are not finite after update {}", k + 1)));
-            }
-        }
-        Ok(None)
+        let lost = self.walk(&grads, lr);
+        Ok(lost.map(|who| format!("energy or log-weights of the {who} are not finite after update {}", k + 1)))
     }
 
-    /// Kernel moves at fixed θ, then forward at θ_k, the optimiser's step (limited by ESS), backward at θ_{k+1}.
-    fn walk(&mut self, grads: &[Tensor], lr: f64) {
+    /// Kernel moves at fixed θ, then forward at θ_k, the optimiser's step (limited by ESS), backward at θ_{k+1}. Returns whose
+    /// energies or weights are not finite, if any are.
+    fn walk(&mut self, grads: &[Tensor], lr: f64) -> Option<&'static str> {
         let trainer = self.trainer;
         let rate = |group: usize| lr * trainer.settings.group_lr.get(group).unwrap_or(&1.0);
         let (kernel, limit) = (&trainer.kernel, trainer.limit());
@@ -248,14 +255,15 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             self.optimiser.step(grads, rate);
             self.since.updates += 1;
             self.since.fraction += 1.0;
-            return;
+            return None;
         }
         let weighted = matches!(trainer.method, Method::Jarzynski { .. });
         for _ in 1..trainer.settings.moves {
             self.each(|p, model| p.step(kernel, model, weighted));
         }
         let mut segment: Option<Segment> = None;
-        for leg in 1..=limit.legs() {
+        let mut lost = None;
+        for _ in 0..limit.legs() {
             self.each(|p, model| p.leave(kernel, model, weighted));
             match limit.bound() {
                 None => self.optimiser.step(grads, rate),
@@ -273,26 +281,39 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             }
             self.each(|p, model| p.arrive(kernel, model, weighted));
             self.since.legs += 1;
+            lost = self.lost();
             if let Method::Jarzynski { ess_min } = trainer.method {
+                let before = self.since.resampled + self.since.resampled_monitor;
                 self.since.resampled += self.population.resample_below(ess_min, trainer.settings.scheme) as u64;
                 if let Some(m) = &mut self.monitor {
                     self.since.resampled_monitor += m.resample_below(ess_min, trainer.settings.scheme) as u64;
                 }
+                if before != self.since.resampled + self.since.resampled_monitor {
+                    // walkers of weight zero may have had an infinite energy: they are gone
+                    lost = self.lost();
+                }
             }
-            let there = segment.as_ref().is_none_or(|s| s.at == 1.0);
-            if there || leg == limit.legs() || !self.population.walkers.is_finite() {
+            if lost.is_some() || segment.as_ref().is_none_or(|s| s.at == 1.0) {
                 break;
             }
         }
         self.since.updates += 1;
         self.since.fraction += segment.map_or(1.0, |s| s.at);
+        lost
+    }
+
+    /// Whose energies or weights are not finite, if any are.
+    fn lost(&self) -> Option<&'static str> {
+        let all: Vec<&Walkers> =
+            [Some(&self.population), self.monitor.as_ref()].into_iter().flatten().map(|p| &p.walkers).collect();
+        Walkers::look(&all).into_iter().zip(["walkers", "monitor"]).find(|(finite, _)| !finite).map(|(_, who)| who)
     }
 
     /// Runs `f` on the walkers and on the monitor and collects what it cost.
-    fn each(&mut self, f: impl Fn(&mut Population, &M) -> (Cost, Option<f64>)) {
+    fn each(&mut self, f: impl Fn(&mut Population, &M) -> (Cost, Option<Tensor>)) {
         let (cost, acceptance) = f(&mut self.population, self.model);
         self.since.cost += cost;
-        self.since.acceptance = acceptance.or(self.since.acceptance);
+        self.since.acceptance = acceptance.or(self.since.acceptance.take());
         if let Some(m) = &mut self.monitor {
             self.since.cost += f(m, self.model).0;
         }
@@ -300,8 +321,8 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
 
     fn restart_from_data(&mut self, moves: usize) {
         let n = self.trainer.settings.walkers;
-        let rows = Tensor::from_slice(&self.data_rng.indices(self.data.size()[0] as usize, n));
-        let mut x = self.data.index_select(0, &rows.to_device(self.data.device()));
+        let rows = self.data_rng.index_tensor(self.data.size()[0] as usize, n, self.data.device());
+        let mut x = self.data.index_select(0, &rows);
         x = self.with_noise(x);
         x = self.model.lift(&x, &mut self.data_rng);
         self.population.walkers.relocate(self.model.evaluate(&x));
@@ -326,11 +347,13 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             let all = self.data.shallow_clone();
             return self.with_noise(all);
         }
-        if self.order.len() < size {
-            self.order = self.data_rng.permutation(n);
+        if self.order.numel() < size {
+            self.order = Tensor::from_slice(&self.data_rng.permutation(n)).to_device(self.data.device());
         }
-        let rows = Tensor::from_slice(&self.order.split_off(self.order.len() - size));
-        let x = self.data.index_select(0, &rows.to_device(self.data.device()));
+        let rest = (self.order.numel() - size) as i64;
+        let rows = self.order.narrow(0, rest, size as i64);
+        self.order = self.order.narrow(0, 0, rest);
+        let x = self.data.index_select(0, &rows);
         self.with_noise(x)
     }
 
@@ -338,9 +361,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         &mut self,
         k: usize,
         lr: f64,
-        energy_data: f64,
-        energy_walkers: f64,
-        grad_norm: f64,
+        [energy_data, energy_walkers, acceptance, grad_norm]: [f64; 4],
         observe: &mut Observer<M>,
     ) {
         let h_curvature = self.h_curvature(k);
@@ -373,7 +394,7 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             ("fraction".into(), per_update(since.fraction)),
             ("trials".into(), since.trials as f64),
             ("legs".into(), since.legs as f64),
-            ("acceptance".into(), since.acceptance.unwrap_or(f64::NAN)),
+            ("acceptance".into(), acceptance),
             ("h_curvature".into(), h_curvature),
             ("grad_norm".into(), grad_norm),
             ("forward".into(), since.cost.forward as f64),

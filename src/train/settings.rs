@@ -82,6 +82,9 @@ pub struct Settings {
     pub every: usize,
     /// Seed of all randomness.
     pub seed: u64,
+    /// Draw noise on the CPU for walkers on a GPU too: the run then agrees with one on the CPU within rounding, but sends all
+    /// noise over. [`Rng::on_host`](crate::Rng::on_host).
+    pub host_noise: bool,
     /// Threads that libtorch splits one operation among. Part of the configuration because a net's sums round differently
     /// for different counts: same seed and same `threads`, same bits, on any machine. More cores: raise it.
     pub threads: usize,
@@ -109,6 +112,7 @@ impl Default for Settings {
             stratified: false,
             every: 1,
             seed: 0,
+            host_noise: false,
             threads: 2,
             progress: 5.0,
         }

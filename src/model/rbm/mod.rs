@@ -139,7 +139,9 @@ impl Rbm {
         let (kind, device, dv, dh) = (b.kind(), b.device(), b.size()[0], shape.hidden as i64);
         let vs = nn::VarStore::new(device);
         let root = vs.root();
-        let noise = Rng::new(shape.seed).split(0x0072_626d).normal(&[dv, dh], kind, device) * shape.scale;
+        // the same numbers on every device
+        let mut rng = Rng::new(shape.seed).split(0x0072_626d).on_host();
+        let noise = rng.normal(&[dv, dh], kind, device) * shape.scale;
         let w = super::mixture::variable(&root, "w", &noise);
         let own = root.set_group(1);
         let bias = super::mixture::variable(&own, "b", &b);
