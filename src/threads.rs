@@ -27,8 +27,8 @@ impl Drop for Threads {
     }
 }
 
-/// What `f` gives for each of `items`, in their order: on all cores on the CPU; one after the other on a device, which one
-/// of them fills, and which has one generator of random numbers for all threads. Errors: the first of `f`.
+/// What `f` gives for each of `items`, in their order: on all cores on the CPU; one after the other on a device, where the
+/// operations of all threads wait in one queue. Errors: the first of `f`.
 pub(crate) fn side_by_side<T: Send, R: Send>(
     items: Vec<T>,
     device: Device,

@@ -43,7 +43,7 @@ impl Classifier {
         let mut optimiser = nn::Adam::default().build(&vs, 2e-3)?;
         let mut net = Classifier { hidden, last, _vs: vs, accuracy: f64::NAN };
         for _ in 0..steps {
-            let batch = place(&rng.indices(train.len(), train.len().min(256)));
+            let batch = rng.index_tensor(train.len(), train.len().min(256), device);
             let xb = x.index_select(0, &batch);
             let noisy = &xb + rng.normal(&xb.size(), Kind::Float, device) * noise;
             let loss = net.logits(&noisy).cross_entropy_for_logits(&y.index_select(0, &batch));

@@ -106,6 +106,11 @@ fn averages(one: &Pair, two: &Pair, x: &Tensor) -> Result<[(f64, f64); 2]> {
         let at: Vec<[f64; 2]> = read::<f64>(x).iter().map(|x| integrands(one, two, *x)).collect();
         return Ok([0, 1].map(|q| average(at.iter().map(|v| v[q]))));
     }
+    averages_by_tensors(one, two, x)
+}
+
+/// The same on any device.
+fn averages_by_tensors(one: &Pair, two: &Pair, x: &Tensor) -> Result<[(f64, f64); 2]> {
     let ((l1, s1), (l2, s2)) = (one.log_and_score_at(x), two.log_and_score_at(x));
     let at = Tensor::stack(&[l1 - l2, (s1 - s2).square()], 0);
     let error = (at.var_dim(Some(&[1i64][..]), true, false) / x.size()[0] as f64).sqrt();
@@ -318,6 +323,24 @@ mod tests {
                 // Central differences err by h²: Richardson's estimate of it bounds what may differ.
                 let (fine, coarse) = (slope(1e-3), slope(2e-3));
                 assert!((pair.log_and_score(x).1 - fine).abs() <= (fine - coarse).abs() + 1e-10, "{x}");
+            }
+        }
+    }
+
+    #[test]
+    fn averages_by_numbers_and_by_tensors_agree() {
+        for z in [1.0, 10.0] {
+            let (one, two) = (tilted(0.0), tilted(z));
+            let x = Tensor::cat(
+                &[
+                    one.sample(500, Device::Cpu, &mut Rng::new(2)),
+                    Tensor::linspace(-1.0, 1.0, 50, (Kind::Double, Device::Cpu)),
+                ],
+                0,
+            );
+            let (a, b) = (averages(&one, &two, &x).unwrap(), averages_by_tensors(&one, &two, &x).unwrap());
+            for (a, b) in a.into_iter().zip(b) {
+                assert!((a.0 / b.0 - 1.0).abs() < 1e-10 && (a.1 / b.1 - 1.0).abs() < 1e-10, "{z}: {a:?} {b:?}");
             }
         }
     }

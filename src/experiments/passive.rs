@@ -46,8 +46,8 @@ impl Passive {
         let mut all = Vec::new();
         for w in &mut self.populations {
             if self.method == "cd-1" {
-                let rows = Tensor::from_slice(&self.rng.indices(data.size()[0] as usize, w.len()));
-                let start = rbm.observe(&data.index_select(0, &rows.to_device(data.device())));
+                let rows = self.rng.index_tensor(data.size()[0] as usize, w.len(), data.device());
+                let start = rbm.observe(&data.index_select(0, &rows));
                 w.relocate(Gibbs::new().step(rbm, &start, &mut self.rng).point);
             }
             let uniform = w.log_weights().full_like(-1.0 / w.len() as f64);

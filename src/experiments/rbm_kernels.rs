@@ -100,10 +100,10 @@ impl RbmKernels {
 
     fn rbm_on(&self, gaussian: bool, joint: bool, device: Device) -> Result<Rbm> {
         let (dv, dh) = (self.visible as i64, self.hidden as i64);
-        let mut rng = Rng::new(self.seed).split(0x12b8);
+        // the same machine on every device
+        let mut rng = Rng::new(self.seed).split(0x12b8).on_host();
         let scale = if gaussian { self.scale_gaussian } else { self.scale };
-        // drawn on the host, so that it is the same machine on every device
-        let mut draw = |size: &[i64]| (rng.normal(size, Kind::Double, Device::Cpu) * scale).to_device(device);
+        let mut draw = |size: &[i64]| rng.normal(size, Kind::Double, device) * scale;
         let (w, b, c) = (draw(&[dv, dh]), draw(&[dv]) * 0.5, draw(&[dh]) * 0.5);
         let sigma = (Tensor::linspace(-1.0, 1.0, dv, (Kind::Double, device)) * 2f64.ln()).exp();
         Rbm::with_parameters(&w, &b, &c, gaussian.then_some(&sigma), joint)
