@@ -1,6 +1,6 @@
 //! Measure updates on a GPU against the same updates on the CPU, and mixed precision against f32 on the GPU.
 //!
-//! `make bench ARGS='gpu'`. Without a GPU it says so and measures nothing.
+//! `make bench ARGS='-- GPU'`. Without a GPU it says so and measures nothing.
 
 mod timing;
 
@@ -23,19 +23,19 @@ fn main() {
             Rbm::bernoulli(&rows(784, device), &shape).unwrap()
         };
         let ula = || Ula::new(0.01);
-        bench.row(&format!("mlp 64-256-256-1, {walkers} walkers: GPU / CPU"), None, |turns| {
+        bench.row(&format!("GPU: mlp 64-256-256-1, {walkers} walkers: / CPU"), None, |turns| {
             pair(turns, &|| train(ula(), mlp(gpu), walkers), &|| train(ula(), mlp(Device::Cpu), walkers))
         });
-        bench.row(&format!("mlp 64-256-256-1, {walkers} walkers: mixed / f32"), None, |turns| {
+        bench.row(&format!("GPU: mlp 64-256-256-1, {walkers} walkers: mixed / f32"), None, |turns| {
             pair(turns, &|| train(ula(), mlp(gpu).mixed(), walkers), &|| train(ula(), mlp(gpu), walkers))
         });
-        bench.row(&format!("cnn 28×28, {walkers} walkers: GPU / CPU"), None, |turns| {
+        bench.row(&format!("GPU: cnn 28×28, {walkers} walkers: / CPU"), None, |turns| {
             pair(turns, &|| train(ula(), cnn(gpu), walkers), &|| train(ula(), cnn(Device::Cpu), walkers))
         });
-        bench.row(&format!("cnn 28×28, {walkers} walkers: mixed / f32"), None, |turns| {
+        bench.row(&format!("GPU: cnn 28×28, {walkers} walkers: mixed / f32"), None, |turns| {
             pair(turns, &|| train(ula(), cnn(gpu).mixed(), walkers), &|| train(ula(), cnn(gpu), walkers))
         });
-        bench.row(&format!("rbm 784×500, {walkers} chains: GPU / CPU"), None, |turns| {
+        bench.row(&format!("GPU: rbm 784×500, {walkers} chains: / CPU"), None, |turns| {
             let gibbs = Gibbs::new;
             pair(turns, &|| train(gibbs(), rbm(gpu), walkers), &|| train(gibbs(), rbm(Device::Cpu), walkers))
         });
