@@ -85,4 +85,5 @@ struct Readme;
 /// The examples of the other pages compile.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/leave-it-running.md")]
-struct LeaveItRunning;
+#[doc = include_str!("../docs/gpu.md")]
+struct Pages;

@@ -81,7 +81,7 @@ fn an_update_reads_two_blocks_of_numbers_and_sends_nothing() {
     let count = |method: Method, steps: usize, s: Settings, mala: bool| {
         let mut net = Mlp::new(8, &[16, 16], 1.0, 0, Kind::Float, gpu.device).unwrap();
         let s = Settings { walkers: 100, ..s };
-        let (run, moved) = gpu.transfers(|| match mala {
+        let (run, moved) = gpu.counts(|| match mala {
             true => Trainer::new(Reversed::new(Mala::new(0.05)), method).settings(s).train(&mut net, &x),
             false => Trainer::new(Ula::new(0.05), method).settings(s).train(&mut net, &x),
         });
@@ -97,7 +97,11 @@ fn an_update_reads_two_blocks_of_numbers_and_sends_nothing() {
         let ((_, short), (_, long)) = (count(method, 20, free(20), mala), count(method, 40, free(40), mala));
         let (Some(short), Some(long)) = (short, long) else { return };
         let more: Vec<u64> = long.iter().zip(short).map(|(a, b)| a - b).collect();
-        eprintln!("{method:?}: 20 updates more are {} reads of {} numbers, {} sent", more[0], more[1], more[2]);
+        let (kernel, each) = (if mala { "MALA" } else { "ULA" }, more[4] / 20);
+        eprintln!(
+            "{method:?}, {kernel}: 20 updates more are {} reads of {} numbers, {} sent, {each} operations each",
+            more[0], more[1], more[2]
+        );
         // ULA's curvature is looked at in every 50th row only: not between these
         assert_eq!((more[0], more[2]), (20 * reads, 0), "{method:?}");
         assert!(more[1] <= 20 * 20, "{method:?}: {} numbers", more[1]);
@@ -120,7 +124,7 @@ fn batches_are_sent_once_an_epoch() {
     let train = |steps| {
         let mut net = Mlp::new(8, &[16], 1.0, 0, Kind::Float, gpu.device).unwrap();
         let s = Settings { batch: Some(100), walkers: 50, ..settings(steps) };
-        gpu.transfers(|| Trainer::new(Ula::new(0.05), Method::Pcd).settings(s).train(&mut net, &x).unwrap()).1
+        gpu.counts(|| Trainer::new(Ula::new(0.05), Method::Pcd).settings(s).train(&mut net, &x).unwrap()).1
     };
     if let (Some(short), Some(long)) = (train(5), train(45)) {
         assert_eq!(long[2] - short[2], 8);

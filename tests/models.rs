@@ -2,7 +2,7 @@
 
 use jarzynski::model::{Cnn, Gaussian, Mixture, Mlp};
 use jarzynski::tch::{self, Device, Kind, Tensor};
-use jarzynski::{Base, Energy, Model, Point, Rng};
+use jarzynski::{Base, Energy, Method, Model, Optim, Point, Rng, Trainer, Ula};
 
 fn mixture() -> Mixture {
     let means = [vec![-1.0, 0.5, 0.2], vec![0.7, -0.4, 1.0], vec![0.1, 2.0, -1.0]];
@@ -167,4 +167,57 @@ fn a_mixture_never_reads_rows_of_another_width() {
     assert!(refused(&|| drop(m.evaluate(&wide))));
     assert!(refused(&|| drop(m.observe(&wide))));
     assert!(m.evaluate(&wide.narrow(1, 0, 3).contiguous()).len() == 4);
+}
+
+#[test]
+fn a_net_in_mixed_precision_is_exact_for_its_own_rounded_energy() {
+    let teacher = Mixture::new(&[vec![-1.5, 0.0], vec![1.5, 0.5]], &[0.3, 0.7]).unwrap();
+    let data = teacher.sample(2_000, &mut Rng::new(1)).to_kind(Kind::Float);
+    let mut net = Mlp::new(2, &[32, 32], 2.0, 0, Kind::Float, Device::Cpu).unwrap().mixed();
+    let log_z = |net: &Mlp| {
+        let (side, reach) = (600, 12.0);
+        let line = Tensor::linspace(-reach, reach, side, (Kind::Float, Device::Cpu));
+        let grid = Tensor::stack(&Tensor::meshgrid(&[&line, &line]), -1).view([-1, 2]);
+        let u = tch::no_grad(|| net.energy(&grid)).to_kind(Kind::Double);
+        (-u).logsumexp(0, false).double_value(&[]) + 2.0 * (2.0 * reach / (side - 1) as f64).ln()
+    };
+    let before = log_z(&net);
+    let trainer = Trainer::new(Ula::new(0.05), Method::Jarzynski { ess_min: 0.5 });
+    let run =
+        trainer.walkers(1_500).steps(200).optim(Optim::Adam).lr(3e-2).seed(3).quiet().train(&mut net, &data).unwrap();
+    let (exact, z) = (log_z(&net), run.log_z().unwrap());
+    eprintln!("log Z {z}, by quadrature {exact}, before {before}");
+    assert!(((z.value - exact) / z.se).abs() < 5.0, "log Z {z}, by quadrature {exact}");
+    assert!(((z.value - before) / z.se).abs() > 20.0, "weights that do not follow θ would pass");
+    // the same parameters in f32 are another energy, by about the rounding of bfloat16
+    let mut full = Mlp::new(2, &[32, 32], 2.0, 0, Kind::Float, Device::Cpu).unwrap();
+    full.vars_mut().copy(net.vars()).unwrap();
+    let gap = (full.energy(&data) - net.energy(&data)).abs().max().double_value(&[]);
+    assert!(gap > 1e-4 && gap < 0.3, "{gap}");
+    assert!(net.energy(&data).kind() == Kind::Float && run.walkers.log_weights().kind() == Kind::Double);
+}
+
+#[test]
+fn a_convolution_in_mixed_precision_is_the_same_net_within_its_rounding() {
+    let net = || Cnn::new(12, &[4, 6, 6, 8], 1.0, 1, Kind::Float, Device::Cpu).unwrap();
+    let (mut full, mut mixed) = (net(), net().mixed());
+    for net in [&mut full, &mut mixed] {
+        let mut rng = Rng::new(2);
+        tch::no_grad(|| {
+            let all = net.vars_mut().variables();
+            let mut named: Vec<_> = all.into_iter().collect();
+            named.sort_by(|a, b| a.0.cmp(&b.0));
+            named
+                .into_iter()
+                .for_each(|(_, mut p)| p.copy_(&(&p + rng.normal(&p.size(), Kind::Float, Device::Cpu) * 0.3)));
+        });
+    }
+    let x = Rng::new(3).normal(&[50, 144], Kind::Float, Device::Cpu);
+    let (a, b) = (full.evaluate(&x), mixed.evaluate(&x));
+    let well = x.square().sum_dim_intlist(-1, false, Kind::Float) * 0.5;
+    let share = |a: &Tensor, b: &Tensor| ((a - b).norm() / a.norm()).double_value(&[]);
+    let (net, rounded) = (&a.u - &well, &b.u - &well);
+    // eight bits of a number, a few hundred of them in each sum
+    let (u, g) = (share(&net, &rounded), share(&(a.grad() - &x), &(b.grad() - &x)));
+    assert!(u > 1e-5 && u < 0.02 && g > 1e-4 && g < 0.05, "{u:e} {g:e}");
 }

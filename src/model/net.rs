@@ -44,6 +44,8 @@ struct Well {
     sigma: f64,
     dim: i64,
     kind: Kind,
+    /// What the layers below the last one compute in, where it is not `kind`.
+    inner: Option<Kind>,
 }
 
 impl Well {
@@ -57,7 +59,7 @@ impl Well {
         if !matches!(kind, Kind::Float | Kind::Double) {
             return Err(Error::param("kind", format!("{kind:?}"), "Kind::Float or Kind::Double"));
         }
-        Ok(Well { vs: nn::VarStore::new(device), sigma, dim, kind })
+        Ok(Well { vs: nn::VarStore::new(device), sigma, dim, kind, inner: None })
     }
 
     fn energy(&self, x: &Tensor) -> Tensor {
@@ -71,6 +73,23 @@ impl Well {
         }
         initialise(&self.vs, &mut crate::Rng::new(seed).split(0x6e65_7473), Some(last));
     }
+}
+
+/// A linear layer, computed in `inner` if that is given; the parameters stay as they are.
+fn linear(layer: &nn::Linear, x: &Tensor, inner: Option<Kind>) -> Tensor {
+    match inner {
+        None => layer.forward(x),
+        Some(kind) => {
+            x.to_kind(kind).linear(&layer.ws.to_kind(kind), layer.bs.as_ref().map(|b| b.to_kind(kind)).as_ref())
+        }
+    }
+}
+
+/// The same for a convolution of the [`Cnn`]: stride 2, half a kernel of padding.
+fn convolve(layer: &nn::Conv2D, x: &Tensor, inner: Option<Kind>) -> Tensor {
+    let Some(kind) = inner else { return layer.forward(x) };
+    let (ws, bs) = (layer.ws.to_kind(kind), layer.bs.as_ref().map(|b| b.to_kind(kind)));
+    x.to_kind(kind).conv2d(&ws, bs.as_ref(), [2; 2], [ws.size()[2] / 2; 2], [1; 2], 1)
 }
 
 /// Weights from the library's own generator, the same on every device; biases and the layer named `zero` at 0.
@@ -156,22 +175,43 @@ impl Cnn {
 impl NetEnergy for Mlp {
     fn forward(&self, x: &Tensor) -> Tensor {
         let last = self.layers.len() - 1;
-        let hidden = self.layers[..last].iter().fold(x.shallow_clone(), |h, layer| layer.forward(&h).silu());
-        self.layers[last].forward(&hidden).squeeze_dim(-1)
+        let inner = self.well.inner;
+        let hidden = self.layers[..last].iter().fold(x.shallow_clone(), |h, layer| linear(layer, &h, inner).silu());
+        self.layers[last].forward(&hidden.to_kind(self.well.kind)).squeeze_dim(-1)
     }
 }
 
 impl NetEnergy for Cnn {
     fn forward(&self, x: &Tensor) -> Tensor {
+        let inner = self.well.inner;
         let image = x.view([-1, 1, self.side, self.side]);
-        let features = self.convs.iter().fold(image, |h, conv| conv.forward(&h).silu());
-        self.last.forward(&self.head.forward(&features.flatten(1, -1)).silu()).squeeze_dim(-1)
+        let features = self.convs.iter().fold(image, |h, conv| convolve(conv, &h, inner).silu());
+        let hidden = linear(&self.head, &features.flatten(1, -1), inner).silu();
+        self.last.forward(&hidden.to_kind(self.well.kind)).squeeze_dim(-1)
     }
 }
 
 macro_rules! neural_model {
     ($net:ty) => {
         impl $net {
+            /// Mixed precision, for GPUs with units for it: all layers but the last compute in bfloat16, half the memory and
+            /// traffic. θ, the last layer, U and ∇U keep their kind, log-weights are f64 as ever.
+            ///
+            /// Weighted averages stay exact, now for the *rounded* energy: the identity asks of U and of the drift only that
+            /// the two halves of a step use the same numbers. What it costs is variance: θ acts in jumps of its bfloat16
+            /// rounding, 2⁻⁸ of a weight. (A flow's weights contain the derivative of its velocity, which a rounded velocity
+            /// does not have: flows have no such mode.)
+            ///
+            /// ```
+            /// use jarzynski::{Model, model::Mlp, tch::{Device, Kind}};
+            /// let net = Mlp::new(64, &[256, 256], 1.0, 0, Kind::Float, Device::Cpu).unwrap().mixed();
+            /// assert_eq!(net.options().0, Kind::Float);
+            /// ```
+            pub fn mixed(mut self) -> Self {
+                self.well.inner = Some(Kind::BFloat16);
+                self
+            }
+
             /// Number of trainable parameters.
             pub fn parameter_count(&self) -> usize {
                 self.well.vs.trainable_variables().iter().map(Tensor::numel).sum()

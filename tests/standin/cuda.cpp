@@ -29,7 +29,7 @@ using at::Tensor;
 
 const c10::Device GPU(c10::DeviceType::CUDA, 0);
 
-std::atomic<uint64_t> fetches{0}, fetched{0}, uploads{0}, uploaded{0};
+std::atomic<uint64_t> fetches{0}, fetched{0}, uploads{0}, uploaded{0}, operations{0};
 // set while an operation is computed: its own copies are no transfers
 thread_local int inside = 0;
 
@@ -157,6 +157,7 @@ void refuse_mixed(const c10::OperatorHandle& op, const torch::jit::Stack& stack)
 
 void on_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   refuse_mixed(op, *stack);
+  operations++;
   const Inside here;
   at::native::cpu_fallback(op, stack);
 }
@@ -182,10 +183,11 @@ namespace at {
 REGISTER_CUDA_HOOKS(CUDAHooks)
 }
 
-// Transfers so far: how often from the device, numbers in all, how often to it, numbers in all.
-extern "C" void standin_transfers(uint64_t out[4]) {
+// So far: transfers from the device, numbers in all, transfers to it, numbers in all, operations computed.
+extern "C" void standin_counts(uint64_t out[5]) {
   out[0] = fetches;
   out[1] = fetched;
   out[2] = uploads;
   out[3] = uploaded;
+  out[4] = operations;
 }

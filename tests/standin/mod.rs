@@ -15,9 +15,9 @@ unsafe extern "C" {
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/standin/cuda.cpp");
 
-/// How often numbers were read from the device, how many, how often some were sent to it, how many.
-pub type Transfers = [u64; 4];
-type Count = extern "C" fn(*mut Transfers);
+/// How often numbers were read from the device, how many, how often some were sent to it, how many; operations.
+pub type Counts = [u64; 5];
+type Count = extern "C" fn(*mut Counts);
 
 /// The device of one test, which has it for itself: the counts of transfers are the process's.
 pub struct Gpu {
@@ -43,18 +43,18 @@ impl Gpu {
         }
     }
 
-    /// What `f` moves between device and host; `None` on a real GPU, which does not count.
-    pub fn transfers<T>(&self, f: impl FnOnce() -> T) -> (T, Option<Transfers>) {
+    /// What `f` moves between device and host and asks of the device; `None` on a real GPU, which does not count.
+    pub fn counts<T>(&self, f: impl FnOnce() -> T) -> (T, Option<Counts>) {
         let now = || {
             self.count.map(|count| {
-                let mut now = [0; 4];
+                let mut now = [0; 5];
                 count(&mut now);
                 now
             })
         };
         let before = now();
         let out = f();
-        (out, now().zip(before).map(|(a, b)| [a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3]]))
+        (out, now().zip(before).map(|(a, b)| std::array::from_fn(|i| a[i] - b[i])))
     }
 }
 
@@ -69,7 +69,7 @@ fn find() -> Result<Option<Count>, String> {
     // SAFETY: a library that registers operations as it is loaded and stays loaded; its one function has this type.
     unsafe {
         let handle = dlopen(name.as_ptr(), 0x102);
-        let count = if handle.is_null() { handle } else { dlsym(handle, c"standin_transfers".as_ptr()) };
+        let count = if handle.is_null() { handle } else { dlsym(handle, c"standin_counts".as_ptr()) };
         if count.is_null() {
             return Err(format!("{} cannot be loaded", built.display()));
         }

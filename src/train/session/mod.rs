@@ -1,24 +1,26 @@
 //! Run the learning loop, one update as in the algorithm box.
 
-use super::optimiser::Optimiser;
-use super::population::Population;
-use super::update::Segment;
-use super::{Method, Observer, Trainer, View, optim};
-use crate::checkpoint::Checkpoint;
+mod record;
+mod resume;
+
 use crate::device::fetch;
-use crate::energy::{CURVATURE_PASSES, curvature, restore_parameters, save_parameters};
+use crate::energy::restore_parameters;
 use crate::error::guard;
 use crate::keep::Keeper;
 use crate::kernel::Cost;
 use crate::progress::Progress;
 use crate::record::Recorder;
-use crate::{Error, Kernel, Model, Outcome, Result, Rng, Run, Walkers};
+use crate::train::optimiser::Optimiser;
+use crate::train::population::Population;
+use crate::train::update::Segment;
+use crate::train::{Method, Observer, Trainer, optim};
+use crate::{Kernel, Model, Outcome, Result, Rng, Run, Walkers};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tch::{Kind, Tensor};
 
 /// One run in progress.
-pub(super) struct Session<'a, K, M> {
+pub(in crate::train) struct Session<'a, K, M> {
     trainer: &'a Trainer<K>,
     model: &'a mut M,
     data: Tensor,
@@ -106,44 +108,6 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
             session.progress = Progress::new(trainer.method.name(), s.progress, session.next, s.steps);
         }
         Ok(session)
-    }
-
-    /// Writes what the next update depends on.
-    fn save(&self, to: &mut Checkpoint) -> Result<()> {
-        save_parameters(self.model.vars(), to);
-        let (steps, memory) = self.optimiser.state();
-        to.put_json("optimiser", &steps)?;
-        memory.iter().for_each(|(name, t)| to.put(format!("optimiser.{name}"), t));
-        self.population.save(to, "walkers")?;
-        if let Some(monitor) = &self.monitor {
-            monitor.save(to, "monitor")?;
-        }
-        to.put_json("data.rng", &self.data_rng)?;
-        to.put("data.order", &self.order);
-        to.put_json("since", &self.since)?;
-        let acceptance = self.since.acceptance.as_ref().map_or(f64::NAN, |a| a.double_value(&[]));
-        to.put_numbers("since", &[self.since.fraction, acceptance]);
-        Ok(())
-    }
-
-    /// Takes up what [`save`](Session::save) wrote; parameters and walkers are there already.
-    fn restore(&mut self, found: &Checkpoint) -> Result<()> {
-        self.optimiser.restore(found.json("optimiser")?, |name| found.get(&format!("optimiser.{name}")))?;
-        self.data_rng = found.json("data.rng")?;
-        let (order, n) = (found.get("data.order")?, self.data.size()[0]);
-        if let Some(row) = Vec::<i64>::try_from(&order)?.into_iter().find(|row| !(0..n).contains(row)) {
-            return Err(Error::param("data.order", row, format!("a row of the data, 0 to {}", n - 1)));
-        }
-        self.order = order.to_device(self.data.device());
-        self.since = found.json("since")?;
-        let [fraction, acceptance] = found.numbers("since")?;
-        self.since.fraction = fraction;
-        self.since.acceptance = Some(acceptance).filter(|a| !a.is_nan()).map(Tensor::from);
-        self.next = found.json("step")?;
-        if let Some(keeper) = &mut self.keeper {
-            self.recorder = keeper.recorded(found)?;
-        }
-        Ok(())
     }
 
     /// Rows and a checkpoint to disk where they are due; how the run ends, if it should.
@@ -355,87 +319,6 @@ impl<'a, K: Kernel<M>, M: Model> Session<'a, K, M> {
         self.order = self.order.narrow(0, 0, rest);
         let x = self.data.index_select(0, &rows);
         self.with_noise(x)
-    }
-
-    fn record(
-        &mut self,
-        k: usize,
-        lr: f64,
-        [energy_data, energy_walkers, acceptance, grad_norm]: [f64; 4],
-        observe: &mut Observer<M>,
-    ) {
-        let h_curvature = self.h_curvature(k);
-        let since = std::mem::take(&mut self.since);
-        let weighted = matches!(self.trainer.method, Method::Jarzynski { .. });
-        let walkers = &self.population.walkers;
-        let monitor = self.monitor.as_ref().map(|m| &m.walkers);
-        let nan = crate::Estimate { value: f64::NAN, se: f64::NAN };
-        let log_z = if weighted { walkers.log_z() } else { nan };
-        let log_z_monitor = monitor.map_or(nan, Walkers::log_z);
-        let exact = self.model.log_z_exact().unwrap_or(f64::NAN);
-        let per_update = |v: f64| if since.updates > 0 { v / since.updates as f64 } else { f64::NAN };
-        let mut row = vec![
-            ("step".to_string(), k as f64),
-            ("lr".into(), lr),
-            ("energy_data".into(), energy_data),
-            ("energy_walkers".into(), energy_walkers),
-            ("cross_entropy".into(), log_z.value + energy_data),
-            ("cross_entropy_monitor".into(), log_z_monitor.value + energy_data),
-            ("cross_entropy_exact".into(), exact + energy_data),
-            ("log_z".into(), log_z.value),
-            ("log_z_se".into(), log_z.se),
-            ("log_z_monitor".into(), log_z_monitor.value),
-            ("log_z_monitor_se".into(), log_z_monitor.se),
-            ("log_z_exact".into(), exact),
-            ("ess".into(), if weighted { walkers.ess() } else { f64::NAN }),
-            ("ess_monitor".into(), monitor.map_or(f64::NAN, Walkers::ess)),
-            ("resampled".into(), if weighted { since.resampled as f64 } else { f64::NAN }),
-            ("resampled_monitor".into(), monitor.map_or(f64::NAN, |_| since.resampled_monitor as f64)),
-            ("fraction".into(), per_update(since.fraction)),
-            ("trials".into(), since.trials as f64),
-            ("legs".into(), since.legs as f64),
-            ("acceptance".into(), acceptance),
-            ("h_curvature".into(), h_curvature),
-            ("grad_norm".into(), grad_norm),
-            ("forward".into(), since.cost.forward as f64),
-            ("backward".into(), since.cost.backward as f64),
-            ("seconds".into(), self.seconds()),
-        ];
-        row.extend(observe(&View { step: k, model: self.model, walkers, monitor }));
-        self.recorder.push(row);
-    }
-
-    /// h λ_max for kernels with such a bound, at every 50th row and at few walkers: a thousandth of a run's passes.
-    fn h_curvature(&mut self, k: usize) -> f64 {
-        let walkers = &self.population.walkers;
-        match self.trainer.kernel.bounded_step() {
-            Some(h) if k.is_multiple_of(50 * self.trainer.settings.every) => {
-                let few = walkers.len().min(16);
-                self.since.cost += Cost::evaluation(few * CURVATURE_PASSES);
-                h * curvature(self.model, &walkers.x().narrow(0, 0, few as i64))
-            }
-            _ => f64::NAN,
-        }
-    }
-
-    fn speak(&mut self, k: usize) {
-        let recorder = &self.recorder;
-        self.progress.at(k, || {
-            let known = |(label, name): (&str, &str)| {
-                let value = recorder.last(name).filter(|v| v.is_finite());
-                value.map(|v| format!("{label} {v:.3}"))
-            };
-            let wanted = [("H", "cross_entropy_monitor"), ("U data", "energy_data"), ("ESS", "ess")];
-            let said: Vec<String> = wanted.into_iter().filter_map(known).collect();
-            // of an unweighted run the energy is all there is
-            let skip = usize::from(said.len() == 3);
-            said.iter()
-                .enumerate()
-                .filter(|(i, _)| skip == 0 || *i != 1)
-                .map(|(_, s)| s.as_str())
-                .collect::<Vec<_>>()
-                .join("  ")
-        });
     }
 
     pub fn finish(mut self, mut outcome: Outcome) -> Result<Run> {
