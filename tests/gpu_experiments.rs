@@ -85,13 +85,13 @@ fn walkers_stay_on_the_gpu_while_they_move() {
     let Some(gpu) = Gpu::get() else { return };
     let fetched = |more: &str| {
         let run = || run::<Continuous>("continuous", more, gpu.device);
-        gpu.transfers(run).1.map(|[fetches, numbers, ..]| [fetches, numbers])
+        gpu.counts(run).1.map(|[fetches, numbers, ..]| [fetches, numbers])
     };
     // four times the steps, and not one more number
     assert_eq!(fetched("log_reference = 5"), fetched("log_reference = 7"));
     let fetched = |more: &str| {
         let run = || run::<UlaBias>("ula-bias", more, gpu.device);
-        gpu.transfers(run).1.map(|[fetches, numbers, ..]| [fetches, numbers])
+        gpu.counts(run).1.map(|[fetches, numbers, ..]| [fetches, numbers])
     };
     assert_eq!(fetched("steps = 60"), fetched("steps = 120"));
 }
