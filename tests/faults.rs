@@ -750,6 +750,9 @@ fn transports_refuse_what_they_cannot_do() {
     assert!(e(new(5, 5).times(&[])).contains("times = []"));
     assert!(e(new(5, 5).times(&[0.0, f64::NAN, 1.0])).contains("times = [0, NaN, 1]"));
     assert!(e(new(5, 5).times(&[0.0, 0.5, 0.5, 1.0])).contains("times"));
+    for progress in [f64::NAN, -1.0, f64::INFINITY] {
+        assert!(e(Transport { progress, ..new(5, 5) }).contains("progress = "));
+    }
     let lonely = new(5, 1).ess_min(1.0).run(&good()).unwrap();
     assert!(lonely.finished() && lonely.column("ess").unwrap() == [1.0; 6]);
     let trap = || Trap(Gaussian::isotropic(1, 1.0, Kind::Double, Device::Cpu).unwrap());

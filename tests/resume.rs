@@ -147,6 +147,7 @@ fn boltzmann_machines() {
     };
     assert_eq!((0..20).map(|_| part()).position(|run| run.finished()), Some(4));
     assert_same("ais", &ais().resume(dir.path()).run(&machine).unwrap(), &expected);
+    assert_eq!((expected.label.as_str(), Run::open(dir.path()).unwrap().label.as_str()), ("ais", "ais"));
     let joint = Gibbs::with(jarzynski::kernel::Backward::Reversed);
     check("rbm, joint", Trainer::new(joint, JARZYNSKI).settings(all.clone()), || rbm(true, false), &data, 4);
 }
