@@ -1,6 +1,7 @@
 //! Move walkers along a prescribed path of energies U_t, t from 0 to 1: annealing and, with a velocity, flows.
 
 mod travel;
+mod wall;
 
 use crate::error::guard;
 use crate::path::Grid;
@@ -122,9 +123,9 @@ impl<K> Transport<K> {
         let run = pilot.travel("pilot", path, &mut |at| {
             let rate = path.rate(at.t, at.walkers.x());
             let w = at.walkers.weights();
-            let mean = rate.dot(&w).double_value(&[]);
+            let mean = wall::mean(&rate, &w);
             t.push(at.t);
-            speed.push((rate - mean).square().dot(&w).double_value(&[]).max(0.0).sqrt());
+            speed.push(wall::mean(&(rate - mean).square(), &w).max(0.0).sqrt());
             Vec::new()
         })?;
         if let Outcome::Diverged { step, cause } = run.outcome {
@@ -164,6 +165,12 @@ impl<K> Transport<K> {
     /// Errors: K = 0, N = 0, `every` = 0, a threshold outside [0, 1], times that do not rise from 0 to 1, kernel
     /// parameters out of range, a path that cannot be weighed, energies or velocities of the wrong shape or not finite at
     /// an end of the path. A run that diverges on the way comes back with its rows and the cause.
+    ///
+    /// An energy may be +∞ (a wall): a walker there has weight 0 from then on, exactly, until it is resampled; the run
+    /// diverges where a walker that has weight has no finite energy, or where none has weight. All averages stay exact if
+    /// no walker could come back from a wall under the backward kernel, as none can under [`Reversed`](crate::Reversed)
+    /// ones, Gibbs among them. That of ULA and of escorted moves reaches a width of √(2h) into a wall that stood before
+    /// the step too: what would have come from there is missing from Ẑ.
     pub fn run<P: Path>(&self, path: &P) -> Result<Run>
     where
         K: for<'a> Kernel<At<'a, P>>,

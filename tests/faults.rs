@@ -689,8 +689,7 @@ impl Path for Pothole {
 fn a_path_that_goes_wrong_ends_the_run_with_its_step_rows_and_cause() {
     for (fault, says) in [
         (Fault::Nan, "not finite"),
-        (Fault::Infinite, "not finite"),
-        (Fault::AllButOne, "not finite"),
+        (Fault::Infinite, "no walker has weight"),
         (Fault::Short, ""),
         (Fault::Column, ""),
         (Fault::Panic, "the model gave up"),
@@ -762,4 +761,26 @@ fn transports_refuse_what_they_cannot_do() {
     assert!(e.contains("no way through 0.3"), "{e}");
     let e = new(5, 5).run_observed(&good(), &mut |at| panic!("seen {}", at.step)).unwrap_err().to_string();
     assert!(e.contains("seen 0"), "{e}");
+}
+
+#[test]
+fn walkers_in_a_wall_have_no_weight_and_are_replaced_where_resampling_is_asked_for() {
+    let path = Pothole::new(Fault::AllButOne);
+    let check = |run: Run, resampled: bool| {
+        assert!(run.finished(), "{:?}", run.outcome);
+        assert_rows(&run, 11, "one alive");
+        assert!(run.column("log_z").unwrap().iter().all(|z| z.is_finite()));
+        let (ess, a) = (run.column("ess").unwrap(), Vec::<f64>::try_from(run.walkers.log_weights()).unwrap());
+        assert!(run.walkers.is_finite() && run.warnings().iter().any(|w| w.code == "ess") != resampled);
+        if resampled {
+            assert!(a.iter().all(|a| a.is_finite()) && run.walkers.resamplings() >= 3);
+        } else {
+            assert!(ess[4..].iter().all(|e| (e - 1.0 / 12.0).abs() < 1e-15), "{ess:?}");
+            assert!(a[0].is_finite() && a[1..].iter().all(|a| *a == f64::NEG_INFINITY), "{a:?}");
+        }
+    };
+    check(Transport::new(Ula::new(0.1), 10, 12, 0).run(&path).unwrap(), false);
+    check(Transport::new(Reversed::new(Mala::new(0.1)), 10, 12, 0).run(&path).unwrap(), false);
+    check(Transport::new(Ula::new(0.1), 10, 12, 0).ess_min(0.9).run(&path).unwrap(), true);
+    check(Transport::new(Reversed::new(Mala::new(0.1)), 10, 12, 0).ess_min(0.5).run(&path).unwrap(), true);
 }

@@ -1,6 +1,6 @@
 //! Run a transport: step by step, with rows, checkpoints and progress, to the path's end or to a cause.
 
-use super::{Transport, Watcher};
+use super::{Transport, Watcher, wall};
 use crate::checkpoint::Checkpoint;
 use crate::error::guard;
 use crate::keep::Keeper;
@@ -137,7 +137,8 @@ where
             since.cost += arrival.cost;
             since.acceptance = arrival.acceptance.unwrap_or(since.acceptance);
             if of.weighted {
-                walkers.commit(arrival.point, &alpha, &arrival.lambda);
+                let (alpha, lambda) = wall::increment(walkers, alpha, &arrival);
+                walkers.commit(arrival.point, &alpha, &lambda);
             } else {
                 walkers.relocate(arrival.point);
             }
@@ -148,9 +149,9 @@ where
             Err(e) => Some(e.to_string()),
             Ok(Some(fault)) => Some(fault),
             Ok(None) if of.weighted => {
-                let known = walkers.is_finite();
-                since.resampled += (known && walkers.resample_below(of.ess_min, of.scheme, rng)) as u64;
-                (!known).then(|| "energy or log-weights of the walkers are not finite".into())
+                // first, as in training: it replaces walkers of weight zero
+                since.resampled += walkers.resample_below(of.ess_min, of.scheme, rng) as u64;
+                wall::fault(walkers)
             }
             Ok(None) => {
                 let known = walkers.x().sum(Kind::Double).double_value(&[]).is_finite();
@@ -166,9 +167,9 @@ where
         self.since.acceptance = spent.acceptance;
         let mut row = vec![("step", k as f64), ("t", t)];
         if self.of.weighted {
-            let (z, u) = (walkers.log_z(), walkers.point.u.to_kind(Kind::Double));
+            let z = walkers.log_z();
             row.extend([
-                ("energy_walkers", u.dot(&walkers.weights()).double_value(&[])),
+                ("energy_walkers", wall::mean(&walkers.point.u, &walkers.weights())),
                 ("log_z", z.value),
                 ("log_z_se", z.se),
                 ("ess", walkers.ess()),
