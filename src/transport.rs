@@ -178,7 +178,8 @@ impl<K> Transport<K> {
         self.run_observed(path, &mut |_| Vec::new())
     }
 
-    /// As [`run`](Transport::run); `watch` adds columns of one's own to every recorded row.
+    /// As [`run`](Transport::run); `watch` adds columns of one's own to every recorded row. If it panics the run ends there,
+    /// with the rows before and the cause.
     pub fn run_observed<P: Path>(&self, path: &P, watch: &mut Watcher) -> Result<Run>
     where
         K: for<'a> Kernel<At<'a, P>>,

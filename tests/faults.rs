@@ -4,8 +4,8 @@ use jarzynski::kernel::{Mala, Reversed};
 use jarzynski::model::{Gaussian, Mixture, Mlp, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor, nn};
 use jarzynski::{
-    Base, Energy, Error, Gibbs, Keep, Kernel, Method, Model, Optim, Outcome, Path, Point, Result, Rng, Run, Schedule,
-    Settings, Trainer, Transport, Ula, Update, Walkers, anneal,
+    Base, Energy, Error, Gibbs, Keep, Kernel, Method, Model, Optim, Outcome, Passage, Path, Point, Result, Rng, Run,
+    Schedule, Settings, Trainer, Transport, Ula, Update, Walkers, anneal,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -759,8 +759,29 @@ fn transports_refuse_what_they_cannot_do() {
     let dir = tempfile::tempdir().unwrap();
     let e = new(5, 5).keep(dir.path()).run(&trap()).unwrap_err().to_string();
     assert!(e.contains("no way through 0.3"), "{e}");
-    let e = new(5, 5).run_observed(&good(), &mut |at| panic!("seen {}", at.step)).unwrap_err().to_string();
-    assert!(e.contains("seen 0"), "{e}");
+}
+
+#[test]
+fn a_watcher_that_panics_ends_the_run_with_the_rows_before() {
+    let path = Pothole::new(Fault::None);
+    for (kept, last) in [(false, 0), (false, 3), (true, 3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut transport = Transport::new(Ula::new(0.1), 10, 12, 0);
+        transport.keep = kept.then(|| Keep::new(dir.path()));
+        let mut watch = |at: &Passage| {
+            assert!(at.step < last, "seen {}", at.step);
+            vec![("own".to_string(), at.t)]
+        };
+        let run = transport.run_observed(&path, &mut watch).unwrap();
+        let (step, cause) = diverged(&run);
+        assert!(step == last && cause.contains(&format!("seen {last}")), "{cause}");
+        assert_eq!(run.stats.height(), last);
+        if kept {
+            let opened = Run::open(dir.path()).unwrap();
+            assert_eq!(opened.outcome, run.outcome);
+            assert_eq!(opened.column("own").unwrap(), run.column("own").unwrap());
+        }
+    }
 }
 
 #[test]

@@ -109,8 +109,8 @@ where
                 return Ok(outcome);
             }
             let due = k.is_multiple_of(self.of.every) || k == last;
-            if due {
-                self.record(k, watch)?;
+            if due && let Err(e) = self.record(k, watch) {
+                return Ok(Outcome::Diverged { step: k, cause: e.to_string() });
             }
             self.speak(k);
             if k == last {
