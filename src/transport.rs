@@ -50,6 +50,9 @@ pub struct Passage<'a> {
 }
 
 /// Called at each recorded row: named numbers of one's own, the same names every time.
+///
+/// What the closure remembers is not part of a kept run: resumed, it sees the rows after the checkpoint only. Compute each
+/// row from its [`Passage`] alone, and means over rows from [`Run::stats`].
 pub type Watcher<'a> = dyn FnMut(&Passage) -> Vec<(String, f64)> + 'a;
 
 impl<K> Transport<K> {
