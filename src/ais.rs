@@ -33,6 +33,8 @@ pub struct Ais {
     pub saved: Vec<Units>,
     /// Seed.
     pub seed: u64,
+    /// Seconds between progress lines on standard output; 0 is silent. A run that takes less says nothing.
+    pub progress: f64,
     /// Where the run is kept on disk, if anywhere.
     pub keep: Option<Keep>,
 }
@@ -40,7 +42,7 @@ pub struct Ais {
 impl Ais {
     /// K steps, N walkers, equal spacing along the straight path.
     pub fn new(steps: usize, walkers: usize, seed: u64) -> Self {
-        Ais { steps, walkers, sweeps: 1, pilot: 0, saved: Vec::new(), seed, keep: None }
+        Ais { steps, walkers, sweeps: 1, pilot: 0, saved: Vec::new(), seed, progress: 5.0, keep: None }
     }
 
     /// With temperatures spaced by a pilot run of so many steps and a tenth of the walkers, at least 50.
@@ -55,6 +57,12 @@ impl Ais {
         self
     }
 
+    /// No progress lines.
+    pub fn quiet(mut self) -> Self {
+        self.progress = 0.0;
+        self
+    }
+
     /// Goes on with the run that is kept in `dir`; see [`Trainer::resume`](crate::Trainer::resume). A pilot is run again.
     pub fn resume(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
         self.keep = Some(Keep::resume(dir));
@@ -66,13 +74,12 @@ impl Ais {
         let path = RbmPath::through(rbm, &self.saved)?;
         let mut transport = Transport::new(Gibbs::sweeps(self.sweeps), self.steps, self.walkers, self.seed);
         transport.every = self.steps.div_ceil(100).max(1);
+        transport.progress = self.progress;
         if self.pilot > 0 {
             transport = transport.adapted(&path, self.pilot, (self.walkers / 10).max(50))?;
         }
         transport.keep = self.keep.clone();
-        let mut run = transport.run(&path)?;
-        run.label = "ais".into();
-        Ok(run)
+        transport.travel("ais", &path, &mut |_| Vec::new())
     }
 
     /// log Ẑ with its standard error, nats. Errors: as [`run`](Ais::run), a run that diverges.

@@ -78,9 +78,9 @@ impl<C> Member<'_, C> {
         trainer
     }
 
-    /// A transport with this member's seed, threads and folder.
+    /// A transport with this member's seed, threads and folder, silent.
     pub fn transport<K>(&self, mut transport: Transport<K>) -> Transport<K> {
-        (transport.seed, transport.threads) = (self.seed, self.threads);
+        (transport.seed, transport.threads, transport.progress) = (self.seed, self.threads, 0.0);
         transport.keep = self.keep().or(transport.keep);
         transport
     }

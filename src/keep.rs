@@ -1,13 +1,13 @@
 //! Keep a run on disk as it goes: its rows as they come, checkpoints to go on from, and a file that asks it to stop.
 
+use crate::card::Card;
 use crate::checkpoint::Checkpoint;
-use crate::export::{Versions, write_atomic, write_parquet_with};
+use crate::export::{Versions, write_parquet_with};
+use crate::log::Log;
 use crate::record::Recorder;
 use crate::{Error, Outcome, Result};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -108,65 +108,7 @@ impl<P: Into<PathBuf>> From<P> for Keep {
     }
 }
 
-/// `run.json`: what a kept run is, and how far it got.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Card {
-    /// `jarzynski`, `pcd`, `cd`, `transport`, `ais` or `flow`.
-    pub label: String,
-    /// Whether walkers carry weights.
-    pub weighted: bool,
-    /// The seed of all randomness.
-    pub seed: u64,
-    /// Method, kernel, settings and what identifies data and parameters.
-    pub config: Value,
-    /// What it ran on.
-    pub versions: Versions,
-    /// `running`, `finished`, `paused` or `diverged`; a run that was killed is found `running` without a process.
-    pub status: String,
-    /// The step that was reached when this was written.
-    pub step: usize,
-    /// Why it ended, where it did not finish.
-    pub cause: Option<String>,
-    /// Seconds of all calls together.
-    pub seconds: f64,
-}
-
-impl Card {
-    const FILE: &str = "run.json";
-
-    pub(crate) fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join(Card::FILE);
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-        serde_json::from_str(&text).map_err(|e| {
-            let place = format!("line {}, column {}", e.line(), e.column());
-            Error::data(&path, place, format!("the card of a run ({e})"))
-        })
-    }
-
-    fn write(&self, dir: &Path) -> Result<()> {
-        let path = dir.join(Card::FILE);
-        write_atomic(&path, |out| {
-            serde_json::to_writer_pretty(&mut *out, self).map_err(|e| Error::io(&path, e.into()))?;
-            writeln!(out).map_err(|e| Error::io(&path, e))
-        })
-    }
-
-    /// How the run in `dir` ended, as far as is known.
-    pub(crate) fn outcome(&self, dir: &Path) -> Outcome {
-        let cause = self.cause.clone();
-        let locked = || File::open(dir.join(LOCK)).is_ok_and(|f| matches!(f.try_lock(), Err(TryLockError::WouldBlock)));
-        match self.status.as_str() {
-            "finished" => Outcome::Finished,
-            "diverged" => Outcome::Diverged { step: self.step, cause: cause.unwrap_or_default() },
-            "paused" => Outcome::Paused { step: self.step, cause: cause.unwrap_or_default() },
-            _ if locked() => Outcome::Paused { step: self.step, cause: "it is still running".into() },
-            _ => Outcome::Paused { step: self.step, cause: "it was interrupted".into() },
-        }
-    }
-}
-
-const LOCK: &str = ".lock";
-pub(crate) const STATS: &str = "stats.csv";
+pub(crate) const LOCK: &str = ".lock";
 pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// One run's folder while it is written to.
@@ -183,10 +125,7 @@ pub(crate) struct Keeper {
     flushed: Instant,
     /// When the stop file was last looked for.
     asked: Instant,
-    /// Rows on disk.
-    rows: usize,
-    /// Their columns.
-    columns: usize,
+    log: Log,
     first: Option<usize>,
     failures: usize,
 }
@@ -238,16 +177,13 @@ impl Keeper {
             saved: now,
             flushed: now,
             asked: now,
-            rows: 0,
-            columns: 0,
+            log: Log::new(dir),
             first: None,
             failures: 0,
         };
         if let Some(found) = &found {
             let then: Value = found.json("config")?;
-            // once through text, as the other: reading a number may move its last digit
-            let now = serde_json::from_str(&keeper.card.config.to_string()).unwrap_or_default();
-            if let Some(what) = difference("", &then, &now) {
+            if let Some(what) = difference("", &then, &keeper.card.config) {
                 return Err(Error::param("resume", what, format!("the run that is kept in {}", dir.display())));
             }
             keeper.before = found.numbers::<1>("seconds")?[0];
@@ -266,15 +202,8 @@ impl Keeper {
 
     /// The rows that a checkpoint counts; later ones will come again.
     pub fn recorded(&mut self, found: &Checkpoint) -> Result<Recorder> {
-        let wanted: usize = found.json("rows")?;
-        let path = self.keep.dir.join(STATS);
-        let mut recorder = if wanted == 0 { Recorder::default() } else { read_rows(&path)? };
-        if recorder.len() < wanted {
-            return Err(Error::data(&path, format!("row {}", recorder.len()), format!("{wanted} rows")));
-        }
-        recorder.truncate(wanted);
-        self.rewrite(&recorder)?;
-        Ok(recorder)
+        // checkpoints of earlier versions count rows and hold no seal
+        self.log.resume(found.json("rows")?, found.json("seal")?)
     }
 
     /// Called before step `k` of `last`: writes rows and a checkpoint where they are due; how the run ends, if it should.
@@ -340,6 +269,7 @@ impl Keeper {
         checkpoint.put_json("config", &self.card.config)?;
         checkpoint.put_json("step", &k)?;
         checkpoint.put_json("rows", &recorder.len())?;
+        checkpoint.put_json("seal", &self.log.seal())?;
         checkpoint.put_numbers("seconds", &[self.card.seconds]);
         checkpoint.write(&self.keep.dir.join(CHECKPOINT))?;
         self.card.write(&self.keep.dir)?;
@@ -350,35 +280,7 @@ impl Keeper {
     /// Appends the rows that are not on disk yet.
     fn append(&mut self, recorder: &Recorder) -> Result<()> {
         self.flushed = Instant::now();
-        if self.columns != recorder.names().len() {
-            return self.rewrite(recorder);
-        }
-        if self.rows == recorder.len() {
-            return Ok(());
-        }
-        let path = self.keep.dir.join(STATS);
-        // opened anew each time: a file that was removed would take what is written to it along
-        let mut file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
-        let text: String = (self.rows..recorder.len()).map(|r| recorder.line(r)).collect();
-        if let Err(e) = file.write_all(text.as_bytes()) {
-            // part of it may be there: the next attempt writes the whole log anew
-            self.columns = usize::MAX;
-            return Err(Error::io(&path, e));
-        }
-        self.rows = recorder.len();
-        Ok(())
-    }
-
-    /// The whole log anew: where a column is new, and where a run goes on.
-    fn rewrite(&mut self, recorder: &Recorder) -> Result<()> {
-        let path = self.keep.dir.join(STATS);
-        write_atomic(&path, |out| {
-            let put = |e| Error::io(&path, e);
-            out.write_all(recorder.header().as_bytes()).map_err(put)?;
-            (0..recorder.len()).try_for_each(|r| out.write_all(recorder.line(r).as_bytes()).map_err(put))
-        })?;
-        (self.rows, self.columns) = (recorder.len(), recorder.names().len());
-        Ok(())
+        self.log.append(recorder)
     }
 
     /// Writes the last rows, how it ended, and the frame as Parquet; says how it ended, which is not well where all steps
@@ -420,12 +322,6 @@ fn lock(dir: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(e)) => Err(Error::io(&path, e)),
     }
-}
-
-/// The rows of a log; a last line without its end was being written when the run was killed.
-pub(crate) fn read_rows(path: &Path) -> Result<Recorder> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    Recorder::parse(&text).map_err(|(line, expected)| Error::data(path, format!("line {line}"), expected))
 }
 
 /// What may differ between a run and its continuation: how it talks, and how long it is.

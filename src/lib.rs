@@ -20,6 +20,7 @@
 
 mod ais;
 mod arviz;
+mod card;
 mod checkpoint;
 pub mod data;
 mod device;
@@ -33,6 +34,7 @@ pub mod frame;
 mod glance;
 mod keep;
 pub mod kernel;
+mod log;
 pub mod model;
 mod path;
 #[cfg(feature = "plot")]
@@ -54,6 +56,7 @@ mod tune;
 mod walkers;
 
 pub use ais::Ais;
+pub use card::Card;
 pub use device::device;
 pub use diagnose::Warning;
 pub use energy::{Base, Energy, Model, Point};
@@ -61,7 +64,7 @@ pub use ensemble::Ensemble;
 pub(crate) use error::no_grad;
 pub use error::{Error, Result};
 pub use glance::{layers, sparkline};
-pub use keep::{Card, Keep};
+pub use keep::Keep;
 pub use kernel::{Back, Escorted, FlowKernel, Gibbs, Kernel, Mala, Matched, Noise, Ode, Reversed, Split, Ula};
 pub use path::{At, Flow, Geometric, Path};
 #[cfg(feature = "plot")]

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Progress {
     label: String,
+    /// What is counted, in the plural.
+    unit: &'static str,
     /// Seconds between lines; 0 is silent.
     every: f64,
     first: usize,
     last: usize,
     started: Instant,
     spoken: Instant,
+    has_spoken: bool,
     bar: Option<ProgressBar>,
 }
 
@@ -29,7 +32,19 @@ impl Progress {
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(label.to_string())
         });
         let now = Instant::now();
-        Progress { label: label.into(), every, first, last, started: now, spoken: now, bar }
+        let (label, unit) = (label.into(), "updates");
+        Progress { label, unit, every, first, last, started: now, spoken: now, has_spoken: false, bar }
+    }
+
+    /// With another word than updates for what is counted.
+    pub fn counting(mut self, unit: &'static str) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    /// Whether anything was shown.
+    pub fn has_spoken(&self) -> bool {
+        self.has_spoken
     }
 
     /// At step k; `details` are asked for only where they are shown.
@@ -42,13 +57,14 @@ impl Progress {
         if self.spoken.elapsed().as_secs_f64() < pause {
             return;
         }
-        self.spoken = Instant::now();
+        (self.spoken, self.has_spoken) = (Instant::now(), true);
+        let pace = pace(self.unit, (self.first, k, self.last), self.started.elapsed(), &details());
         if let Some(bar) = &self.bar {
             bar.set_position(k as u64);
-            bar.set_message(pace((self.first, k, self.last), self.started.elapsed(), &details()));
+            bar.set_message(pace);
             return;
         }
-        println!("{}", line(&self.label, (self.first, k, self.last), self.started.elapsed(), &details()));
+        println!("{} {k}/{}  {pace}", self.label, self.last);
     }
 
     /// The last words, if it may speak.
@@ -68,17 +84,13 @@ impl Drop for Progress {
     }
 }
 
-fn line(label: &str, (first, k, last): (usize, usize, usize), elapsed: Duration, details: &str) -> String {
-    format!("{label} {k}/{last}  {}", pace((first, k, last), elapsed, details))
-}
-
 /// Rate, details and what is left.
-fn pace((first, k, last): (usize, usize, usize), elapsed: Duration, details: &str) -> String {
+fn pace(unit: &str, (first, k, last): (usize, usize, usize), elapsed: Duration, details: &str) -> String {
     let rate = (k - first.min(k)) as f64 / elapsed.as_secs_f64().max(1e-9);
     let left = (last - k.min(last)) as f64 / rate.max(1e-9);
     let left = if left < 5_400.0 { format!("{left:.0} s") } else { format!("{:.1} h", left / 3_600.0) };
     let details = if details.is_empty() { String::new() } else { format!("  {details}") };
-    format!("{rate:.1} updates/s{details}  {left} left")
+    format!("{rate:.1} {unit}/s{details}  {left} left")
 }
 
 #[cfg(test)]
@@ -86,10 +98,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_step_rate_details_and_what_is_left() {
-        let text = line("pcd", (100, 200, 400), Duration::from_secs(10), "ESS 0.5");
-        assert_eq!(text, "pcd 200/400  10.0 updates/s  ESS 0.5  20 s left");
-        assert!(line("pcd", (0, 1, 100_000), Duration::from_secs(1), "").ends_with("updates/s  27.8 h left"));
-        assert!(line("pcd", (0, 0, 10), Duration::ZERO, "").contains("0/10"));
+    fn a_line_has_rate_details_and_what_is_left() {
+        let text = pace("updates", (100, 200, 400), Duration::from_secs(10), "ESS 0.5");
+        assert_eq!(text, "10.0 updates/s  ESS 0.5  20 s left");
+        assert!(pace("steps", (0, 1, 100_000), Duration::from_secs(1), "").ends_with("1.0 steps/s  27.8 h left"));
+        assert!(pace("steps", (0, 0, 10), Duration::ZERO, "").starts_with("0.0 steps/s"));
+    }
+
+    #[test]
+    fn what_is_short_or_silent_says_nothing() {
+        for (every, speaks) in [(1e-6, true), (0.0, false), (60.0, false)] {
+            let mut progress = Progress::new("test", every, 0, 2).counting("steps");
+            progress.bar = None;
+            std::thread::sleep(Duration::from_millis(1));
+            progress.at(1, String::new);
+            assert_eq!(progress.has_spoken(), speaks);
+        }
     }
 }

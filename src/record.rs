@@ -207,9 +207,10 @@ impl Recorder {
         self.columns.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
     }
 
-    /// Forgets all rows after the first `rows`.
-    pub(crate) fn truncate(&mut self, rows: usize) {
-        self.columns.iter_mut().for_each(|c| c.truncate(rows));
+    /// Forgets all columns after the first `columns`.
+    pub(crate) fn narrow(&mut self, columns: usize) {
+        self.names.truncate(columns);
+        self.columns.truncate(columns);
     }
 
     /// Reads a header and lines; what follows the last line's end is left out. Errors: the line, and what it should be.

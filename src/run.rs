@@ -1,9 +1,10 @@
 //! Return what a run leaves: the frame of statistics, the walkers, how it ended, and a normalised model.
 
+use crate::card::Card;
 use crate::checkpoint::Checkpoint;
 use crate::energy::check_rows;
 use crate::error::guard;
-use crate::keep::{CHECKPOINT, Card, STATS};
+use crate::keep::CHECKPOINT;
 use crate::{Estimate, Model, Point, Result, Rng, Walkers};
 use polars::prelude::DataFrame;
 use std::path::Path;
@@ -74,7 +75,7 @@ impl Run {
             Walkers::new(Point::new(none(&[0, 0]), none(&[0]), none(&[0, 0])), f64::NAN)
         };
         Ok(Run {
-            stats: crate::keep::read_rows(&dir.join(STATS))?.stats()?,
+            stats: crate::log::read_all(dir)?.stats()?,
             walkers: population("walkers")?.unwrap_or_else(nobody),
             monitor: population("monitor")?,
             weighted: card.weighted,

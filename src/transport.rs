@@ -1,15 +1,13 @@
 //! Move walkers along a prescribed path of energies U_t, t from 0 to 1: annealing and, with a velocity, flows.
 
-use crate::checkpoint::Checkpoint;
+mod travel;
+mod wall;
+
 use crate::error::guard;
-use crate::keep::Keeper;
-use crate::kernel::Cost;
 use crate::path::Grid;
-use crate::record::Recorder;
-use crate::walkers::check_shapes;
 use crate::{At, Base, Error, Geometric, Keep, Kernel, Model, Outcome, Path, Result, Rng, Run, Scheme, Walkers};
-use std::time::Instant;
 use tch::{Kind, Tensor};
+use travel::Travel;
 
 /// How walkers go along a path.
 #[derive(Debug, Clone)]
@@ -34,29 +32,10 @@ pub struct Transport<K> {
     pub seed: u64,
     /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads).
     pub threads: usize,
+    /// Seconds between progress lines on standard output; 0 is silent. A run that takes less says nothing.
+    pub progress: f64,
     /// Where the run is kept on disk, if anywhere.
     pub keep: Option<Keep>,
-}
-
-/// What is summed up between two recorded rows.
-#[derive(Default)]
-struct Since {
-    cost: Cost,
-    resampled: u64,
-    acceptance: f64,
-}
-
-impl Since {
-    fn save(&self, to: &mut Checkpoint) -> Result<()> {
-        to.put_numbers("acceptance", &[self.acceptance]);
-        to.put_json("since", &(self.cost, self.resampled))
-    }
-
-    fn restore(from: &Checkpoint) -> Result<Self> {
-        let (cost, resampled) = from.json("since")?;
-        let [acceptance] = from.numbers("acceptance")?;
-        Ok(Since { cost, resampled, acceptance })
-    }
 }
 
 /// What an observer of [`Transport::run_observed`] sees at each recorded row.
@@ -71,6 +50,9 @@ pub struct Passage<'a> {
 }
 
 /// Called at each recorded row: named numbers of one's own, the same names every time.
+///
+/// What the closure remembers is not part of a kept run: resumed, it sees the rows after the checkpoint only. Compute each
+/// row from its [`Passage`] alone, and means over rows from [`Run::stats`].
 pub type Watcher<'a> = dyn FnMut(&Passage) -> Vec<(String, f64)> + 'a;
 
 impl<K> Transport<K> {
@@ -87,8 +69,15 @@ impl<K> Transport<K> {
             every: 1,
             seed,
             threads: 2,
+            progress: 5.0,
             keep: None,
         }
+    }
+
+    /// No progress lines.
+    pub fn quiet(mut self) -> Self {
+        self.progress = 0.0;
+        self
     }
 
     /// Keeps the run on disk as it goes; see [`Trainer::keep`](crate::Trainer::keep).
@@ -131,14 +120,16 @@ impl<K> Transport<K> {
     {
         Grid::uniform(self.steps)?;
         let seed = Rng::new(self.seed).split(0x7011).seed();
-        let pilot = Transport::new(self.kernel.clone(), pilot_steps, pilot_walkers, seed).ess_min(0.5);
+        let mut pilot = Transport::new(self.kernel.clone(), pilot_steps, pilot_walkers, seed).ess_min(0.5);
+        pilot.progress = self.progress;
         let (mut t, mut speed) = (Vec::new(), Vec::new());
-        let run = pilot.run_observed(path, &mut |at| {
+        let run = pilot.travel("pilot", path, &mut |at| {
             let rate = path.rate(at.t, at.walkers.x());
             let w = at.walkers.weights();
-            let mean = rate.dot(&w).double_value(&[]);
+            let rate = at.walkers.with_weight(&rate).to_kind(Kind::Double);
+            let variance = (&rate - rate.dot(&w)).square().dot(&w).double_value(&[]);
             t.push(at.t);
-            speed.push((rate - mean).square().dot(&w).double_value(&[]).max(0.0).sqrt());
+            speed.push(variance.max(0.0).sqrt());
             Vec::new()
         })?;
         if let Outcome::Diverged { step, cause } = run.outcome {
@@ -167,6 +158,9 @@ impl<K> Transport<K> {
         if !(0.0..=1.0).contains(&self.ess_min) {
             return Err(Error::param("ess_min", self.ess_min, "a fraction in [0, 1]"));
         }
+        if !(self.progress >= 0.0 && self.progress.is_finite()) {
+            return Err(Error::param("progress", self.progress, "a finite number of seconds ≥ 0"));
+        }
         self.times.as_ref().map_or_else(|| Grid::uniform(self.steps), |t| Grid::new(t))
     }
 
@@ -175,6 +169,12 @@ impl<K> Transport<K> {
     /// Errors: K = 0, N = 0, `every` = 0, a threshold outside [0, 1], times that do not rise from 0 to 1, kernel
     /// parameters out of range, a path that cannot be weighed, energies or velocities of the wrong shape or not finite at
     /// an end of the path. A run that diverges on the way comes back with its rows and the cause.
+    ///
+    /// An energy may be +∞ (a wall): a walker there has weight 0 from then on, exactly, until it is resampled; the run
+    /// diverges where a walker that has weight has no finite energy, or where none has weight. All averages stay exact if
+    /// no walker could come back from a wall under the backward kernel, as none can under [`Reversed`](crate::Reversed)
+    /// ones, Gibbs among them. That of ULA and of escorted moves reaches a width of √(2h) into a wall that stood before
+    /// the step too: what would have come from there is missing from Ẑ.
     pub fn run<P: Path>(&self, path: &P) -> Result<Run>
     where
         K: for<'a> Kernel<At<'a, P>>,
@@ -182,116 +182,26 @@ impl<K> Transport<K> {
         self.run_observed(path, &mut |_| Vec::new())
     }
 
-    /// As [`run`](Transport::run); `watch` adds columns of one's own to every recorded row.
+    /// As [`run`](Transport::run); `watch` adds columns of one's own to every recorded row. If it panics the run ends there,
+    /// with the rows before and the cause.
     pub fn run_observed<P: Path>(&self, path: &P, watch: &mut Watcher) -> Result<Run>
+    where
+        K: for<'a> Kernel<At<'a, P>>,
+    {
+        self.travel("transport", path, watch)
+    }
+
+    /// As [`run_observed`](Transport::run_observed), under the name that progress lines and files give it.
+    pub(crate) fn travel<P: Path>(&self, label: &'static str, path: &P, watch: &mut Watcher) -> Result<Run>
     where
         K: for<'a> Kernel<At<'a, P>>,
     {
         let grid = self.grid()?;
         self.kernel.validate()?;
         let _threads = crate::threads::Threads::request(self.threads);
-        let mut rng = Rng::new(self.seed).split(1);
-        let started = Instant::now();
-        let mut walkers = self.start(path, &grid, &mut rng)?;
-        let mut keeper = None;
-        let mut recorder = Recorder::default();
-        let mut since = Since { cost: Cost::evaluation(self.walkers), resampled: 0, acceptance: f64::NAN };
-        let mut first = 0;
-        if let Some(keep) = &self.keep {
-            let (mut opened, found) =
-                Keeper::open(keep, ("transport", self.weighted), self.seed, self.identity(path, &grid)?)?;
-            if let Some(found) = found {
-                first = found.json("step")?;
-                let device = walkers.x().device();
-                walkers = Walkers::restore(&found, "walkers", device, |x| path.evaluate(grid.at(first), x))?;
-                rng = found.json("rng")?;
-                since = Since::restore(&found)?;
-                recorder = opened.recorded(&found)?;
-            }
-            keeper = Some(opened);
-        }
-        let seconds = |k: &Option<Keeper>| k.as_ref().map_or_else(|| started.elapsed().as_secs_f64(), Keeper::seconds);
-        let mut outcome = Outcome::Finished;
-        for k in first..=grid.steps() {
-            if let Some(keeper) = &mut keeper {
-                let visited = keeper.visit(k, grid.steps(), &recorder, |to| {
-                    walkers.save(to, "walkers")?;
-                    since.save(to)?;
-                    to.put_json("rng", &rng)
-                });
-                if let Some(end) = visited? {
-                    outcome = end;
-                    break;
-                }
-            }
-            if k % self.every == 0 || k == grid.steps() {
-                let spent = std::mem::take(&mut since);
-                since.acceptance = spent.acceptance;
-                let mut row = self.row(k, grid.at(k), &walkers);
-                row.extend([
-                    ("resampled", spent.resampled as f64),
-                    ("acceptance", spent.acceptance),
-                    ("forward", spent.cost.forward as f64),
-                    ("backward", spent.cost.backward as f64),
-                    ("drift", spent.cost.drift as f64),
-                    ("jacobian", spent.cost.jacobian as f64),
-                    ("seconds", seconds(&keeper)),
-                ]);
-                let own = guard(|| Ok(watch(&Passage { step: k, t: grid.at(k), walkers: &walkers })))?;
-                recorder.push(row.into_iter().map(|(n, v)| (n.to_string(), v)).chain(own));
-            }
-            if k == grid.steps() {
-                break;
-            }
-            let (now, next) = At::step(path, grid.at(k), grid.at(k + 1));
-            let moved = guard(|| {
-                let mv = self.kernel.forward(&now, &walkers.point, &mut rng);
-                since.cost += mv.cost;
-                since.acceptance = mv.acceptance.as_ref().map_or(since.acceptance, |a| a.double_value(&[]));
-                let fault = mv.fault.clone().filter(|_| self.weighted);
-                let alpha = mv.alpha.shallow_clone();
-                let arrival = self.kernel.backward(&next, &walkers.point, mv, &mut rng);
-                since.cost += arrival.cost;
-                since.acceptance = arrival.acceptance.as_ref().map_or(since.acceptance, |a| a.double_value(&[]));
-                match self.weighted {
-                    true => walkers.commit(arrival.point, &alpha, &arrival.lambda),
-                    false => walkers.relocate(arrival.point),
-                }
-                check_shapes(&walkers.point, self.walkers)?;
-                Ok(fault)
-            });
-            let lost = || match self.weighted {
-                true if !walkers.is_finite() => Some("energy or log-weights of the walkers are not finite".to_string()),
-                false if !walkers.x().sum(Kind::Double).double_value(&[]).is_finite() => {
-                    Some("positions of the walkers are not finite".to_string())
-                }
-                _ => None,
-            };
-            let cause = match moved {
-                Err(e) => Some(e.to_string()),
-                Ok(fault) => fault.or_else(lost),
-            };
-            if let Some(cause) = cause {
-                outcome = Outcome::Diverged { step: k, cause };
-                break;
-            }
-            since.resampled += (self.weighted && walkers.resample_below(self.ess_min, self.scheme, &mut rng)) as u64;
-        }
-        let seconds = seconds(&keeper);
-        if let Some(keeper) = keeper {
-            outcome = keeper.close(grid.steps(), &recorder, outcome);
-        }
-        Ok(Run {
-            stats: recorder.stats()?,
-            walkers,
-            monitor: None,
-            weighted: self.weighted,
-            label: "transport".into(),
-            config: self.config(&grid),
-            seed: self.seed,
-            outcome,
-            seconds,
-        })
+        let mut travel = Travel::start(self, path, grid, label)?;
+        let outcome = travel.run(watch)?;
+        travel.finish(outcome)
     }
 
     fn config(&self, grid: &Grid) -> serde_json::Value
@@ -328,48 +238,6 @@ impl<K> Transport<K> {
             config["path"] = guard(|| crate::keep::fingerprint(&Tensor::cat(&[u(0.3), u(1.0)], 0)))?.into();
         }
         Ok(config)
-    }
-
-    /// Walkers at t = 0, after asking path and kernel for what they will need.
-    fn start<P: Path>(&self, path: &P, grid: &Grid, rng: &mut Rng) -> Result<Walkers>
-    where
-        K: for<'a> Kernel<At<'a, P>>,
-    {
-        let (first, _) = At::step(path, 0.0, grid.at(1));
-        let walkers = match self.weighted {
-            true => {
-                path.weighable()?;
-                let walkers = guard(|| Walkers::start_from(path.base(), &first, self.walkers, false, rng))?;
-                let few = walkers.x().narrow(0, 0, (self.walkers as i64).min(64));
-                let last = guard(|| Ok(crate::no_grad(|| path.energy(1.0, &few)).to_kind(Kind::Double)))?;
-                // Infinite at some points is a wall, infinite at all of them or NaN a path that does not arrive.
-                if last.isnan().any().int64_value(&[]) != 0 || last.isfinite().any().int64_value(&[]) == 0 {
-                    return Err(Error::NonFinite { what: "energy", place: "at the path's end, t = 1".into() });
-                }
-                walkers
-            }
-            false => guard(|| {
-                let x = path.base().sample(self.walkers, rng);
-                Ok(Walkers::new(path.evaluate(0.0, &x), f64::NAN))
-            })?,
-        };
-        check_shapes(&walkers.point, self.walkers)?;
-        self.kernel.check(&first, &walkers.point)?;
-        Ok(walkers)
-    }
-
-    fn row(&self, k: usize, t: f64, walkers: &Walkers) -> Vec<(&'static str, f64)> {
-        let mut row = vec![("step", k as f64), ("t", t)];
-        if self.weighted {
-            let (z, u) = (walkers.log_z(), walkers.point.u.to_kind(Kind::Double));
-            row.extend([
-                ("energy_walkers", u.dot(&walkers.weights()).double_value(&[])),
-                ("log_z", z.value),
-                ("log_z_se", z.se),
-                ("ess", walkers.ess()),
-            ]);
-        }
-        row
     }
 }
 

@@ -265,7 +265,7 @@ impl Walkers {
         if g.size() != [self.len() as i64] {
             return Err(Error::Shape { name: "g", got: g.size(), expected: format!("[{}]", self.len()) });
         }
-        let (w, g) = (&self.summary().weights, g.to_kind(Kind::Double));
+        let (w, g) = (&self.summary().weights, self.with_weight(g).to_kind(Kind::Double));
         let value = sum(&(w * &g));
         let square = sum(&(w * (g - &value)).square());
         let read = fetch(&[value, square]);
@@ -287,6 +287,12 @@ impl Walkers {
     pub(crate) fn reweight(&mut self, delta: &Tensor) {
         self.log_weights = &self.log_weights + delta;
         self.summary = OnceCell::new();
+    }
+
+    /// g with 0 in place of what it is at walkers of weight zero, such as those in a wall, U = +∞: 0 · ∞ is 0, as in the
+    /// integral.
+    pub(crate) fn with_weight(&self, g: &Tensor) -> Tensor {
+        g.masked_fill(&self.summary().weights.eq(0.0), 0.0)
     }
 
     /// Whether energies and log-weights are numbers and at least one weight is positive.

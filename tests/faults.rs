@@ -4,8 +4,8 @@ use jarzynski::kernel::{Mala, Reversed};
 use jarzynski::model::{Gaussian, Mixture, Mlp, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor, nn};
 use jarzynski::{
-    Base, Energy, Error, Gibbs, Keep, Kernel, Method, Model, Optim, Outcome, Path, Point, Result, Rng, Run, Schedule,
-    Settings, Trainer, Transport, Ula, Update, Walkers, anneal,
+    Base, Energy, Error, Gibbs, Keep, Kernel, Method, Model, Optim, Outcome, Passage, Path, Point, Result, Rng, Run,
+    Schedule, Settings, Trainer, Transport, Ula, Update, Walkers, anneal,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -689,8 +689,7 @@ impl Path for Pothole {
 fn a_path_that_goes_wrong_ends_the_run_with_its_step_rows_and_cause() {
     for (fault, says) in [
         (Fault::Nan, "not finite"),
-        (Fault::Infinite, "not finite"),
-        (Fault::AllButOne, "not finite"),
+        (Fault::Infinite, "no walker has weight"),
         (Fault::Short, ""),
         (Fault::Column, ""),
         (Fault::Panic, "the model gave up"),
@@ -750,6 +749,9 @@ fn transports_refuse_what_they_cannot_do() {
     assert!(e(new(5, 5).times(&[])).contains("times = []"));
     assert!(e(new(5, 5).times(&[0.0, f64::NAN, 1.0])).contains("times = [0, NaN, 1]"));
     assert!(e(new(5, 5).times(&[0.0, 0.5, 0.5, 1.0])).contains("times"));
+    for progress in [f64::NAN, -1.0, f64::INFINITY] {
+        assert!(e(Transport { progress, ..new(5, 5) }).contains("progress = "));
+    }
     let lonely = new(5, 1).ess_min(1.0).run(&good()).unwrap();
     assert!(lonely.finished() && lonely.column("ess").unwrap() == [1.0; 6]);
     let trap = || Trap(Gaussian::isotropic(1, 1.0, Kind::Double, Device::Cpu).unwrap());
@@ -757,6 +759,49 @@ fn transports_refuse_what_they_cannot_do() {
     let dir = tempfile::tempdir().unwrap();
     let e = new(5, 5).keep(dir.path()).run(&trap()).unwrap_err().to_string();
     assert!(e.contains("no way through 0.3"), "{e}");
-    let e = new(5, 5).run_observed(&good(), &mut |at| panic!("seen {}", at.step)).unwrap_err().to_string();
-    assert!(e.contains("seen 0"), "{e}");
+}
+
+#[test]
+fn a_watcher_that_panics_ends_the_run_with_the_rows_before() {
+    let path = Pothole::new(Fault::None);
+    for (kept, last) in [(false, 0), (false, 3), (true, 3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut transport = Transport::new(Ula::new(0.1), 10, 12, 0);
+        transport.keep = kept.then(|| Keep::new(dir.path()));
+        let mut watch = |at: &Passage| {
+            assert!(at.step < last, "seen {}", at.step);
+            vec![("own".to_string(), at.t)]
+        };
+        let run = transport.run_observed(&path, &mut watch).unwrap();
+        let (step, cause) = diverged(&run);
+        assert!(step == last && cause.contains(&format!("seen {last}")), "{cause}");
+        assert_eq!(run.stats.height(), last);
+        if kept {
+            let opened = Run::open(dir.path()).unwrap();
+            assert_eq!(opened.outcome, run.outcome);
+            assert_eq!(opened.column("own").unwrap(), run.column("own").unwrap());
+        }
+    }
+}
+
+#[test]
+fn walkers_in_a_wall_have_no_weight_and_are_replaced_where_resampling_is_asked_for() {
+    let path = Pothole::new(Fault::AllButOne);
+    let check = |run: Run, resampled: bool| {
+        assert!(run.finished(), "{:?}", run.outcome);
+        assert_rows(&run, 11, "one alive");
+        assert!(run.column("log_z").unwrap().iter().all(|z| z.is_finite()));
+        let (ess, a) = (run.column("ess").unwrap(), Vec::<f64>::try_from(run.walkers.log_weights()).unwrap());
+        assert!(run.walkers.is_finite() && run.warnings().iter().any(|w| w.code == "ess") != resampled);
+        if resampled {
+            assert!(a.iter().all(|a| a.is_finite()) && run.walkers.resamplings() >= 3);
+        } else {
+            assert!(ess[4..].iter().all(|e| (e - 1.0 / 12.0).abs() < 1e-15), "{ess:?}");
+            assert!(a[0].is_finite() && a[1..].iter().all(|a| *a == f64::NEG_INFINITY), "{a:?}");
+        }
+    };
+    check(Transport::new(Ula::new(0.1), 10, 12, 0).run(&path).unwrap(), false);
+    check(Transport::new(Reversed::new(Mala::new(0.1)), 10, 12, 0).run(&path).unwrap(), false);
+    check(Transport::new(Ula::new(0.1), 10, 12, 0).ess_min(0.9).run(&path).unwrap(), true);
+    check(Transport::new(Reversed::new(Mala::new(0.1)), 10, 12, 0).ess_min(0.5).run(&path).unwrap(), true);
 }

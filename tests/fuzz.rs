@@ -160,12 +160,12 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A gzipped file of `head` and then zeros, 1 GB of them.
-fn bomb(head: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+/// A gzipped file of `head` and then `part` again and again, so many MB of it.
+fn bomb(head: &[u8], part: &[u8], size: usize) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(4));
     encoder.write_all(head).unwrap();
-    let zeros = vec![0; 1 << 20];
-    (0..1024).for_each(|_| encoder.write_all(&zeros).unwrap());
+    let parts = part.repeat((1 << 20) / part.len());
+    (0..size).for_each(|_| encoder.write_all(&parts).unwrap());
     encoder.finish().unwrap()
 }
 
@@ -259,17 +259,23 @@ fn small_files_that_unfold_into_a_gigabyte_are_refused_unread() {
     let _one = alone();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bomb.gz");
-    for head in [idx(8, &[2, 2], &[]), idx(8, &[u32::MAX, 16], &[])] {
-        let bytes = bomb(&head);
+    for head in [idx(8, &[2, 2], &[]), idx(8, &[10, 28, 28], &[]), idx(8, &[u32::MAX, 16], &[])] {
+        let bytes = bomb(&head, &[0], 1024);
         put(&path, &bytes);
         assert!(probe("read_idx", &head, bytes.len() / 64, || read_idx(&path)).is_none());
     }
+    let refused = |part: &[u8], size: usize, most: usize| {
+        put(&path, bomb(b"1,2\n3,4\n", part, size));
+        let read = || Ok(read_csv(&path, &CsvOptions::default()).unwrap_err().to_string());
+        probe("read_csv", b"", most, read).unwrap()
+    };
     // a line without end
-    let bytes = bomb(b"1,2\n3,4\n");
-    put(&path, &bytes);
-    let e =
-        probe("read_csv", b"", bytes.len(), || Ok(read_csv(&path, &CsvOptions::default()).unwrap_err().to_string()));
-    assert!(e.unwrap().contains("line 3: expected a line of at most"));
+    assert!(refused(&[0], 1024, 4 << 20).contains("line 3: expected a line of at most"));
+    // lines without end, with numbers and without
+    for (part, most) in [(b"5,6\n".as_slice(), 2 << 20), (b"\n", 0)] {
+        let e = refused(part, 24, most);
+        assert!(e.contains("expected at most 16777216 bytes of text from so small a gzipped file"), "{e}");
+    }
 }
 
 #[test]
@@ -675,6 +681,11 @@ fn forged_checkpoints_with_the_right_digest_do_no_harm() {
             assert_eq!(rows(&run), rows(&expected));
         }
     }
+    // a checkpoint of an earlier version, which says nothing about the rows but their number
+    let mut state: Value = serde_json::from_str(&anatomy.state).unwrap();
+    assert!(state.as_object_mut().unwrap().remove("seal").is_some());
+    lay(&Anatomy { state: state.to_string(), ..anatomy.clone() }.file());
+    assert_eq!(rows(&trainer().resume(dir).train(&mut mixture(), &data()).unwrap()), rows(&expected));
     lay(&valid[0]);
     assert!(same(Run::open(dir).unwrap().walkers.x(), whole.walkers.x()));
     let run = trainer().resume(dir).train(&mut mixture(), &data()).unwrap();

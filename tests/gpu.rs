@@ -5,9 +5,12 @@
 
 mod standin;
 
-use jarzynski::model::{Cnn, Mlp, Rbm, RbmShape};
+use jarzynski::kernel::FlowKernel;
+use jarzynski::model::{Cnn, Interpolant, Mlp, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::{Energy, Gibbs, Keep, Kernel, Mala, Method, Model, Optim, Reversed, Rng, Run, Settings, Trainer, Ula};
+use jarzynski::{
+    Energy, Gibbs, Keep, Kernel, Mala, Method, Model, Optim, Reversed, Rng, Run, Settings, Trainer, Transport, Ula,
+};
 use standin::Gpu;
 
 fn settings(steps: usize) -> Settings {
@@ -115,6 +118,26 @@ fn an_update_reads_two_blocks_of_numbers_and_sends_nothing() {
     let Some(moved) = moved else { return };
     eprintln!("{} reads, {} trials, {resampled} resamplings", moved[0], total("trials"));
     assert!(resampled > 0 && moved[0] <= most, "{} > {most}", moved[0]);
+}
+
+#[test]
+fn a_step_of_a_transport_reads_one_block_of_numbers() {
+    let Some(gpu) = Gpu::get() else { return };
+    let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7]).unwrap();
+    let path = path.on(Kind::Double, gpu.device).unwrap();
+    for name in ["escorted", "heun", "matched", "euler-ula", "rk4-mala"] {
+        let travel = |steps: usize, every: usize| {
+            let kernel = FlowKernel::named(name, 0.5).unwrap();
+            let transport = Transport::new(kernel, steps, 200, 1).every(every).quiet();
+            let (run, moved) = gpu.counts(|| transport.run(&path).unwrap());
+            assert!(run.finished() && run.walkers.x().device() == gpu.device);
+            moved.map(|m| m[0])
+        };
+        let (Some(short), Some(long), Some(rows)) = (travel(8, 1000), travel(16, 1000), travel(16, 1)) else { return };
+        // maps by a flow look whether they fold
+        let reads = if name.starts_with("euler") || name.starts_with("rk4") { 2 } else { 1 };
+        assert_eq!((long - short, rows - long), (8 * reads, 15), "{name}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ const SMALL: &[(&str, &str)] = &[
     ("mixture", "dim = 3\nwalkers = 100\nmonitor = 100\ndata = 100\nsteps = 20\nevery = 10\nseeds = 1"),
     (
         "digits",
-        "net = [8]\nwalkers = 48\nsteps = 4\nmoves = 1\nanneal_steps = 4\nanneal_walkers = 48\nclassifier_steps = 4\nseeds = 1",
+        "net = [8]\nmixed = true\nwalkers = 48\nsteps = 4\nmoves = 1\nanneal_steps = 4\nanneal_walkers = 48\nclassifier_steps = 4\nseeds = 1",
     ),
     ("divergences", "points = 3\nn = [100]\nseeds = 2\ndraws = 500"),
     ("flow-exact", "steps = [8]\neps = [0.5]\nwalkers = 500\nseeds = 1"),

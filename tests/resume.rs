@@ -147,6 +147,7 @@ fn boltzmann_machines() {
     };
     assert_eq!((0..20).map(|_| part()).position(|run| run.finished()), Some(4));
     assert_same("ais", &ais().resume(dir.path()).run(&machine).unwrap(), &expected);
+    assert_eq!((expected.label.as_str(), Run::open(dir.path()).unwrap().label.as_str()), ("ais", "ais"));
     let joint = Gibbs::with(jarzynski::kernel::Backward::Reversed);
     check("rbm, joint", Trainer::new(joint, JARZYNSKI).settings(all.clone()), || rbm(true, false), &data, 4);
 }
@@ -291,6 +292,50 @@ fn a_disk_that_is_full_for_a_moment_costs_nothing() {
     assert!(run.finished(), "{:?}", run.outcome);
     assert_same("full", &run, &trainer().train(&mut mixture(), &data).unwrap());
     assert_eq!(rows(&Run::open(dir.path()).unwrap()), rows(&run));
+}
+
+/// What comes after the checkpoint will come again, and whatever was left there is no reason to refuse.
+#[test]
+fn rows_after_the_checkpoint_may_be_cut_and_rows_before_it_may_not_change() {
+    let data = points(50);
+    let trainer = || Trainer::new(Ula::new(0.1), JARZYNSKI).settings(settings(20));
+    let whole = trainer().train(&mut mixture(), &data).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (log, state) = (dir.path().join("stats.csv"), dir.path().join("checkpoint.safetensors"));
+    trainer().keep(Keep::new(dir.path()).pause_after_steps(10)).train(&mut mixture(), &data).unwrap();
+    let (rows, checkpoint) = (std::fs::read(&log).unwrap(), std::fs::read(&state).unwrap());
+    let resume = |log_now: &[u8]| {
+        std::fs::write(&log, log_now).unwrap();
+        std::fs::write(&state, &checkpoint).unwrap();
+        trainer().resume(dir.path()).train(&mut mixture(), &data)
+    };
+    let last = rows.split(|b| *b == b'\n').rfind(|line| !line.is_empty()).unwrap();
+    for tail in [&b""[..], b"10,0.05,3.2", &last[..20], b"10,what is this\n", b"\0\0\xff\xfe\n\n", b"\n", b"\r\n"] {
+        let run = resume(&[&rows, tail].concat()).unwrap();
+        assert_same(&format!("{:?}", String::from_utf8_lossy(tail)), &run, &whole);
+        assert_eq!(Run::open(dir.path()).unwrap().stats.height(), 21);
+    }
+    // a column that came after the checkpoint, with a name that needs quotes
+    let text = String::from_utf8(rows.clone()).unwrap();
+    let mut late: Vec<String> = text.lines().map(|line| line.to_string() + ",").collect();
+    late[0] += "\"new, and late\"";
+    assert_same("late column", &resume((late.join("\n") + "\n").as_bytes()).unwrap(), &whole);
+    // one digit, anywhere before the checkpoint: still numbers, and in the name of a column still a name
+    for line in 0..=10 {
+        let start = text.match_indices('\n').nth(line).unwrap().0 - 3;
+        let at = start - rows[..start].iter().rev().position(u8::is_ascii_alphanumeric).unwrap() - 1;
+        let mut changed = rows.clone();
+        changed[at] ^= 1;
+        let e = resume(&changed).unwrap_err().to_string();
+        assert!(e.contains("stats.csv: its first 10 rows: expected the rows that the checkpoint"), "{line}: {e}");
+        assert!(e.contains("SHA-256") && e.contains("Put a copy of it back"), "{e}");
+        assert_eq!(std::fs::read(&log).unwrap(), changed, "it is left for a person to look at");
+    }
+    let e = resume(&rows[..rows.len() - 1]).unwrap_err().to_string();
+    assert!(e.contains("stats.csv: row 9: expected 10 rows"), "{e}");
+    let e = resume(&[&rows[..30], b"\xff", &rows[31..]].concat()).unwrap_err().to_string();
+    assert!(e.contains("stats.csv: byte 30: expected text in UTF-8"), "{e}");
+    assert_same("put back", &resume(&rows).unwrap(), &whole);
 }
 
 #[test]

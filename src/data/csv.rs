@@ -29,7 +29,8 @@ pub struct CsvOptions {
 
 /// Reads a comma-separated file of numbers: one example a line, `Double`, shape `[d]`.
 ///
-/// Spaces around a number and empty lines are allowed. Whether the file is gzipped is told from its first bytes.
+/// Spaces around a number and empty lines are allowed. Whether the file is gzipped is told from its first bytes; one that
+/// expands more than a hundredfold, and to more than 16 MiB, is refused.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,7 +58,7 @@ pub(super) fn parse(source: Source, options: &CsvOptions) -> Result<Dataset> {
     if let Some(range) = options.range {
         check_range("range", range)?;
     }
-    let mut lines = Lines { source, number: 0, text: Vec::new() };
+    let mut lines = Lines { source, number: 0, read: 0, text: Vec::new() };
     let wrong = |lines: &Lines, at: u64, expected: String| lines.error(format!("line {at}"), expected);
     if !lines.advance()? {
         return Err(wrong(&lines, 1, "a row of numbers, the file is empty".into()));
@@ -113,6 +114,8 @@ pub(super) fn parse(source: Source, options: &CsvOptions) -> Result<Dataset> {
 struct Lines {
     source: Source,
     number: u64,
+    /// Bytes so far.
+    read: u64,
     text: Vec<u8>,
 }
 
@@ -126,6 +129,13 @@ impl Lines {
             let read = read.map_err(|e| refused(&self.source.path, format!("line {}", self.number), e))?;
             if self.text.len() as u64 > LONGEST {
                 return Err(self.error(format!("line {}", self.number), format!("a line of at most {LONGEST} bytes")));
+            }
+            self.read += read as u64;
+            if self.read > self.source.most_text {
+                let most = self.source.most_text;
+                let expected =
+                    format!("at most {most} bytes of text from so small a gzipped file; unzip it if all is well");
+                return Err(self.error(format!("line {}", self.number), expected));
             }
             if self.number == 1 && self.text.starts_with(BYTE_ORDER_MARK) {
                 self.text.drain(..BYTE_ORDER_MARK.len());

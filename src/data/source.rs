@@ -11,12 +11,18 @@ use crate::{Error, Result};
 /// No deflate stream expands by more than this: 258 bytes from two bits, and some.
 const MOST_EXPANSION: u64 = 1040;
 
+/// Text of numbers expands by 3 to 30; what expands by more than this, and is not small, was made to fill the memory.
+const TEXT_EXPANSION: u64 = 100;
+const SMALL_TEXT: u64 = 1 << 24;
+
 /// The content of one file, decompressed.
 pub(super) struct Source {
     pub(super) path: PathBuf,
     pub(super) reader: Box<dyn BufRead>,
     /// The content cannot be longer than this, known before anything is decompressed.
     pub(super) most: u64,
+    /// The content is read no further than this as text, whose end no header tells.
+    pub(super) most_text: u64,
 }
 
 impl Source {
@@ -40,9 +46,10 @@ impl Source {
         if gzipped {
             // MultiGzDecoder, because GzDecoder would silently ignore what follows the first member
             let reader = Box::new(BufReader::new(MultiGzDecoder::new(whole)));
-            return Ok(Source { path, reader, most: length.saturating_mul(MOST_EXPANSION) });
+            let most_text = length.saturating_mul(TEXT_EXPANSION).max(SMALL_TEXT);
+            return Ok(Source { path, reader, most: length.saturating_mul(MOST_EXPANSION), most_text });
         }
-        Ok(Source { path, reader: Box::new(whole), most: length })
+        Ok(Source { path, reader: Box::new(whole), most: length, most_text: u64::MAX })
     }
 
     /// At most `limit` more bytes; fewer only at the end of the content. `from` is how many were read before.

@@ -16,6 +16,7 @@ impl Default for Digits {
     fn default() -> Self {
         Digits(Images {
             net: vec![256, 256],
+            mixed: false,
             labels: vec![2, 3, 6],
             counts: vec![176, 88, 44],
             noise: 0.3,
@@ -55,7 +56,8 @@ impl Experiment for Digits {
         let digits = data::digits()?.scale(-1.0, 1.0)?.on(work.device);
         let sigma = self.0.sigma;
         self.0.compare("8×8 digits 2, 3, 6", &digits, work, |seed| {
-            Mlp::new(64, &self.0.net, sigma, seed, Kind::Float, work.device)
+            let net = Mlp::new(64, &self.0.net, sigma, seed, Kind::Float, work.device)?;
+            Ok(if self.0.mixed { net.mixed() } else { net })
         })
     }
 }

@@ -16,6 +16,8 @@ use tch::{Kind, Tensor};
 pub struct Images {
     /// Hidden widths of the MLP, or channels of the CNN.
     pub net: Vec<i64>,
+    /// Hidden layers in bfloat16, for GPUs with units for it.
+    pub mixed: bool,
     /// Classes taken.
     pub labels: Vec<i64>,
     /// Images of each class: unbalanced on purpose.

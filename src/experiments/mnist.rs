@@ -16,6 +16,7 @@ impl Default for Mnist {
     fn default() -> Self {
         Mnist(Images {
             net: vec![16, 32, 64, 64],
+            mixed: false,
             labels: vec![2, 3, 6],
             counts: vec![5_600, 2_800, 1_400],
             noise: 0.3,
@@ -55,7 +56,8 @@ impl Experiment for Mnist {
         let mnist = data::mnist(data::Split::Train)?.scale(-1.0, 1.0)?.on(work.device);
         let sigma = self.0.sigma;
         self.0.compare("MNIST 2, 3, 6", &mnist, work, |seed| {
-            Cnn::new(28, &self.0.net, sigma, seed, Kind::Float, work.device)
+            let net = Cnn::new(28, &self.0.net, sigma, seed, Kind::Float, work.device)?;
+            Ok(if self.0.mixed { net.mixed() } else { net })
         })
     }
 }

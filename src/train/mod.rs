@@ -46,6 +46,9 @@ pub struct Trainer<K> {
 }
 
 /// Called at each recorded row: named numbers of one's own, the same names every time.
+///
+/// What the closure remembers is not part of a kept run: resumed, it sees the rows after the checkpoint only. Compute each
+/// row from its [`View`] alone, and means over rows from [`Run::stats`].
 pub type Observer<'a, M> = dyn FnMut(&View<M>) -> Vec<(String, f64)> + 'a;
 
 /// What an observer sees at each recorded row.
@@ -146,7 +149,8 @@ impl<K> Trainer<K> {
     }
 
     /// Goes on with the run that is kept in `dir`, bit for bit as if it had never been interrupted; begins one where there is
-    /// none. The model is to be made as it was then: its parameters come from the checkpoint.
+    /// none. The model is to be made as it was then: its parameters come from the checkpoint. What an [`Observer`] remembers
+    /// does not.
     pub fn resume(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
         self.keep = Some(Keep::resume(dir));
         self
