@@ -39,6 +39,7 @@ pub mod model;
 mod path;
 #[cfg(feature = "plot")]
 pub mod plot;
+mod point;
 pub mod prelude;
 mod progress;
 pub mod record;
@@ -53,13 +54,14 @@ mod threads;
 pub mod train;
 mod transport;
 mod tune;
+mod versions;
 mod walkers;
 
 pub use ais::Ais;
 pub use card::Card;
 pub use device::device;
 pub use diagnose::Warning;
-pub use energy::{Base, Energy, Model, Point};
+pub use energy::{Base, Energy, Model};
 pub use ensemble::Ensemble;
 pub(crate) use error::no_grad;
 pub use error::{Error, Result};
@@ -69,6 +71,7 @@ pub use kernel::{Back, Escorted, FlowKernel, Gibbs, Kernel, Mala, Matched, Noise
 pub use path::{At, Flow, Geometric, Path};
 #[cfg(feature = "plot")]
 pub use plotters;
+pub use point::Point;
 pub use polars;
 pub use resample::Scheme;
 pub use rng::Rng;

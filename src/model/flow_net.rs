@@ -2,7 +2,7 @@
 
 use super::bridge::{Bridge, Start, Way, columns, rows};
 use super::time_mlp::TimeMlp;
-use super::{Gaussian, Mixture, initialise};
+use super::{Gaussian, Mixture, initialise, widths_in_range};
 use crate::path::{Flow, Path, vector_products};
 use crate::{Base, Error, Point, Result, Rng, energy::check_rows};
 use serde::{Deserialize, Serialize};
@@ -141,12 +141,7 @@ impl FlowNet {
     }
 
     fn build(bridge: &Bridge, shape: &FlowShape, base: StartLaw, ends: [(Tensor, Tensor); 2], d: i64) -> Result<Self> {
-        if let Some(w) = shape.widths.iter().find(|w| **w < 1) {
-            return Err(Error::param("widths", w, "at least 1"));
-        }
-        if shape.widths.is_empty() {
-            return Err(Error::param("widths", "[]", "at least one hidden layer"));
-        }
+        widths_in_range("widths", &shape.widths)?;
         if shape.velocity == Velocity::Score && bridge.interpolation.at(0.0).c == 0.0 {
             let expected = "`net`: with no data left at t = 0 the score does not fix b there (a diffusion keeps some)";
             return Err(Error::param("velocity", "score", expected));

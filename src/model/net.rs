@@ -112,7 +112,7 @@ pub(crate) fn initialise(vs: &nn::VarStore, rng: &mut crate::Rng, zero: Option<&
     });
 }
 
-fn widths_in_range(name: &'static str, widths: &[i64]) -> Result<()> {
+pub(crate) fn widths_in_range(name: &'static str, widths: &[i64]) -> Result<()> {
     match widths.iter().find(|w| **w < 1) {
         Some(w) => Err(Error::param(name, w, "at least 1")),
         None if widths.is_empty() => Err(Error::param(name, "[]", "at least one hidden layer")),

@@ -1,7 +1,7 @@
 //! Learn a flow's velocity and energy from data, guide (121) and (122), one update as in the algorithm box.
 
 use super::optimiser::Optimiser;
-use super::{Optim, Schedule, optim};
+use super::{FlowSettings, Schedule, optim};
 use crate::checkpoint::Checkpoint;
 use crate::energy::{check_rows, restore_parameters, save_parameters};
 use crate::error::guard;
@@ -11,56 +11,8 @@ use crate::progress::Progress;
 use crate::record::Recorder;
 use crate::threads::Threads;
 use crate::{At, Error, Keep, Outcome, Path, Result, Rng, Run, Walkers};
-use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
-
-/// How [`FlowTrainer`] trains.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FlowSettings {
-    /// Updates of θ.
-    pub steps: usize,
-    /// Points on the way per update.
-    pub batch: usize,
-    /// Learning rate.
-    pub lr: f64,
-    /// Its schedule.
-    pub schedule: Schedule,
-    /// The optimiser.
-    pub optim: Optim,
-    /// Weight of the time-score loss times the dimension d, 0 for (122) alone: the loss's own noise grows with d.
-    pub time_score: f64,
-    /// Walkers at t = 0 in the run that comes back.
-    pub walkers: usize,
-    /// Steps between recorded rows.
-    pub every: usize,
-    /// Seed of all randomness.
-    pub seed: u64,
-    /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads). On small nets
-    /// two are slower than one.
-    pub threads: usize,
-    /// Seconds between progress lines on standard output; 0 is silent.
-    pub progress: f64,
-}
-
-impl Default for FlowSettings {
-    fn default() -> Self {
-        FlowSettings {
-            steps: 2_000,
-            batch: 512,
-            lr: 2e-3,
-            schedule: Schedule::Cosine { end: 0.0 },
-            optim: Optim::Adam,
-            time_score: 0.2,
-            walkers: 1_000,
-            every: 10,
-            seed: 0,
-            threads: 1,
-            progress: 5.0,
-        }
-    }
-}
 
 /// Trains a [`FlowNet`] by regression on points of a stochastic interpolant; nothing is simulated.
 ///

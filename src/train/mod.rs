@@ -8,9 +8,9 @@ mod session;
 mod settings;
 mod update;
 
-pub use flow::{FlowSettings, FlowTrainer};
+pub use flow::FlowTrainer;
 pub use optim::{Optim, Schedule};
-pub use settings::{Method, Settings};
+pub use settings::{FlowSettings, Method, Settings};
 pub use update::Update;
 
 use crate::energy::check_rows;

@@ -118,3 +118,50 @@ impl Default for Settings {
         }
     }
 }
+
+/// How [`FlowTrainer`](crate::FlowTrainer) trains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowSettings {
+    /// Updates of θ.
+    pub steps: usize,
+    /// Points on the way per update.
+    pub batch: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Its schedule.
+    pub schedule: Schedule,
+    /// The optimiser.
+    pub optim: Optim,
+    /// Weight of the time-score loss times the dimension d, 0 for (122) alone: the loss's own noise grows with d.
+    pub time_score: f64,
+    /// Walkers at t = 0 in the run that comes back.
+    pub walkers: usize,
+    /// Steps between recorded rows.
+    pub every: usize,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads). On small nets
+    /// two are slower than one.
+    pub threads: usize,
+    /// Seconds between progress lines on standard output; 0 is silent.
+    pub progress: f64,
+}
+
+impl Default for FlowSettings {
+    fn default() -> Self {
+        FlowSettings {
+            steps: 2_000,
+            batch: 512,
+            lr: 2e-3,
+            schedule: Schedule::Cosine { end: 0.0 },
+            optim: Optim::Adam,
+            time_score: 0.2,
+            walkers: 1_000,
+            every: 10,
+            seed: 0,
+            threads: 1,
+            progress: 5.0,
+        }
+    }
+}
