@@ -41,12 +41,19 @@ fn load_cuda() {
 #[cfg(not(target_os = "linux"))]
 fn load_cuda() {}
 
-/// The values of 0-dimensional tensors, all in one transfer: each one waits until the device has caught up.
+/// The values of 0-dimensional tensors, those on a device in one transfer: each one waits until the device has caught up.
 pub(crate) fn fetch(numbers: &[Tensor]) -> Vec<f64> {
-    let far = numbers.iter().any(|t| t.device() != Device::Cpu);
-    if !far || numbers.len() < 2 {
-        return numbers.iter().map(|t| t.double_value(&[])).collect();
-    }
-    let wide: Vec<Tensor> = numbers.iter().map(|t| t.to_kind(Kind::Double)).collect();
-    Vec::try_from(Tensor::stack(&wide, 0).to_device(Device::Cpu)).unwrap_or_else(|_| vec![f64::NAN; numbers.len()])
+    let far: Vec<Tensor> =
+        numbers.iter().filter(|t| t.device() != Device::Cpu).map(|t| t.to_kind(Kind::Double)).collect();
+    let read = match far.len() {
+        0 => vec![],
+        1 => vec![far[0].double_value(&[])],
+        n => Vec::try_from(Tensor::stack(&far, 0).to_device(Device::Cpu)).unwrap_or_else(|_| vec![f64::NAN; n]),
+    };
+    let mut read = read.into_iter();
+    let mut value = |t: &Tensor| match t.device() {
+        Device::Cpu => t.double_value(&[]),
+        _ => read.next().unwrap_or(f64::NAN),
+    };
+    numbers.iter().map(&mut value).collect()
 }

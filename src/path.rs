@@ -126,18 +126,24 @@ pub struct Geometric<B, E> {
     pub target: E,
 }
 
+/// s v, and 0 for s = 0: where the target is a wall, +∞, none of it stands yet at t = 0.
+fn share(v: &Tensor, s: f64) -> Tensor {
+    if s == 0.0 { v.zeros_like() } else { v * s }
+}
+
 impl<B: Base, E: Energy> Path for Geometric<B, E> {
     fn base(&self) -> &dyn Base {
         &self.base
     }
 
     fn energy(&self, t: f64, x: &Tensor) -> Tensor {
-        self.base.energy(x) * (1.0 - t) + self.target.energy(x) * t
+        share(&self.base.energy(x), 1.0 - t) + share(&self.target.energy(x), t)
     }
 
     fn evaluate(&self, t: f64, x: &Tensor) -> Point {
         let (a, b) = (self.base.evaluate(x), self.target.evaluate(x));
-        Point::new(x.shallow_clone(), &a.u * (1.0 - t) + &b.u * t, a.grad() * (1.0 - t) + b.grad() * t)
+        let between = |a: &Tensor, b: &Tensor| share(a, 1.0 - t) + share(b, t);
+        Point::new(x.shallow_clone(), between(&a.u, &b.u), between(a.grad(), b.grad()))
     }
 
     fn rate(&self, _t: f64, x: &Tensor) -> Tensor {

@@ -106,6 +106,11 @@ impl Rng {
         self.on_device(|| Tensor::randint(n.max(1) as i64, [k as i64], (Kind::Int64, device)))
     }
 
+    /// Whether it draws on the CPU whatever the device.
+    pub(crate) fn is_on_host(&self) -> bool {
+        self.host
+    }
+
     /// Draws by libtorch's generator, which all threads share: nobody may come between its seed and its numbers.
     fn on_device(&self, draw: impl FnOnce() -> Tensor) -> Tensor {
         static TURN: Mutex<()> = Mutex::new(());

@@ -41,16 +41,16 @@ fn gap(a: &Run, b: &Run) -> f64 {
     gaps.fold(0.0, f64::max)
 }
 
-fn alike<K, M>(gpu: &Gpu, kernel: impl Fn() -> K, method: Method, model: impl Fn(Device) -> M, d: i64)
+/// Trains on both devices with the same noise; `within` is the largest relative difference allowed.
+fn alike<K, M>(gpu: &Gpu, kernel: impl Fn() -> K, method: Method, model: impl Fn(Device) -> M, x: &Tensor, within: f64)
 where
     K: Kernel<M>,
     M: Model,
 {
-    let x = Rng::new(1).normal(&[500, d], Kind::Float, Device::Cpu) * 0.5 + 1.0;
     let train = |device: Device, seed: u64| {
         let mut model = model(device);
         let s = Settings { host_noise: true, seed, batch: Some(200), walkers: 300, ..settings(25) };
-        let run = Trainer::new(kernel(), method).settings(s).train(&mut model, &x).unwrap();
+        let run = Trainer::new(kernel(), method).settings(s).train(&mut model, x).unwrap();
         assert!(
             run.finished() && run.walkers.x().device() == device && model.options().1 == device,
             "{:?}",
@@ -61,8 +61,8 @@ where
     let (cpu, there) = (train(Device::Cpu, 0), train(gpu.device, 0));
     let (same, other) = (gap(&cpu, &there), gap(&cpu, &train(gpu.device, 1)));
     eprintln!("{method:?} with {:?}: largest relative difference {same:.1e}, to another seed {other:.1e}", kernel());
-    assert!(same < 1e-4, "{method:?}: {same:e}");
-    assert!(other > 1e-2, "another seed would pass: {other:e}");
+    assert!(same < within, "{method:?}: {same:e}");
+    assert!(other > 2.0 * within, "another seed would pass: {other:e}");
 }
 
 #[test]
@@ -70,11 +70,63 @@ fn networks_train_alike_with_the_same_noise() {
     let Some(gpu) = Gpu::get() else { return };
     let mlp = |device| Mlp::new(8, &[32, 32], 1.0, 0, Kind::Float, device).unwrap();
     for method in [Method::Jarzynski { ess_min: 0.5 }, Method::Pcd, Method::Cd { k: 2 }] {
-        alike(&gpu, || Ula::new(0.05), method, mlp, 8);
+        alike(&gpu, || Ula::new(0.05), method, mlp, &data(), 1e-4);
     }
-    alike(&gpu, || Reversed::new(Mala::new(0.05)), Method::Jarzynski { ess_min: 0.5 }, mlp, 8);
+    alike(&gpu, || Reversed::new(Mala::new(0.05)), Method::Jarzynski { ess_min: 0.5 }, mlp, &data(), 1e-4);
     let cnn = |device| Cnn::new(8, &[4, 4, 8, 8], 1.0, 0, Kind::Float, device).unwrap();
-    alike(&gpu, || Ula::new(0.05), Method::Jarzynski { ess_min: 0.5 }, cnn, 64);
+    let images = Rng::new(1).normal(&[500, 64], Kind::Float, Device::Cpu) * 0.5 + 1.0;
+    // a real GPU computes convolutions in TF32
+    let within = if gpu.is_real() { 2e-2 } else { 1e-4 };
+    alike(&gpu, || Ula::new(0.05), Method::Jarzynski { ess_min: 0.5 }, cnn, &images, within);
+}
+
+#[test]
+fn machines_train_alike_with_the_same_noise() {
+    let Some(gpu) = Gpu::get() else { return };
+    let bits = Rng::new(5).uniform_tensor(&[500, 12], Kind::Float, Device::Cpu).square().round();
+    let rbm = |device| Rbm::bernoulli(&bits.to_device(device), &RbmShape { hidden: 8, ..Default::default() }).unwrap();
+    for method in [Method::Jarzynski { ess_min: 0.5 }, Method::Pcd] {
+        alike(&gpu, Gibbs::new, method, rbm, &bits, 1e-3);
+    }
+    let x = data();
+    let real = |device| Rbm::gaussian(&x.to_device(device), &RbmShape { hidden: 8, ..Default::default() }).unwrap();
+    alike(&gpu, Gibbs::new, Method::Jarzynski { ess_min: 0.5 }, real, &x, 1e-3);
+}
+
+#[test]
+fn kernels_that_reject_are_resumed_there() {
+    let Some(gpu) = Gpu::get() else { return };
+    let x = data();
+    let train = |steps: usize, dir: Option<&std::path::Path>| {
+        let mut net = Mlp::new(8, &[16], 1.0, 0, Kind::Float, gpu.device).unwrap();
+        let s = Settings { walkers: 50, ..settings(steps) };
+        let mut trainer =
+            Trainer::new(Reversed::sweeps(Mala::new(0.5), 2), Method::Jarzynski { ess_min: 0.5 }).settings(s);
+        trainer.keep = dir.map(Keep::resume);
+        trainer.train(&mut net, &x).unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let whole = train(12, None);
+    assert!(train(5, Some(dir.path())).finished());
+    let run = train(12, Some(dir.path()));
+    assert!(run.finished(), "{:?}", run.outcome);
+    for name in ["acceptance", "log_z", "energy_walkers"] {
+        assert_eq!(run.column(name).unwrap()[1..], whole.column(name).unwrap()[1..], "{name}");
+    }
+    let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7]).unwrap();
+    let path = path.on(Kind::Double, gpu.device).unwrap();
+    let travel = |keep: Option<Keep>| {
+        let mut transport = Transport::new(FlowKernel::named("rk4-mala", 0.5).unwrap(), 12, 100, 1).quiet();
+        transport.keep = keep;
+        transport.run(&path).unwrap()
+    };
+    let (whole, dir) = (travel(None), tempfile::tempdir().unwrap());
+    assert!(!travel(Some(Keep::resume(dir.path()).pause_after_steps(5))).finished());
+    let run = travel(Some(Keep::resume(dir.path())));
+    assert!(run.finished(), "{:?}", run.outcome);
+    for name in ["acceptance", "log_z", "energy_walkers"] {
+        assert_eq!(run.column(name).unwrap()[1..], whole.column(name).unwrap()[1..], "{name}");
+    }
 }
 
 #[test]
@@ -109,7 +161,7 @@ fn an_update_reads_two_blocks_of_numbers_and_sends_nothing() {
         assert_eq!((more[0], more[2]), (20 * reads, 0), "{method:?}");
         assert!(more[1] <= 20 * 20, "{method:?}: {} numbers", more[1]);
     }
-    // a trial of the ESS limit is one more, a resampling four: weights, ancestors, and a second look
+    // a trial of the ESS limit is one more; a resampling reads the weights and looks again
     let s = Settings { lr: 0.1, ..settings(40) };
     let (run, moved) = count(Method::Jarzynski { ess_min: 0.9 }, 40, s, false);
     let total = |name: &str| run.column(name).unwrap().iter().sum::<f64>() as u64;

@@ -4,7 +4,7 @@ use jarzynski::frame::mean_se;
 use jarzynski::kernel::{Arrival, Mala, Move, Reversed, Ula};
 use jarzynski::model::Gaussian;
 use jarzynski::tch::{Kind, Tensor};
-use jarzynski::{At, Base, Kernel, Path, Point, Rng, Run, Transport};
+use jarzynski::{At, Base, Energy, Geometric, Kernel, Path, Point, Rng, Run, Transport};
 
 /// N(0, I) in the plane behind a wall that moves in from the left and stops at x_0 = ½.
 #[derive(Debug)]
@@ -128,4 +128,32 @@ fn nothing_that_a_walker_without_weight_does_reaches_a_number() {
         Transport::new(Reversed::new(Mala::new(0.5)), 10, 400, 1).adapted(&Wall::new(f64::NAN, 1e-9), 40, 400);
     let times = adapted.unwrap().times.unwrap();
     assert!(times.windows(2).all(|t| t[0] < t[1]) && times.len() == 11, "{times:?}");
+}
+
+/// N(0, I) with a wall at x_0 = ½, as the end of a geometric path.
+#[derive(Debug)]
+struct Cut;
+
+impl Energy for Cut {
+    fn energy(&self, x: &Tensor) -> Tensor {
+        let u = x.square().sum_dim_intlist(-1, false, None::<Kind>) * 0.5;
+        u.masked_fill(&x.select(1, 0).lt(0.5), f64::INFINITY)
+    }
+}
+
+#[test]
+fn a_geometric_path_may_end_in_a_wall() {
+    let exact = (2.0 * std::f64::consts::PI).ln() + SHARE.ln();
+    let ratio: Vec<f64> = (0..60)
+        .map(|seed| {
+            let path = Geometric { base: Gaussian::new(&[0.0, 0.0], &[1.0, 1.0]).unwrap(), target: Cut };
+            let run = Transport::new(Reversed::new(Mala::new(0.5)), 10, 400, seed).quiet().run(&path).unwrap();
+            assert!(run.finished(), "{:?}", run.outcome);
+            (run.walkers.log_z().value - exact).exp()
+        })
+        .collect();
+    let (mean, se) = mean_se(&ratio);
+    assert!(((mean - 1.0) / se).abs() < FAR, "{mean} ± {se}");
+    // without its wall the mean would be that of the whole plane
+    assert!(((mean - 1.0 / SHARE) / se).abs() > FAR);
 }

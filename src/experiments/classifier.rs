@@ -1,7 +1,7 @@
 //! Tell classes of images apart, so that a population's class masses can be measured; its own test accuracy is reported.
 
 use crate::data::Dataset;
-use crate::model::initialise;
+use crate::model::{ZEROS, initialise};
 use crate::{Result, Rng};
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Kind, Tensor};
@@ -37,8 +37,8 @@ impl Classifier {
         let ((x, y), (x_test, y_test)) = (rows(train), rows(test));
         let vs = nn::VarStore::new(device);
         let root = vs.root();
-        let hidden = nn::linear(&root / "hidden", data.dim() as i64, 128, Default::default());
-        let last = nn::linear(&root / "last", 128, labels.len() as i64, Default::default());
+        let hidden = nn::linear(&root / "hidden", data.dim() as i64, 128, ZEROS);
+        let last = nn::linear(&root / "last", 128, labels.len() as i64, ZEROS);
         initialise(&vs, &mut rng, None);
         let mut optimiser = nn::Adam::default().build(&vs, 2e-3)?;
         let mut net = Classifier { hidden, last, _vs: vs, accuracy: f64::NAN };

@@ -57,11 +57,12 @@ impl<K> Reversed<K> {
         for _ in 1..self.sweeps {
             let next = self.kernel.sweep(u, &all.point, rng);
             all.cost += next.cost;
-            all.acceptance += next.acceptance;
+            // a new tensor: the first may belong to the kernel
+            all.acceptance = &all.acceptance + next.acceptance;
             all.point = next.point;
         }
         if self.sweeps > 1 {
-            all.acceptance /= self.sweeps as f64;
+            all.acceptance = &all.acceptance / self.sweeps as f64;
         }
         all
     }

@@ -19,5 +19,5 @@ pub use interpolant::Interpolant;
 pub use interpolation::{Coefficients, Interpolation};
 pub use mixture::Mixture;
 pub use net::{Cnn, Mlp, NetEnergy};
-pub(crate) use net::{initialise, widths_in_range};
+pub(crate) use net::{ZEROS, initialise, widths_in_range};
 pub use rbm::{Bipartite, Exact, Rbm, RbmPath, RbmShape, Units};

@@ -92,6 +92,10 @@ fn convolve(layer: &nn::Conv2D, x: &Tensor, inner: Option<Kind>) -> Tensor {
     x.to_kind(kind).conv2d(&ws, bs.as_ref(), [2; 2], [ws.size()[2] / 2; 2], [1; 2], 1)
 }
 
+/// Until [`initialise`] has filled it: libtorch's own start draws from a generator that other threads may have seeded.
+pub(crate) const ZEROS: nn::LinearConfig =
+    nn::LinearConfig { ws_init: nn::Init::Const(0.0), bs_init: Some(nn::Init::Const(0.0)), bias: true };
+
 /// Weights from the library's own generator, the same on every device; biases and the layer named `zero` at 0.
 pub(crate) fn initialise(vs: &nn::VarStore, rng: &mut crate::Rng, zero: Option<&str>) {
     let mut named: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
@@ -133,11 +137,8 @@ impl Mlp {
         sizes.push(1);
         let hidden = widths.len();
         let name = |i: usize| if i == hidden { "last".to_string() } else { format!("hidden{i}") };
-        let layers = sizes
-            .windows(2)
-            .enumerate()
-            .map(|(i, w)| nn::linear(&root / name(i), w[0], w[1], Default::default()))
-            .collect();
+        let layers =
+            sizes.windows(2).enumerate().map(|(i, w)| nn::linear(&root / name(i), w[0], w[1], ZEROS)).collect();
         well.initialise(seed, "last");
         Ok(Mlp { well, layers })
     }
@@ -160,13 +161,14 @@ impl Cnn {
         let (mut inputs, mut size, mut convs) = (1, side, Vec::new());
         for (i, &outputs) in channels.iter().enumerate() {
             let (kernel, stride, padding) = if i == 0 { (5, 2, 2) } else { (3, 2, 1) };
-            let config = ConvConfig { stride, padding, ..Default::default() };
+            let zero = nn::Init::Const(0.0);
+            let config = ConvConfig { stride, padding, ws_init: zero, bs_init: zero, ..Default::default() };
             convs.push(nn::conv2d(&root / format!("conv{i}"), inputs, outputs, kernel, config));
             size = (size + 2 * padding - kernel) / stride + 1;
             inputs = outputs;
         }
-        let head = nn::linear(&root / "head", inputs * size * size, 64, Default::default());
-        let last = nn::linear(&root / "last", 64, 1, Default::default());
+        let head = nn::linear(&root / "head", inputs * size * size, 64, ZEROS);
+        let last = nn::linear(&root / "last", 64, 1, ZEROS);
         well.initialise(seed, "last");
         Ok(Cnn { well, side, convs, head, last })
     }

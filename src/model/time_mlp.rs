@@ -17,7 +17,7 @@ pub(crate) struct TimeMlp {
 impl TimeMlp {
     /// Layers under `path`, the last one called `last`; positions are multiplied by `scale` first.
     pub fn new(path: &nn::Path, d: i64, widths: &[i64], outputs: i64, frequencies: usize, scale: f64) -> Self {
-        let linear = |name: &str, a: i64, b: i64| nn::linear(path / name, a, b, Default::default());
+        let linear = |name: &str, a: i64, b: i64| nn::linear(path / name, a, b, super::ZEROS);
         let features = 1 + 2 * frequencies as i64;
         let hidden = widths.windows(2).enumerate().map(|(i, w)| linear(&format!("hidden{i}"), w[0], w[1])).collect();
         TimeMlp {

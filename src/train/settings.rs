@@ -84,6 +84,7 @@ pub struct Settings {
     pub seed: u64,
     /// Draw noise on the CPU for walkers on a GPU too: the run then agrees with one on the CPU within rounding, but sends all
     /// noise over. [`Rng::on_host`](crate::Rng::on_host).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub host_noise: bool,
     /// Threads that libtorch splits one operation among. Part of the configuration because a net's sums round differently
     /// for different counts: same seed and same `threads`, same bits, on any machine. More cores: raise it.

@@ -111,7 +111,7 @@ where
                 return Ok(outcome);
             }
             let due = k.is_multiple_of(self.of.every) || k == last;
-            if due && let Err(e) = self.record(k, watch) {
+            if due && let Err(e) = guard(|| self.record(k, watch)) {
                 return Ok(Outcome::Diverged { step: k, cause: e.to_string() });
             }
             self.speak(k);
@@ -196,7 +196,7 @@ where
             ("jacobian", spent.cost.jacobian as f64),
             ("seconds", self.seconds()),
         ]);
-        let own = guard(|| Ok(watch(&Passage { step: k, t, walkers })))?;
+        let own = watch(&Passage { step: k, t, walkers });
         self.recorder.push(row.into_iter().map(|(n, v)| (n.to_string(), v)).chain(own));
         Ok(())
     }

@@ -18,7 +18,8 @@ pub(super) fn increment(walkers: &Walkers, alpha: Tensor, arrival: &Arrival) -> 
     (alpha.masked_fill(&nothing, 0.0), lambda.masked_fill(&nothing, f64::INFINITY))
 }
 
-/// What is wrong with the walkers that have weight, if anything; one read, after which their ESS is known.
+/// What is wrong with the walkers that have weight, if anything; one read, a second where some are in a wall. Their ESS is
+/// known afterwards.
 pub(super) fn fault(walkers: &Walkers) -> Option<String> {
     if walkers.is_finite() {
         return None;

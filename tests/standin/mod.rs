@@ -43,6 +43,12 @@ impl Gpu {
         }
     }
 
+    /// Whether it is one.
+    #[allow(dead_code)] // not asked by every test
+    pub fn is_real(&self) -> bool {
+        self.count.is_none()
+    }
+
     /// What `f` moves between device and host and asks of the device; `None` on a real GPU, which does not count.
     pub fn counts<T>(&self, f: impl FnOnce() -> T) -> (T, Option<Counts>) {
         let now = || {

@@ -4,7 +4,7 @@ use crate::Rng;
 use crate::rng::Words;
 use crate::rows::{FEW, Fresh, Real, on_host, read, wide};
 use rayon::prelude::*;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Numbers per block; each has its own stream of randomness, so that bits do not depend on the number of threads.
 const BLOCK: usize = 8192;
@@ -153,6 +153,9 @@ impl Exp for f64 {
 /// The rarer of the two outcomes has the probability that it should have to 2⁻³¹, so that saturated units are drawn as
 /// exactly as balanced ones.
 pub(crate) fn draw(a: &Tensor, rng: &mut Rng) -> Tensor {
+    if !on_host(a) && rng.is_on_host() && a.device() != Device::Cpu {
+        return draw(&near(a), rng).to_device(a.device());
+    }
     if !on_host(a) {
         let u = rng.uniform_tensor(&a.size(), a.kind(), a.device());
         return u.lt_tensor(&a.sigmoid()).to_kind(a.kind());
@@ -161,6 +164,10 @@ pub(crate) fn draw(a: &Tensor, rng: &mut Rng) -> Tensor {
         Kind::Float => draw_rows::<f32>(a, rng.words()),
         _ => draw_rows::<f64>(a, rng.words()),
     }
+}
+
+fn near(t: &Tensor) -> Tensor {
+    t.to_device(Device::Cpu).contiguous()
 }
 
 fn draw_rows<T: Exp>(a: &Tensor, words: Words) -> Tensor {
@@ -176,6 +183,10 @@ fn draw_rows<T: Exp>(a: &Tensor, words: Words) -> Tensor {
 /// else may hold.
 pub(crate) fn draw_shifted(a: Tensor, shift: &Tensor, rng: &mut Rng) -> Tensor {
     if !(on_host(&a) && on_host(shift) && a.kind() == shift.kind()) {
+        if rng.is_on_host() && a.device() != Device::Cpu {
+            // the CPU's blocks begin at whole rows
+            return draw_shifted(near(&a), &near(shift), rng).to_device(a.device());
+        }
         return draw(&(a + shift), rng);
     }
     match a.kind() {
