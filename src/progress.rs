@@ -28,7 +28,7 @@ impl Progress {
         let bar = terminal.then(|| {
             let target = ProgressDrawTarget::stderr_with_hz(4);
             let bar = ProgressBar::with_draw_target(Some(last as u64), target).with_position(first as u64);
-            let style = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len}  {msg}");
+            let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len}  {msg}");
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(label.to_string())
         });
         let now = Instant::now();

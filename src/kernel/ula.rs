@@ -21,6 +21,9 @@ pub enum Back {
 ///
 /// With α_k(x,y) = U_k(x) + ½(y−x)·∇U_k(x) + (h/4)|∇U_k(x)|², eq. (16): A += α_k(x,y) − α_{k+1}(y,x).
 ///
+/// Exact where U is finite everywhere. At a wall, U = +∞, the backward density reaches a width of √(2h) inside, where no
+/// walker can come from, and that share is missing from Ẑ: use [`Mala`](super::Mala) in [`Reversed`](super::Reversed) there.
+///
 /// ULA leaves no ρ invariant, so it cannot be wrapped as if it did:
 ///
 /// ```compile_fail,E0277
