@@ -4,7 +4,7 @@
 
 mod timing;
 
-use jarzynski::kernel::{Cost, FlowKernel};
+use jarzynski::kernel::{EvalCounts, FlowKernel};
 use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant};
 use jarzynski::tch::nn::{self, Module, OptimizerConfig};
 use jarzynski::tch::{self, Device, Kind, Tensor};
@@ -51,7 +51,7 @@ fn scheme<P: Flow>(name: &str, path: &P, turns: usize) -> Vec<(Spent, Spent)> {
     let x = path.base().sample(N, &mut rng);
     let at = path.arrive(0.4, &x);
     let (now, next) = At::step(path, 0.4, 0.45);
-    let mut step = || -> Cost {
+    let mut step = || -> EvalCounts {
         let mv = kernel.forward(&now, &at, &mut rng);
         let mut cost = mv.cost;
         cost += kernel.backward(&next, &at, mv, &mut rng).cost;

@@ -6,7 +6,7 @@ mod timing;
 
 use jarzynski::model::{Cnn, Mlp, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::{Gibbs, Kernel, Method, Model, Optim, Rng, Settings, Trainer, Ula, Update, device};
+use jarzynski::{Gibbs, Kernel, Method, Model, Optim, Rng, Settings, Trainer, TrustRegion, Ula, device};
 use timing::{Bench, Spent, clock};
 
 fn main() {
@@ -56,7 +56,7 @@ fn train<K: Kernel<M>, M: Model>(kernel: K, mut model: M, walkers: usize) -> Spe
         steps,
         lr: 1e-4,
         optim: Optim::Adam,
-        update: Some(Update::Free),
+        trust_region: Some(TrustRegion::Unlimited),
         batch: Some(500),
         every: 1_000_000,
         progress: 0.0,

@@ -7,7 +7,7 @@ mod timing;
 
 use jarzynski::model::{Bipartite, Rbm, RbmShape};
 use jarzynski::tch::{self, Device, Kind, Tensor};
-use jarzynski::{Energy, Gibbs, Kernel, Method, Rng, Settings, Trainer, Update};
+use jarzynski::{Energy, Gibbs, Kernel, Method, Rng, Settings, Trainer, TrustRegion};
 use timing::{Bench, Spent, clock};
 
 const JARZYNSKI: Method = Method::Jarzynski { ess_min: 0.5 };
@@ -92,7 +92,7 @@ impl Shape {
             steps,
             lr: 0.01,
             batch: Some(self.batch as usize),
-            update: Some(Update::Free),
+            trust_region: Some(TrustRegion::Unlimited),
             every: 1_000_000,
             threads,
             progress: 0.0,

@@ -8,7 +8,7 @@ mod timing;
 use jarzynski::model::{Cnn, Mixture, Mlp};
 use jarzynski::tch::nn::{self, Module, OptimizerConfig};
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::{Kernel, Mala, Method, Model, Optim, Reversed, Rng, Settings, Trainer, Ula, Update};
+use jarzynski::{Kernel, Mala, Method, Model, Optim, Reversed, Rng, Settings, Trainer, TrustRegion, Ula};
 use timing::{Bench, Clock, Spent, clock};
 
 const JARZYNSKI: Method = Method::Jarzynski { ess_min: 0.5 };
@@ -67,8 +67,8 @@ fn recording(bench: &Bench) {
 fn extras(bench: &Bench) {
     let plain = |s: &Settings| s.clone();
     let monitor = |s: &Settings| Settings { monitor: None, ..s.clone() };
-    let limit = |s: &Settings| Settings { update: None, ..s.clone() };
-    let both = |s: &Settings| Settings { monitor: None, update: None, ..s.clone() };
+    let limit = |s: &Settings| Settings { trust_region: None, ..s.clone() };
+    let both = |s: &Settings| Settings { monitor: None, trust_region: None, ..s.clone() };
     for (what, with) in
         [("monitor", &monitor as &dyn Fn(&Settings) -> Settings), ("ESS limit", &limit), ("both", &both)]
     {
@@ -101,8 +101,8 @@ fn normals(bench: &Bench) {
 const H: f64 = 1e-3;
 
 fn settings(walkers: usize, optim: Optim, lr: f64) -> Settings {
-    let update = Some(Update::Free);
-    Settings { walkers, monitor: Some(0), update, optim, lr, progress: 0.0, ..Default::default() }
+    let update = Some(TrustRegion::Unlimited);
+    Settings { walkers, monitor: Some(0), trust_region: update, optim, lr, progress: 0.0, ..Default::default() }
 }
 
 /// Two modes in 50 dimensions, 10⁴ walkers, 10⁴ data points.
@@ -283,7 +283,7 @@ fn against<M: Model, K: Kernel<M>>(
 ) -> Vec<(Spent, Spent)> {
     let (mut pairs, mut own) = (Vec::new(), Clock::start());
     let s = Settings { every, steps: every * (turns + 1), ..s };
-    let run = Trainer::new(kernel, JARZYNSKI).settings(s).train_observed(model, data, &mut |_| {
+    let run = Trainer::new(kernel, JARZYNSKI).settings(s).train_with(model, data, &mut |_| {
         let own_turn = own.stop(every);
         pairs.push((own_turn, clock(every, || (0..every).for_each(|_| bare()))));
         own = Clock::start();

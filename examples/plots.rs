@@ -1,6 +1,6 @@
 //! Draw every kind of layer once: `cargo run --example plots -- FOLDER`.
 
-use jarzynski::frame::{Rows, bands};
+use jarzynski::io::frame::{Rows, bands};
 use jarzynski::plot::{Figure, Panel};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -18,70 +18,44 @@
 
 #![warn(missing_docs)]
 
-mod ais;
-mod arviz;
-mod card;
-mod checkpoint;
-pub mod data;
-mod device;
-mod diagnose;
-pub mod energy;
-pub mod ensemble;
 pub mod error;
+
+// In the order of the layers: each imports from those above it only; a test in `tests/it/layers.rs` holds that rule.
+pub mod data;
+pub mod density;
+pub mod display;
 pub mod experiments;
-pub mod export;
-pub mod frame;
-mod glance;
-mod keep;
+pub mod io;
 pub mod kernel;
-mod log;
 pub mod model;
-mod path;
+pub mod numeric;
 #[cfg(feature = "plot")]
 pub mod plot;
-mod point;
 pub mod prelude;
-mod progress;
-pub mod record;
-mod resample;
-mod rng;
-mod rows;
-mod run;
-pub mod show;
-mod tail;
-mod tempering;
-mod threads;
+pub mod run;
+pub mod sweep;
 pub mod train;
-mod transport;
-mod tune;
-mod versions;
-mod walkers;
+pub mod transport;
+pub mod tune;
+pub mod walkers;
 
-pub use ais::Ais;
-pub use card::Card;
-pub use device::device;
-pub use diagnose::Warning;
-pub use energy::{Base, Energy, Model};
-pub use ensemble::Ensemble;
-pub(crate) use error::no_grad;
+pub use density::{At, Base, Energy, Evaluation, Flow, Geometric, Model, Noise, Path};
 pub use error::{Error, Result};
-pub use glance::{layers, sparkline};
-pub use keep::Keep;
-pub use kernel::{Back, Escorted, FlowKernel, Gibbs, Kernel, Mala, Matched, Noise, Ode, Reversed, Split, Ula};
-pub use path::{At, Flow, Geometric, Path};
+pub use kernel::{
+    Escorted, FlowKernel, Gibbs, GibbsReverse, Kernel, Mala, Matched, Ode, ReverseAt, Reversed, Split, Ula,
+};
+pub use model::{Tempered, Tempering};
+pub use numeric::{Rng, device};
 #[cfg(feature = "plot")]
 pub use plotters;
-pub use point::Point;
 pub use polars;
-pub use resample::Scheme;
-pub use rng::Rng;
-pub use run::{Outcome, Run, log_prob};
+pub use run::{Callback, Checkpointing, Driver, Outcome, Run, RunInfo, StepView, Warning, log_prob};
+pub use sweep::Sweep;
 pub use tch;
-pub use tempering::{Tempered, Tempering};
-pub use train::{FlowSettings, FlowTrainer, Method, Optim, Schedule, Settings, Trainer, Update};
-pub use transport::{Passage, Transport, Watcher, anneal, transport};
-pub use tune::{Law, Price, Tune, Tuned, tune};
-pub use walkers::{Estimate, Walkers};
+pub use train::{FlowSettings, FlowTrainer, Method, Optim, Schedule, Settings, Trainer, TrustRegion};
+pub use transport::{Ais, Transport, anneal, check_kernel, transport};
+pub use tune::{CostModel, Tune, Tuned, VarianceModel, tune};
+pub use walkers::{Estimate, Scheme, Walkers};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -1,7 +1,10 @@
 //! Run experiments and look at kept runs from the command line; `jarzynski --help` says how.
 
-use jarzynski::export::{Manifest, write_table};
-use jarzynski::{Error, Result, Run, device, experiments, frame, show};
+use jarzynski::display;
+use jarzynski::experiments::results::Manifest;
+use jarzynski::io::frame;
+use jarzynski::io::write_table;
+use jarzynski::{Error, Result, Run, device, experiments};
 use std::path::{Path, PathBuf};
 
 const USAGE: &str = "\
@@ -144,7 +147,7 @@ fn look(dir: &Path) -> Result<String> {
     }
     text += &format!("figures        {}\n", m.figures.join(", "));
     if m.tables.iter().any(|t| t.name == "summary") {
-        text += &format!("\n{}\n", show::show(&frame::read(dir.join("summary.parquet"))?).text);
+        text += &format!("\n{}\n", display::show(&frame::read(dir.join("summary.parquet"))?).text);
     }
     Ok(text)
 }
@@ -205,7 +208,7 @@ fn turned(table: &jarzynski::polars::prelude::DataFrame) -> Result<String> {
     let names: Vec<String> = table.get_column_names().iter().map(|n| n.to_string()).collect();
     for name in &names {
         let cells = match frame::column_f64(table, name) {
-            Ok(v) => v.iter().map(|v| show::number(*v)).collect(),
+            Ok(v) => v.iter().map(|v| display::number(*v)).collect(),
             Err(_) => frame::column_str(table, name)?,
         };
         let cells: Vec<String> = cells.iter().map(|c| format!("{:>14}", shortened(c, 14))).collect();
@@ -221,7 +224,7 @@ fn curves(names: &[String], runs: &[Run], columns: &[String]) -> Result<jarzynsk
     let height = 300 * columns.len().div_ceil(across).max(1) as u32;
     let mut figure = Figure::new(320 * across as u32 + 40, height).columns(across);
     for column in columns {
-        let unit = jarzynski::record::column(column).map_or("", |c| c.unit);
+        let unit = jarzynski::run::record::column(column).map_or("", |c| c.unit);
         let label = if unit.is_empty() { column.clone() } else { format!("{column} / {unit}") };
         let mut panel = Panel::new("").x("step").y(&label);
         for (name, run) in names.iter().zip(runs) {

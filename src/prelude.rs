@@ -9,24 +9,18 @@
 //! assert_eq!((x.size(), x.kind()), (vec![100, 1], Kind::Double));
 //! ```
 
-pub use crate::data::{Dataset, Toy, bars_and_stripes};
-pub use crate::experiments::Experiment;
-pub use crate::frame::Rows;
-pub use crate::kernel::{
-    Arrival, Back, Backward, Contract, Cost, Escorted, FlowKernel, Gibbs, Integrator, Invariant, Kernel, Langevin,
-    Mala, Map, Matched, Move, Noise, Ode, Reversed, Split, Step, Sweep, Ula, check_kernel,
-};
-pub use crate::model::{
-    Bipartite, Bridge, Cnn, Coupling, FlowNet, FlowShape, Gaussian, GaussianPath, Interpolant, Interpolation, Mixture,
-    Mlp, Rbm, RbmPath, RbmShape, Units,
-};
+pub use crate::data::{Dataset, Synthetic};
+pub use crate::density::{Energy, Model};
+pub use crate::display::show;
+pub use crate::io::frame::Rows;
+pub use crate::kernel::{Escorted, Gibbs, Kernel, Mala, Reversed, Ula};
+pub use crate::model::{FlowNet, Gaussian, Interpolant, Mixture, Mlp, Rbm, RbmShape};
+pub use crate::numeric::Rng;
 #[cfg(feature = "plot")]
 pub use crate::plot::{Figure, Panel};
-pub use crate::show::show;
-pub use crate::train::View;
-pub use crate::{
-    Ais, At, Base, Energy, Ensemble, Estimate, Flow, FlowSettings, FlowTrainer, Geometric, Keep, Law, Method, Model,
-    Optim, Outcome, Path, Point, Price, Rng, Run, Schedule, Scheme, Settings, Tempering, Trainer, Transport, Tune,
-    Update, Walkers, anneal, log_prob, transport, tune,
-};
-pub use tch::{Device, Kind, Tensor, nn};
+pub use crate::run::{Checkpointing, Run};
+pub use crate::sweep::Sweep;
+pub use crate::train::{FlowTrainer, Method, Optim, Settings, Trainer, TrustRegion};
+pub use crate::transport::{Ais, Transport, anneal, transport};
+pub use crate::walkers::{Estimate, Walkers};
+pub use tch::{Kind, Tensor};

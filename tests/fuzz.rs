@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compression, write::GzEncoder};
 use jarzynski::data::{Column, CsvOptions, Dataset, read_csv, read_idx, read_idx_pair, read_parquet};
-use jarzynski::export::{Manifest, Results};
-use jarzynski::frame::Rows;
+use jarzynski::experiments::results::{Manifest, Results};
+use jarzynski::io::frame::Rows;
 use jarzynski::model::Mixture;
 use jarzynski::polars::prelude::{ParquetCompression, ParquetWriter};
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::{Keep, Method, Outcome, Result, Rng, Run, Settings, Trainer, Ula, experiments};
+use jarzynski::{Checkpointing, Method, Outcome, Result, Rng, Run, Settings, Trainer, Ula, experiments};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -488,7 +488,8 @@ const PARTS: [&str; 3] = [CHECKPOINT, "stats.csv", "run.json"];
 
 /// The files of a run that was paused halfway.
 fn kept(dir: &Path) -> [Vec<u8>; 3] {
-    let run = trainer().keep(Keep::new(dir).pause_after_steps(3)).train(&mut mixture(), &data()).unwrap();
+    let run =
+        trainer().checkpointing(Checkpointing::new(dir).pause_after_steps(3)).train(&mut mixture(), &data()).unwrap();
     assert!(!run.finished());
     PARTS.map(|name| fs::read(dir.join(name)).unwrap())
 }
@@ -665,7 +666,8 @@ fn forged_checkpoints_with_the_right_digest_do_no_harm() {
             use_it(&run);
         }
         if i % 4 == 0 {
-            let run = probe("resume", &bytes, bytes.len(), || trainer().resume(dir).train(&mut mixture(), &data()));
+            let run =
+                probe("resume", &bytes, bytes.len(), || trainer().resume_or_start(dir).train(&mut mixture(), &data()));
             resumed += usize::from(run.is_some());
             if let Some(Outcome::Diverged { cause, .. }) = run.map(|run| run.outcome) {
                 assert!(!cause.is_empty());
@@ -675,7 +677,8 @@ fn forged_checkpoints_with_the_right_digest_do_no_harm() {
     assert!(opened > 100 && resumed > 10, "{opened} opened, {resumed} resumed: lies that nobody believes test little");
     for bytes in inputs(32, &valid[0], 600, 20).step_by(5) {
         lay(&bytes);
-        let run = probe("resume", &bytes, bytes.len(), || trainer().resume(dir).train(&mut mixture(), &data()));
+        let run =
+            probe("resume", &bytes, bytes.len(), || trainer().resume_or_start(dir).train(&mut mixture(), &data()));
         if let Some(run) = run {
             assert!(run.finished());
             assert_eq!(rows(&run), rows(&expected));
@@ -686,10 +689,10 @@ fn forged_checkpoints_with_the_right_digest_do_no_harm() {
     assert!(!anatomy.state.contains("host_noise"), "a new setting at its default refuses what older versions kept");
     assert!(state.as_object_mut().unwrap().remove("seal").is_some());
     lay(&Anatomy { state: state.to_string(), ..anatomy.clone() }.file());
-    assert_eq!(rows(&trainer().resume(dir).train(&mut mixture(), &data()).unwrap()), rows(&expected));
+    assert_eq!(rows(&trainer().resume_or_start(dir).train(&mut mixture(), &data()).unwrap()), rows(&expected));
     lay(&valid[0]);
     assert!(same(Run::open(dir).unwrap().walkers.x(), whole.walkers.x()));
-    let run = trainer().resume(dir).train(&mut mixture(), &data()).unwrap();
+    let run = trainer().resume_or_start(dir).train(&mut mixture(), &data()).unwrap();
     assert_eq!(rows(&run), rows(&expected));
 }
 

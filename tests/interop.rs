@@ -1,7 +1,7 @@
 //! Open tables, footers, checkpoints and walkers in the programs that people use; skipped, loudly, where these are not installed.
 
-use jarzynski::export::Results;
-use jarzynski::frame::column_f64;
+use jarzynski::experiments::results::Results;
+use jarzynski::io::frame::column_f64;
 use jarzynski::model::Mixture;
 use jarzynski::{Method, Rng, Run, Trainer, Ula};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ fn write(dir: &Path) -> Run {
     let data = Mixture::new(&[vec![-2.0, 0.0], vec![2.0, 0.0]], &[0.3, 0.7]).unwrap().sample(60, &mut Rng::new(1));
     let mut model = Mixture::new(&[vec![-1.0, 0.0], vec![1.0, 0.5]], &[0.5, 0.5]).unwrap();
     let trainer = Trainer::new(Ula::new(2.5), Method::Jarzynski { ess_min: 0.9 }).walkers(50).steps(12).lr(0.1).seed(4);
-    let run = trainer.quiet().keep(dir.join("run")).train(&mut model, &data).unwrap();
+    let run = trainer.quiet().checkpointing(dir.join("run")).train(&mut model, &data).unwrap();
     assert!(run.finished() && run.column("warning").is_err(), "text is among the columns too");
     let mut results = Results::create(dir.join("table")).unwrap();
     results.table("steps", &run.stats).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::source::{Source, refused};
 use super::{Dataset, check_range, fault, table};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Which column: by its place, from 0, or by its name in the header.
 #[derive(Debug, Clone, PartialEq, Eq)]

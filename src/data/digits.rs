@@ -5,7 +5,7 @@ use tch::Kind;
 use super::Dataset;
 use super::csv::{Column, CsvOptions, parse};
 use super::source::Source;
-use crate::Result;
+use crate::error::Result;
 
 const FILE: &[u8] = include_bytes!("../../datasets/digits.csv.gz");
 

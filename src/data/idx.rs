@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use super::Dataset;
 use super::source::Source;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Reads an IDX file of unsigned bytes with sizes `[n, …]` as n examples, `Float`, range `(0, 255)`, without labels.
 ///

@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 
 use super::{Dataset, read_idx_pair};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Which part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,24 +4,22 @@ mod csv;
 mod digits;
 mod idx;
 mod mnist;
-mod pages;
 mod parquet;
 mod source;
-mod toys;
+mod synthetic;
 
 pub use csv::{Column, CsvOptions, read_csv};
 pub use digits::digits;
 pub use idx::{read_idx, read_idx_pair};
 pub use mnist::{Split, fashion_mnist, mnist};
-pub(crate) use parquet::frame as read_frame;
 pub use parquet::read_parquet;
-pub use toys::{Toy, bars_and_stripes};
+pub use synthetic::{Synthetic, bars_and_stripes};
 
 use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Examples as the rows of one tensor, on the CPU unless moved ([`Dataset::on`]).
 ///

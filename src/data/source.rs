@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// No deflate stream expands by more than this: 258 bytes from two bits, and some.
 const MOST_EXPANSION: u64 = 1040;

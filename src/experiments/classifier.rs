@@ -1,8 +1,9 @@
 //! Tell classes of images apart, so that a population's class masses can be measured; its own test accuracy is reported.
 
 use crate::data::Dataset;
+use crate::error::Result;
 use crate::model::{ZEROS, initialise};
-use crate::{Result, Rng};
+use crate::numeric::Rng;
 use tch::nn::{self, Module, OptimizerConfig};
 use tch::{Kind, Tensor};
 
@@ -61,6 +62,8 @@ impl Classifier {
 
     /// Class of each row, `[n]`, where the net is.
     pub fn classes(&self, x: &Tensor) -> Tensor {
-        crate::no_grad(|| self.logits(&x.to_kind(Kind::Float).to_device(self.last.ws.device())).argmax(-1, false))
+        crate::error::no_grad(|| {
+            self.logits(&x.to_kind(Kind::Float).to_device(self.last.ws.device())).argmax(-1, false)
+        })
     }
 }

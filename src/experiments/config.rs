@@ -1,7 +1,7 @@
 //! Lay keys over an experiment's default configuration, and say of one that is unknown which was meant.
 
 use super::Experiment;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The default (or full) configuration with `overrides` laid over it, key by key, tables within tables.
 ///

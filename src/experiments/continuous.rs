@@ -1,11 +1,14 @@
 //! Let the step go to zero: the discrete weights of Lemma 1 converge to those of continuous time, appendix A.
 
 use super::{Experiment, Output, Work};
-use crate::frame::{self, Rows};
+use crate::density::{Evaluation, Path};
+use crate::error::{Error, Result};
+use crate::io::frame;
+use crate::io::frame::Rows;
 use crate::kernel::zeta;
 use crate::model::Interpolant;
-use crate::path::Path;
-use crate::{Error, Estimate, Point, Result, Rng, Walkers};
+use crate::numeric::Rng;
+use crate::walkers::{Estimate, Walkers};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -50,7 +53,7 @@ impl Default for Continuous {
 /// One step size in progress: walkers, both log-weights, and the noise of fine steps summed up so far.
 struct Level {
     fine: usize,
-    at: Point,
+    at: Evaluation,
     noise: Tensor,
     jarzynski: Tensor,
     naive: Tensor,
@@ -106,9 +109,9 @@ impl Continuous {
 }
 
 /// U and ∇U with b = 0: plain Langevin dynamics.
-fn still(path: &Interpolant, t: f64, x: &Tensor) -> Point {
+fn still(path: &Interpolant, t: f64, x: &Tensor) -> Evaluation {
     let at = path.evaluate(t, x);
-    Point::new(x.shallow_clone(), at.u.shallow_clone(), at.grad().shallow_clone()).with_drift(x.zeros_like())
+    Evaluation::new(x.shallow_clone(), at.u.shallow_clone(), at.grad().shallow_clone()).with_drift(x.zeros_like())
 }
 
 impl Level {
@@ -194,7 +197,7 @@ impl Experiment for Continuous {
 /// log mean e^A with its delta-method error.
 fn log_mean(a: &Tensor) -> Estimate {
     let nothing = Tensor::new();
-    let mut walkers = Walkers::new(Point::new(a.unsqueeze(-1), a.shallow_clone(), nothing), 0.0);
+    let mut walkers = Walkers::new(Evaluation::new(a.unsqueeze(-1), a.shallow_clone(), nothing), 0.0);
     walkers.reweight(a);
     walkers.log_z()
 }

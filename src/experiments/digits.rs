@@ -2,8 +2,9 @@
 
 use super::images::Images;
 use super::{Experiment, Output, Work};
+use crate::data;
+use crate::error::Result;
 use crate::model::Mlp;
-use crate::{Result, data};
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 

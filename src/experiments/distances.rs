@@ -1,6 +1,6 @@
 //! Measure how far a weighted sample is from another: sliced Wasserstein distance and maximum mean discrepancy.
 
-use crate::Rng;
+use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor};
 
 /// Sliced 2-Wasserstein distance between points x with weights w (summing to 1) and points y, along `slices` random

@@ -2,9 +2,10 @@
 
 use super::pair::{Pair, simpson};
 use super::{Experiment, Output, Work};
-use crate::frame::Rows;
-use crate::rows::read;
-use crate::{Error, Result, Rng};
+use crate::error::{Error, Result};
+use crate::io::frame::Rows;
+use crate::numeric::Rng;
+use crate::numeric::blocks::read;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 

@@ -1,11 +1,14 @@
 //! Correct coarse steps of a generative SDE on paths with known answers: plain and reweighted moments against exact ones.
 
 use super::{Experiment, Output, Work, pool};
-use crate::frame::{self, Rows};
+use crate::density::Flow;
+use crate::error::{Error, Result};
+use crate::io::frame;
+use crate::io::frame::Rows;
 use crate::kernel::Escorted;
 use crate::model::{Coupling, GaussianPath, Interpolant};
-use crate::path::Flow;
-use crate::{Error, Estimate, Result, Transport, Walkers};
+use crate::transport::Transport;
+use crate::walkers::{Estimate, Walkers};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -75,7 +78,7 @@ impl FlowExact {
                         ));
                     }
                     ess.push(run.walkers.ess());
-                    tail.push(run.walkers.tail());
+                    tail.push(run.walkers.pareto_k());
                     let functions = functions(run.walkers.x());
                     for (q, g) in functions.iter().enumerate() {
                         weighted[q].push(run.walkers.mean(g)?);

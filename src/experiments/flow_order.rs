@@ -1,10 +1,13 @@
 //! Measure the order of every scheme for flows: how fast its weights vanish with the step, and what that costs.
 
 use super::{Experiment, Output, Work};
-use crate::frame::{self, Rows};
+use crate::error::{Error, Result};
+use crate::io::frame;
+use crate::io::frame::Rows;
 use crate::kernel::FlowKernel;
 use crate::model::Interpolant;
-use crate::{Error, Passage, Result, Transport};
+use crate::run::StepView;
+use crate::transport::Transport;
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -88,7 +91,7 @@ impl FlowOrder {
     /// One run: the four quantities and the evaluations per walker.
     fn measure(&self, path: &Interpolant, scheme: &str, steps: usize, seed: u64) -> Result<([f64; 4], [f64; 4])> {
         let (mut before, mut squares): (Option<Tensor>, Option<Tensor>) = (None, None);
-        let mut watch = |at: &Passage| {
+        let mut watch = |at: &StepView<_>| {
             let a = at.walkers.log_weights();
             if let Some(before) = &before {
                 let square = (a - before).square().mean(Kind::Double);
@@ -98,7 +101,7 @@ impl FlowOrder {
             Vec::new()
         };
         let kernel = FlowKernel::named(scheme, self.eps)?;
-        let run = Transport::new(kernel, steps, self.walkers, seed).run_observed(path, &mut watch)?;
+        let run = Transport::new(kernel, steps, self.walkers, seed).run_with(path, &mut watch)?;
         let n = self.walkers as f64;
         let spent = |name: &str| run.column(name).map(|v| v.iter().sum::<f64>() / n);
         let cost = [spent("forward")?, spent("backward")?, spent("drift")?, spent("jacobian")?];

@@ -1,11 +1,13 @@
 //! Choose ε, h and the scheme by the variance law, and hold the choice against a grid.
 
 use super::{Experiment, FlowExact, FlowOrder, Output, Work};
-use crate::frame::{self, Rows};
+use crate::error::{Error, Result};
+use crate::io::frame;
+use crate::io::frame::Rows;
 use crate::kernel::FlowKernel;
 use crate::model::Interpolant;
-use crate::tune::{Law, Price, Tune};
-use crate::{Error, Result, Transport};
+use crate::transport::Transport;
+use crate::tune::{CostModel, Tune, VarianceModel};
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
@@ -82,7 +84,7 @@ impl FlowTune {
     fn ess_of(&self, path: &Interpolant, scheme: &str, eps: f64, steps: usize, seed: u64) -> Result<(f64, f64)> {
         let kernel = FlowKernel::named(scheme, eps)?;
         let run = Transport::new(kernel, steps, self.walkers, seed).every(steps).run(path)?;
-        let cost = Price::counted(path.dim()).of(&run)?;
+        let cost = CostModel::counted(path.dim()).of(&run)?;
         Ok((if run.finished() { run.walkers.ess() } else { 0.0 }, cost))
     }
 
@@ -120,7 +122,7 @@ impl FlowTune {
         }
     }
 
-    fn noise(&self, name: &str, path: &Interpolant, law: &Law, rows: &mut Rows) -> Result<()> {
+    fn noise(&self, name: &str, path: &Interpolant, law: &VarianceModel, rows: &mut Rows) -> Result<()> {
         for &steps in &self.steps {
             for &eps in &self.eps {
                 for seed in (self.seed..).take(self.seeds) {
@@ -155,7 +157,7 @@ impl Experiment for FlowTune {
         let mut laws = Vec::new();
         for (name, path) in [("mixture, d = 2", FlowExact::mixture()?), ("mixture, d = 5", FlowOrder::path(5)?)] {
             let path = path.on(Kind::Double, work.device)?;
-            let law = Law::pilot(&path, 12, 2_000, self.seed)?;
+            let law = VarianceModel::pilot(&path, 12, 2_000, self.seed)?;
             self.noise(name, &path, &law, &mut noise)?;
             let mut cheapest: Vec<(String, f64, usize, f64)> = Vec::new();
             for scheme in &self.schemes {
@@ -223,7 +225,7 @@ impl FlowTune {
         noise: &DataFrame,
         grid: &DataFrame,
         choice: &DataFrame,
-        laws: &[(&str, Law)],
+        laws: &[(&str, VarianceModel)],
     ) -> Result<crate::plot::Figure> {
         use crate::plot::{Figure, Panel};
         let mut figure = Figure::new(980, 760).columns(2).title("The noise that the variance law chooses");

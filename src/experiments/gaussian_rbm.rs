@@ -3,11 +3,18 @@
 use super::images::pixels;
 use super::rbm_exact::{COLUMNS, METHODS, named};
 use super::{Experiment, Output, Work, stack};
-use crate::frame::{self, Rows};
+use crate::data;
+use crate::density::Model;
+use crate::error::{Error, Result};
+use crate::io::frame;
+use crate::io::frame::Rows;
+use crate::kernel::Gibbs;
 use crate::model::{Mixture, Rbm, RbmShape};
-use crate::threads::{Threads, side_by_side};
-use crate::train::View;
-use crate::{Ais, Error, Gibbs, Model, Optim, Result, Rng, Run, Settings, Trainer, data};
+use crate::numeric::{Rng, Threads, side_by_side};
+use crate::run::Run;
+use crate::run::StepView;
+use crate::train::{Optim, Settings, Trainer};
+use crate::transport::Ais;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -131,7 +138,7 @@ impl GaussianRbm {
             let law = self.mixture(device)?;
             let (train, test) = (law.sample(self.points, &mut rng), law.sample(self.points, &mut rng));
             let log_z = law.log_z_exact().unwrap_or(f64::NAN);
-            let known = -law.observe(&test).u.mean(Kind::Double).double_value(&[]) - log_z;
+            let known = -law.evaluate_data(&test).u.mean(Kind::Double).double_value(&[]) - log_z;
             return Ok(Case { train, test, noise: 0.0, known });
         }
         let (train, test) = data::digits()?.scale(-1.0, 1.0)?.on(device).split(1_400)?;
@@ -150,14 +157,14 @@ impl GaussianRbm {
             let noise = rng.normal(&case.train.size(), Kind::Double, work.device) * case.noise;
             let shape = RbmShape { hidden, seed, scale: self.scale, ..Default::default() };
             let mut rbm = Rbm::gaussian(&(&case.train + noise), &shape)?;
-            let keep = work.keep(&format!("{set}-{method}-{seed}"));
+            let keep = work.checkpointing(&format!("{set}-{method}-{seed}"));
             let (method, update) = named(method, self.ess, self.ess_min);
             let mut trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
                 walkers: self.walkers,
                 steps: self.steps,
                 lr,
                 optim: Optim::Adam,
-                update,
+                trust_region: update,
                 batch: Some(self.batch),
                 data_noise: case.noise,
                 every: self.every,
@@ -165,12 +172,12 @@ impl GaussianRbm {
                 threads: 1,
                 ..Default::default()
             });
-            trainer.keep = keep;
-            let mut watch = |at: &View<Rbm>| {
+            trainer.checkpointing = keep;
+            let mut watch = |at: &StepView<Rbm>| {
                 let value = at.model.exact_log_likelihood(&case.test).unwrap_or(f64::NAN);
                 vec![("log_lik".to_string(), value)]
             };
-            let run = trainer.train_observed(&mut rbm, &case.train, &mut watch)?;
+            let run = trainer.train_with(&mut rbm, &case.train, &mut watch)?;
             Ok(Trained { seed, rbm, run })
         })
     }

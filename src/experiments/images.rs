@@ -3,10 +3,15 @@
 use super::classifier::Classifier;
 use super::{Output, Work, stack};
 use crate::data::Dataset;
-use crate::{
-    Base, Geometric, Mala, Method, Model, Optim, Result, Reversed, Rng, Run, Settings, Trainer, Transport, Update,
-    Walkers, frame,
-};
+use crate::density::{Base, Geometric, Model};
+use crate::error::Result;
+use crate::io::frame;
+use crate::kernel::{Mala, Reversed};
+use crate::numeric::Rng;
+use crate::run::Run;
+use crate::train::{Method, Optim, Settings, Trainer, TrustRegion};
+use crate::transport::Transport;
+use crate::walkers::Walkers;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -70,9 +75,9 @@ const STEPS: &[&str] = &[
     "ess_monitor",
     "resampled",
     "resampled_monitor",
-    "fraction",
-    "trials",
-    "legs",
+    "step_fraction",
+    "backtracks",
+    "substeps",
     "acceptance",
     "grad_norm",
     "forward",
@@ -138,7 +143,7 @@ impl Images {
                     steps: self.steps,
                     lr: self.lr,
                     optim: Optim::Adam,
-                    update: jarzynski.then_some(Update::Shrink { ess: self.ess }),
+                    trust_region: jarzynski.then_some(TrustRegion::Shrink { ess: self.ess }),
                     batch: Some(self.batch),
                     data_noise: self.noise,
                     every: self.every,
@@ -148,7 +153,7 @@ impl Images {
                 // CD restarts before every update, `moves` times one MALA move.
                 let kernel = if let Method::Cd { .. } = method { once } else { kernel };
                 let mut trainer = Trainer::new(kernel, method).settings(settings);
-                trainer.keep = work.keep(&format!("{name}-{seed}"));
+                trainer.checkpointing = work.checkpointing(&format!("{name}-{seed}"));
                 let run = trainer.train(&mut net, &chosen.x)?;
                 let mut add = |who: String, w: &Walkers, weighted: bool| -> Result<()> {
                     for (i, (value, se)) in masses(&classifier, self.labels.len(), w, weighted)?.into_iter().enumerate()
@@ -197,7 +202,7 @@ impl Images {
     ) -> Result<Judged> {
         let mut rng = Rng::new(seed).split(0x7e57);
         let x = &data.x + rng.normal(&data.x.size(), Kind::Float, data.x.device()) * self.noise;
-        let energy = net.observe(&x).u.mean(Kind::Double).double_value(&[]);
+        let energy = net.evaluate_data(&x).u.mean(Kind::Double).double_value(&[]);
         let z = annealed.walkers.log_z();
         Ok(Judged {
             method,
@@ -255,7 +260,7 @@ impl Images {
     fn curves(&self, title: &str, out: &Output, judged: &[Judged]) -> Result<crate::plot::Figure> {
         use crate::plot::{Figure, Panel};
         let steps = frame::filter(out.get("steps")?, "method", "jarzynski")?;
-        let columns = ["cross_entropy", "cross_entropy_monitor", "ess", "ess_monitor", "fraction"];
+        let columns = ["cross_entropy", "cross_entropy_monitor", "ess", "ess_monitor", "step_fraction"];
         let bands = frame::bands(&steps, &["method", "step"], "seed", &columns)?;
         let x = frame::column_f64(&bands, "step")?;
         let curve = |panel: Panel, label: &str, column: &str| -> Result<Panel> {

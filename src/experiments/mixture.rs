@@ -1,9 +1,15 @@
 //! Learn the masses of two distant modes in 50 dimensions by Jarzynski, PCD and CD: the setting of the 2023 paper.
 
 use super::{Experiment, Output, Work, stack};
+use crate::density::Model;
+use crate::error::Result;
+use crate::io::frame;
+use crate::kernel::Ula;
 use crate::model::Mixture;
-use crate::train::View;
-use crate::{Method, Model, Result, Rng, Run, Settings, Trainer, Ula, Update, frame};
+use crate::numeric::Rng;
+use crate::run::Run;
+use crate::run::StepView;
+use crate::train::{Method, Settings, Trainer, TrustRegion};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -105,16 +111,16 @@ impl MixtureModes {
             steps,
             lr: self.lr * factor,
             group_lr: vec![1.0, self.lr_z / self.lr],
-            update: Some(Update::Free),
+            trust_region: Some(TrustRegion::Unlimited),
             every: (self.every / (self.steps / steps.max(1)).max(1)).max(1),
             seed,
             ..Default::default()
         };
         let mut trainer = Trainer::new(Ula::new(self.h), method).settings(settings);
-        trainer.keep = work.keep(&format!("{}-{seed}", method.name()));
-        let run = trainer.train_observed(&mut model, &data, &mut |v: &View<Mixture>| {
+        trainer.checkpointing = work.checkpointing(&format!("{}-{seed}", method.name()));
+        let run = trainer.train_with(&mut model, &data, &mut |v: &StepView<Mixture>| {
             // Which side of the saddle: the modes' own labels mean nothing while they overlap.
-            let side = |w: &crate::Walkers| {
+            let side = |w: &crate::walkers::Walkers| {
                 let left = w.x().select(1, 0).lt(-2.0).to_kind(Kind::Double);
                 let weights = match method {
                     Method::Jarzynski { .. } => w.weights(),
@@ -179,7 +185,7 @@ impl Experiment for MixtureModes {
                 // The data's own cross-entropy under the teacher: the floor up to the fit to 10⁴ points.
                 let teacher = self.teacher_on(work.device)?;
                 let data = teacher.sample(self.data, &mut Rng::new(seed).split(99));
-                let floor = teacher.observe(&data).u.mean(Kind::Double).double_value(&[])
+                let floor = teacher.evaluate_data(&data).u.mean(Kind::Double).double_value(&[])
                     + teacher.log_z_exact().unwrap_or(f64::NAN);
                 let last = |c: &str| run.column(c).ok().and_then(|v| v.last().copied()).unwrap_or(f64::NAN);
                 finals.push((name, seed, "mass", model.masses().double_value(&[0])));

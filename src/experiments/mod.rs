@@ -11,14 +11,15 @@ mod flow_learned;
 mod flow_order;
 mod flow_tune;
 mod gaussian_rbm;
+mod gradient_bias;
 mod images;
 mod mixture;
 mod mnist;
 mod pair;
-mod passive;
 mod rbm_exact;
 mod rbm_kernels;
 mod rbm_mnist;
+pub mod results;
 mod ula_bias;
 
 pub use config::configure;
@@ -38,8 +39,10 @@ pub use rbm_kernels::RbmKernels;
 pub use rbm_mnist::RbmMnist;
 pub use ula_bias::UlaBias;
 
-use crate::export::{Manifest, Results};
-use crate::{Error, Estimate, Keep, Result, Run};
+use crate::error::{Error, Result};
+use crate::experiments::results::{Manifest, Results};
+use crate::run::{Checkpointing, Run};
+use crate::walkers::Estimate;
 use config::{nearest, refused};
 use polars::prelude::{Column, DataFrame, DataType};
 use serde::{Serialize, de::DeserializeOwned};
@@ -139,16 +142,16 @@ pub(crate) fn stack(runs: &[(String, u64, Run)], columns: &[&str]) -> Result<Dat
             Column::new("seed".into(), vec![*seed as i64; height]),
         ];
         for name in columns {
-            let integer = crate::record::column(name).is_some_and(|c| c.integer);
+            let integer = crate::run::record::column(name).is_some_and(|c| c.integer);
             let kind = if integer { DataType::Int64 } else { DataType::Float64 };
-            out.push(match crate::frame::column(&run.stats, name) {
+            out.push(match crate::io::frame::column(&run.stats, name) {
                 Ok(c) => c.cast(&kind)?,
                 Err(_) => Column::full_null((*name).into(), height, &kind),
             });
         }
         frames.push(DataFrame::new(height, out)?);
     }
-    crate::frame::concat(&frames)
+    crate::io::frame::concat(&frames)
 }
 
 /// Where an experiment works.
@@ -173,8 +176,8 @@ impl Work {
     }
 
     /// Where the training of that name is kept.
-    pub(crate) fn keep(&self, name: &str) -> Option<Keep> {
-        self.runs.as_ref().map(|runs| Keep::resume(runs.join(name)))
+    pub(crate) fn checkpointing(&self, name: &str) -> Option<Checkpointing> {
+        self.runs.as_ref().map(|runs| Checkpointing::resume_or_start(runs.join(name)))
     }
 }
 
@@ -331,6 +334,6 @@ fn begin<E: Experiment>(config: &E, dir: &Path, go: &Go) -> Result<PathBuf> {
     let path = runs.join(BEGUN);
     let begun = Begun { experiment: E::NAME.into(), config: now };
     let text = toml::to_string(&begun).map_err(|e| Error::param("config", e, "what TOML can hold"))?;
-    crate::export::write_atomic(&path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e)))?;
+    crate::io::write_atomic(&path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e)))?;
     Ok(runs)
 }

@@ -1,6 +1,6 @@
 //! Give a mixture of two Gaussians on the line in closed form, number by number and by tensors, and Simpson's rule.
 
-use crate::Rng;
+use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor};
 
 /// A normalised mixture of two Gaussians on the line.

@@ -1,13 +1,19 @@
 //! Train RBMs small enough to enumerate by the three methods: exact likelihood, exact gradient error, online log Z.
 
-use super::passive::{Passive, flat};
+use super::gradient_bias::{GradientBias, flat};
 use super::{Experiment, Output, Work, stack};
-use crate::data::{self, Dataset};
-use crate::frame::{self, Rows};
+use crate::data;
+use crate::data::Dataset;
+use crate::density::Model;
+use crate::error::{Error, Result};
+use crate::io::frame;
+use crate::io::frame::Rows;
+use crate::kernel::Gibbs;
 use crate::model::{Rbm, RbmShape, Units};
-use crate::threads::{Threads, side_by_side};
-use crate::train::View;
-use crate::{Error, Gibbs, Method, Model, Result, Run, Settings, Trainer, Update};
+use crate::numeric::{Threads, side_by_side};
+use crate::run::Run;
+use crate::run::StepView;
+use crate::train::{Method, Settings, Trainer, TrustRegion};
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -71,9 +77,9 @@ impl Default for RbmExact {
 pub(super) const METHODS: [&str; 3] = ["jarzynski", "pcd-1", "cd-1"];
 
 /// One of [`METHODS`] with the limit on its updates.
-pub(super) fn named(method: &str, ess: f64, ess_min: f64) -> (Method, Option<Update>) {
+pub(super) fn named(method: &str, ess: f64, ess_min: f64) -> (Method, Option<TrustRegion>) {
     match method {
-        "jarzynski" => (Method::Jarzynski { ess_min }, Some(Update::Shrink { ess })),
+        "jarzynski" => (Method::Jarzynski { ess_min }, Some(TrustRegion::Shrink { ess })),
         "pcd-1" => (Method::Pcd, None),
         _ => (Method::Cd { k: 1 }, None),
     }
@@ -91,7 +97,7 @@ pub(super) const COLUMNS: &[&str] = &[
     "ess_monitor",
     "resampled",
     "resampled_monitor",
-    "fraction",
+    "step_fraction",
     "grad_norm",
     "seconds",
 ];
@@ -140,7 +146,7 @@ impl RbmExact {
             walkers: self.walkers,
             steps: self.steps,
             lr: self.lr,
-            update,
+            trust_region: update,
             batch: Some(self.batch),
             every: self.every,
             seed,
@@ -156,12 +162,12 @@ impl RbmExact {
         side_by_side(seeds, work.device, |seed| {
             let data = self.data(set, work.device)?;
             let mut rbm = self.rbm(&data, seed)?;
-            let mut watch = |at: &View<Rbm>| {
+            let mut watch = |at: &StepView<Rbm>| {
                 vec![("log_lik".to_string(), at.model.exact_log_likelihood(&data).unwrap_or(f64::NAN))]
             };
             let mut trainer = self.trainer(method, seed);
-            trainer.keep = work.keep(&format!("{set}-{method}-{seed}"));
-            let run = trainer.train_observed(&mut rbm, &data, &mut watch)?;
+            trainer.checkpointing = work.checkpointing(&format!("{set}-{method}-{seed}"));
+            let run = trainer.train_with(&mut rbm, &data, &mut watch)?;
             Ok((seed, run, rbm))
         })
     }
@@ -171,7 +177,7 @@ impl RbmExact {
         let (mut path, mut rbm) = (Vec::new(), self.rbm(data, self.seed)?);
         let mut trainer = self.trainer("jarzynski", self.seed);
         trainer.settings.every = 1;
-        trainer.train_observed(&mut rbm, data, &mut |at: &View<Rbm>| {
+        trainer.train_with(&mut rbm, data, &mut |at: &StepView<Rbm>| {
             path.push(at.model.units().copy());
             Vec::new()
         })?;
@@ -189,19 +195,19 @@ impl RbmExact {
         let start = self.rbm(data, self.seed)?;
         // each method gets data of its own: tensors are not shared between threads
         let jobs = METHODS.iter().map(|method| {
-            let passive = Passive::start(method, &start, self.replicates, self.walkers, self.seed)?;
-            Ok((passive, path.iter().map(Units::copy).collect::<Vec<_>>(), data.copy()))
+            let populations = GradientBias::start(method, &start, self.replicates, self.walkers, self.seed)?;
+            Ok((populations, path.iter().map(Units::copy).collect::<Vec<_>>(), data.copy()))
         });
         let jobs = jobs.collect::<Result<Vec<_>>>()?;
         let _one = Threads::request(1);
-        let measured = side_by_side(jobs, data.device(), |(mut passive, path, data)| {
+        let measured = side_by_side(jobs, data.device(), |(mut populations, path, data)| {
             let mut out: Vec<[f64; 5]> = Vec::new();
             for k in 0..=last {
                 if at.contains(&k) {
-                    out.push(self.error(&mut passive, &path[k], k, &data)?);
+                    out.push(self.error(&mut populations, &path[k], k, &data)?);
                 }
                 if k < last {
-                    passive.follow(&path[k], &path[k + 1], self.ess_min);
+                    populations.follow(&path[k], &path[k + 1], self.ess_min);
                 }
             }
             Ok(out)
@@ -215,13 +221,13 @@ impl RbmExact {
     }
 
     /// Update, norm of the exact gradient, distance of the populations' mean from it, that of noise alone, spread of one.
-    fn error(&self, passive: &mut Passive, u: &Units, k: usize, data: &Tensor) -> Result<[f64; 5]> {
+    fn error(&self, populations: &mut GradientBias, u: &Units, k: usize, data: &Tensor) -> Result<[f64; 5]> {
         let rbm = Rbm::with_parameters(&u.w, &u.b, &u.c, None, false)?;
-        let mut seen = rbm.observe(data);
+        let mut seen = rbm.evaluate_data(data);
         let even = seen.u.full_like(1.0 / seen.len() as f64);
         let exact = flat(&rbm.exact_gradient(data)?);
         let model = &exact - flat(&rbm.param_grad(&mut seen, &even));
-        let g = passive.gradients(&rbm, data);
+        let g = populations.gradients(&rbm, data);
         let spread = g.var_dim(Some(&[0i64][..]), true, false).sum(Kind::Double).double_value(&[]);
         let off = (g.mean_dim(0, false, Kind::Double) - &model).norm().double_value(&[]);
         Ok([k as f64, exact.norm().double_value(&[]), off, (spread / self.replicates as f64).sqrt(), spread.sqrt()])

@@ -1,10 +1,15 @@
 //! Measure what the backward density of a Gibbs sweep does to the weights: the four choices, and (48) as printed.
 
 use super::{Experiment, Output, Work, pool};
-use crate::frame::{self, Rows};
-use crate::kernel::{Arrival, Backward, Cost, Gibbs, Kernel, Move};
+use crate::density::{At, Evaluation};
+use crate::error::{Error, Result};
+use crate::io::frame;
+use crate::io::frame::Rows;
+use crate::kernel::{Arrival, EvalCounts, Gibbs, GibbsReverse, Kernel, Move};
 use crate::model::{Bipartite, Rbm, RbmPath};
-use crate::{At, Error, Estimate, Point, Result, Rng, Transport};
+use crate::numeric::Rng;
+use crate::transport::Transport;
+use crate::walkers::Estimate;
 use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -12,7 +17,7 @@ use tch::{Device, Kind, Tensor};
 /// RBMs scaled from independent units (β = 0) to all of θ (β = 1) in K steps of one sweep.
 ///
 /// Table `variance`: `model, backward, steps, log_z, se, exact, var_a, ess`, means over seeds. The backward densities are those
-/// of [`Backward`]; `collapsed (48)` draws v with the mean b + Wh that the paper prints, for Gaussian units of σ ≠ 1.
+/// of [`GibbsReverse`]; `collapsed (48)` draws v with the mean b + Wh that the paper prints, for Gaussian units of σ ≠ 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RbmKernels {
@@ -49,11 +54,11 @@ impl Default for RbmKernels {
     }
 }
 
-const NAMED: [(Backward, &str); 4] = [
-    (Backward::Same, "same scan"),
-    (Backward::Reversed, "reversed scan"),
-    (Backward::Exact, "exact"),
-    (Backward::Collapsed, "collapsed"),
+const NAMED: [(GibbsReverse, &str); 4] = [
+    (GibbsReverse::SameScan, "same scan"),
+    (GibbsReverse::ReversedScan, "reversed scan"),
+    (GibbsReverse::Exact, "exact"),
+    (GibbsReverse::Collapsed, "collapsed"),
 ];
 const PRINTED: &str = "collapsed (48)";
 
@@ -62,18 +67,18 @@ const PRINTED: &str = "collapsed (48)";
 struct AsPrinted;
 
 impl<E: Bipartite + ?Sized> Kernel<E> for AsPrinted {
-    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+    fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let units = u.units();
         let h = units.draw_hidden(&units.hidden_input(&at.x), rng);
         let sigma = units.log_var.as_ref().map_or_else(|| units.b.ones_like(), |l| (l * 0.5).exp());
         let y = units.b.addmm(&h, &units.w.tr()) + rng.normal(&at.x.size(), at.x.kind(), at.x.device()) * sigma;
         let alpha = u.energy(&y);
-        Move { y, alpha, at_y: None, acceptance: None, cost: Cost::default(), fault: None }
+        Move { y, alpha, at_y: None, acceptance: None, cost: EvalCounts::default(), fault: None }
     }
 
-    fn backward(&self, u: &E, _at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &E, _at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         let point = u.evaluate(&mv.y);
-        Arrival { lambda: point.u.shallow_clone(), point, acceptance: None, cost: Cost::default() }
+        Arrival { lambda: point.u.shallow_clone(), point, acceptance: None, cost: EvalCounts::default() }
     }
 }
 
@@ -144,7 +149,7 @@ impl Experiment for RbmKernels {
         let mut rows = Rows::new(&["model", "backward", "steps", "log_z", "se", "exact", "var_a", "ess"]);
         for (model, gaussian) in [("bernoulli", false), ("gaussian", true)] {
             for (back, name) in NAMED {
-                let rbm = self.rbm_on(gaussian, back != Backward::Collapsed, work.device)?;
+                let rbm = self.rbm_on(gaussian, back != GibbsReverse::Collapsed, work.device)?;
                 for &steps in &self.steps {
                     self.measure(Gibbs::with(back), (model, name), &rbm, steps, &mut rows)?;
                 }

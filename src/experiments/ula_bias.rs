@@ -1,9 +1,13 @@
 //! Show that ULA samples a law of its own, and that its weights give back the right one: \[G\], example 4.1.
 
 use super::{Experiment, Output, Work, pool};
-use crate::frame::Rows;
-use crate::rows::{Fresh, for_blocks, on_host, read};
-use crate::{Base, Energy, Error, Estimate, Kernel, Point, Result, Rng, Ula, Walkers};
+use crate::density::{Base, Energy, Evaluation};
+use crate::error::{Error, Result};
+use crate::io::frame::Rows;
+use crate::kernel::{Kernel, Ula};
+use crate::numeric::blocks::read;
+use crate::numeric::{Fresh, Rng, for_blocks, on_host};
+use crate::walkers::{Estimate, Walkers};
 use polars::prelude::{Column, DataFrame};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -203,7 +207,7 @@ fn second_moments(walkers: &Walkers) -> Result<[Estimate; 3]> {
 
 /// The largest distances from what should be, in standard errors.
 fn worst(moments: &DataFrame) -> Result<String> {
-    let read = |name| crate::frame::column_f64(moments, name);
+    let read = |name| crate::io::frame::column_f64(moments, name);
     let (value, se, exact, biased) = (read("value")?, read("se")?, read("exact")?, read("biased")?);
     let (mut reweighted, mut on_law, mut off) = (0.0_f64, 0.0_f64, 0.0_f64);
     for i in 0..value.len() {
@@ -252,11 +256,11 @@ impl Energy for Tilted {
         (x0.square() * a + &x0 * &x1 * (2.0 * b) + x1.square() * c) * 0.5
     }
 
-    fn evaluate(&self, x: &Tensor) -> Point {
+    fn evaluate(&self, x: &Tensor) -> Evaluation {
         if x.kind() != Kind::Double || !on_host(x) {
             let ([a, b, c], x0, x1) = (self.precision, x.select(1, 0), x.select(1, 1));
             let g = Tensor::stack(&[&x0 * a + &x1 * b, &x0 * b + &x1 * c], 1);
-            return Point::new(x.shallow_clone(), (x * &g).sum_dim_intlist(-1, false, None::<Kind>) * 0.5, g);
+            return Evaluation::new(x.shallow_clone(), (x * &g).sum_dim_intlist(-1, false, None::<Kind>) * 0.5, g);
         }
         let (xs, n) = (read::<f64>(x), x.size()[0]);
         let (mut g, mut u) = (Fresh::<f64>::new(&[n, 2]), Fresh::<f64>::new(&[n]));
@@ -268,7 +272,7 @@ impl Energy for Tilted {
                 *u = 0.5 * (x[0] * px[0] + x[1] * px[1]);
             }
         });
-        Point::new(x.shallow_clone(), u.tensor(), g.tensor())
+        Evaluation::new(x.shallow_clone(), u.tensor(), g.tensor())
     }
 }
 
@@ -288,7 +292,7 @@ impl Base for Tilted {
 impl UlaBias {
     /// One panel per entry of the covariance and one for the ESS.
     fn figure(&self, moments: &DataFrame) -> Result<crate::plot::Figure> {
-        use crate::frame::{column_f64, filter};
+        use crate::io::frame::{column_f64, filter};
         use crate::plot::{Figure, Panel};
         let most = self.h.iter().fold(0.0_f64, |m, h| m.max(*h)) * 1.06;
         let grid: Vec<f64> = (0..=200).map(|i| most * i as f64 / 200.0).collect();
@@ -341,7 +345,7 @@ mod tests {
             assert!((y[0] - x[0]).abs() < 1e-14 && (y[1] - x[1]).abs() < 1e-14, "{y:?}");
         }
         let x = law.sample(50, &mut Rng::new(1));
-        let auto = Point::autograd(&law, &x);
+        let auto = Evaluation::autograd(&law, &x);
         // a transposed copy of the same numbers is not contiguous and takes the tensor path, as on a device
         for x in [x.copy(), x.tr().contiguous().tr()] {
             let closed = law.evaluate(&x);
@@ -355,7 +359,7 @@ mod tests {
         let config = UlaBias { walkers: 100, ..Default::default() };
         let (law, kernel, h) = (Tilted::on(Device::Cpu, &config), Ula::new(0.1), 0.1);
         let mut rng = Rng::new(2);
-        let square = |p: &Point| p.grad().square().sum_dim_intlist(-1, false, None::<Kind>);
+        let square = |p: &Evaluation| p.grad().square().sum_dim_intlist(-1, false, None::<Kind>);
         let mut at = law.evaluate(&law.sample(100, &mut rng));
         let (start, mut a) = (square(&at), Tensor::zeros([100], (Kind::Double, Device::Cpu)));
         for _ in 0..20 {

@@ -1,10 +1,11 @@
 //! Move by Langevin dynamics escorted by a velocity, Prop. 2, eqs (21)-(22), with Euler, midpoint or Heun drifts.
 
 use super::flow::Order;
-use super::{Arrival, Cost, Kernel, Move, Noise};
-use crate::path::{At, Flow};
-use crate::rows::{combine, gap_square};
-use crate::{Error, Point, Result, Rng};
+use super::{Arrival, EvalCounts, Kernel, Move};
+use crate::density::Noise;
+use crate::density::{At, Evaluation, Flow};
+use crate::error::{Error, Result};
+use crate::numeric::{Rng, combine, gap_square};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -67,25 +68,25 @@ pub(super) enum Direction {
     /// From t_k with b.
     Forward,
     /// From t_{k+1} with −b.
-    Backward,
+    GibbsReverse,
 }
 
 /// The mean displacement h·v from `from`, v = ±b + εs, and what it cost; `at.t` is the time at `from`.
 pub(super) fn stride<P: Flow + ?Sized>(
     at: &At<P>,
-    from: &Point,
+    from: &Evaluation,
     eps: f64,
     way: Direction,
     integrator: Integrator,
-) -> (Tensor, Cost) {
+) -> (Tensor, EvalCounts) {
     let (sign, h) = (if way == Direction::Forward { 1.0 } else { -1.0 }, at.h);
-    let (mut cost, n) = (Cost::default(), from.len());
-    let step = |p: &Point, b: &Tensor| combine(&[(sign * h, b), (-eps * h, p.grad())]);
+    let (mut cost, n) = (EvalCounts::default(), from.len());
+    let step = |p: &Evaluation, b: &Tensor| combine(&[(sign * h, b), (-eps * h, p.grad())]);
     let first = match from.drift() {
         Some(b) => step(from, b),
         None => {
             cost.drift += n as u64;
-            step(from, &crate::no_grad(|| at.path.velocity(at.t, &from.x)))
+            step(from, &crate::error::no_grad(|| at.path.velocity(at.t, &from.x)))
         }
     };
     let share = match integrator {
@@ -94,13 +95,19 @@ pub(super) fn stride<P: Flow + ?Sized>(
         Integrator::Heun => 1.0,
     };
     let there = at.path.arrive(at.t + sign * share * h, &combine(&[(1.0, &from.x), (share, &first)]));
-    cost += Cost::arrival(n);
+    cost += EvalCounts::arrival(n);
     let second = there.drift().map_or_else(|| first.shallow_clone(), |b| step(&there, b));
     (if integrator == Integrator::Heun { combine(&[(0.5, &first), (0.5, &second)]) } else { second }, cost)
 }
 
 /// A Gaussian step forward with α = U_k(x) + |y − x − hv|²/4hε: what [`Escorted`] and `Matched` share.
-pub(super) fn leave<P: Flow + ?Sized>(at: &At<P>, from: &Point, eps: &Noise, i: Integrator, rng: &mut Rng) -> Move {
+pub(super) fn leave<P: Flow + ?Sized>(
+    at: &At<P>,
+    from: &Evaluation,
+    eps: &Noise,
+    i: Integrator,
+    rng: &mut Rng,
+) -> Move {
     let eps = eps.at(at.t + 0.5 * at.h);
     let (mean, cost) = stride(at, from, eps, Direction::Forward, i);
     let variance = 2.0 * at.h * eps;
@@ -112,8 +119,8 @@ pub(super) fn leave<P: Flow + ?Sized>(at: &At<P>, from: &Point, eps: &Noise, i: 
 }
 
 /// b in the shape of x, and finite?
-pub(super) fn check_velocity<P: Flow + ?Sized>(at: &At<P>, from: &Point) -> Result<()> {
-    let b = crate::error::guard(|| Ok(crate::no_grad(|| at.path.velocity(at.t, &from.x))))?;
+pub(super) fn check_velocity<P: Flow + ?Sized>(at: &At<P>, from: &Evaluation) -> Result<()> {
+    let b = crate::error::guard(|| Ok(crate::error::no_grad(|| at.path.velocity(at.t, &from.x))))?;
     if b.size() != from.x.size() {
         let expected = format!("{:?}, the shape of the walkers", from.x.size());
         return Err(Error::Shape { name: "velocity", got: b.size(), expected });
@@ -125,15 +132,15 @@ pub(super) fn check_velocity<P: Flow + ?Sized>(at: &At<P>, from: &Point) -> Resu
 }
 
 impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
-    fn forward(&self, u: &At<P>, at: &Point, rng: &mut Rng) -> Move {
+    fn forward(&self, u: &At<P>, at: &Evaluation, rng: &mut Rng) -> Move {
         leave(u, at, &self.eps, self.integrator, rng)
     }
 
-    fn backward(&self, u: &At<P>, at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &At<P>, at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         let eps = self.eps.at(u.t - 0.5 * u.h);
         let point = u.path.arrive(u.t, &mv.y);
-        let (mean, mut cost) = stride(u, &point, eps, Direction::Backward, self.integrator);
-        cost += Cost::arrival(point.len());
+        let (mean, mut cost) = stride(u, &point, eps, Direction::GibbsReverse, self.integrator);
+        cost += EvalCounts::arrival(point.len());
         let lambda = point.u.to_kind(Kind::Double) + gap_square(&at.x, &point.x, &mean) / (4.0 * u.h * eps);
         Arrival { lambda, point, acceptance: None, cost }
     }
@@ -142,7 +149,7 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
         self.eps.validate()
     }
 
-    fn check(&self, u: &At<P>, at: &Point) -> Result<()> {
+    fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         check_velocity(u, at)
     }
 }
@@ -151,8 +158,8 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
 ///
 /// The kernel computes the same number as α − λ; this is for paths whose noise comes from elsewhere. Errors: a point
 /// without a velocity.
-pub fn zeta(x: &Point, y: &Point, h: f64, eps: f64) -> Result<Tensor> {
-    let drift = |p: &Point| {
+pub fn zeta(x: &Evaluation, y: &Evaluation, h: f64, eps: f64) -> Result<Tensor> {
+    let drift = |p: &Evaluation| {
         let missing = || Error::param("drift", "none", "points with a velocity: see `Point::with_drift`");
         p.drift().map(|b| b.to_kind(Kind::Double)).ok_or_else(missing)
     };

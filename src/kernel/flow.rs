@@ -1,8 +1,9 @@
 //! List the schemes that carry walkers along a flow, by name, with the order that each declares.
 
-use super::{Arrival, Escorted, Integrator, Kernel, Langevin, Map, Matched, Move, Noise, Ode, Split};
-use crate::path::{At, Flow};
-use crate::{Error, Point, Result, Rng};
+use super::{Arrival, Escorted, Integrator, Kernel, Langevin, Map, Matched, Move, Ode, Split};
+use crate::density::{At, Evaluation, Flow, Noise};
+use crate::error::{Error, Result};
+use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 
 /// Exponents of the step h with which a scheme's weights vanish on an exact flow, as h → 0 at fixed ε.
@@ -122,16 +123,16 @@ impl FlowKernel {
 }
 
 impl<P: Flow + ?Sized> Kernel<At<'_, P>> for FlowKernel {
-    fn forward(&self, u: &At<P>, at: &Point, rng: &mut Rng) -> Move {
+    fn forward(&self, u: &At<P>, at: &Evaluation, rng: &mut Rng) -> Move {
         self.inner::<P>().forward(u, at, rng)
     }
-    fn backward(&self, u: &At<P>, at: &Point, mv: Move, rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &At<P>, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
         self.inner::<P>().backward(u, at, mv, rng)
     }
     fn validate(&self) -> Result<()> {
         self.inner::<P>().validate()
     }
-    fn check(&self, u: &At<P>, at: &Point) -> Result<()> {
+    fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         self.inner::<P>().check(u, at)
     }
 }

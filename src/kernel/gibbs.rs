@@ -1,8 +1,10 @@
 //! Move an RBM's walkers by alternating Gibbs sampling, with the four backward densities that its weights can have.
 
-use super::{Arrival, Cost, Kernel, Move, Step};
+use super::{Arrival, EvalCounts, Kernel, Move, Step};
+use crate::density::Evaluation;
+use crate::error::{Error, Result};
 use crate::model::{Bipartite, Units};
-use crate::{Error, Point, Result, Rng};
+use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -11,11 +13,11 @@ use tch::{Kind, Tensor};
 /// The sweep leaves ρ invariant but is not reversible: the same scan backward pays even at fixed θ, the others do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Backward {
+pub enum GibbsReverse {
     /// Lemma 3 put into Prop. 1: the same scan from (v′, h′) at θ_{k+1}. Walkers (v | h).
-    Same,
+    SameScan,
     /// The reversed scan at θ_{k+1}: v ~ p(v|h′), then h ~ p(h|v), at fixed θ the time reversal. Walkers (v | h).
-    Reversed,
+    ReversedScan,
     /// The exact time reversal at θ_k, the weight of AIS: A += U_k(y) − U_{k+1}(y). Walkers (v | h).
     Exact,
     /// The exact time reversal with the hidden units summed out: A += F_k(v′) − F_{k+1}(v′). Walkers v.
@@ -33,7 +35,7 @@ pub struct Gibbs {
     pub sweeps: usize,
     /// The backward density.
     #[serde(default)]
-    pub back: Backward,
+    pub reverse: GibbsReverse,
 }
 
 impl Default for Gibbs {
@@ -45,7 +47,7 @@ impl Default for Gibbs {
 impl Gibbs {
     /// One sweep, collapsed weights.
     pub fn new() -> Self {
-        Gibbs { sweeps: 1, back: Backward::Collapsed }
+        Gibbs { sweeps: 1, reverse: GibbsReverse::Collapsed }
     }
 
     /// `sweeps` sweeps, collapsed weights.
@@ -54,14 +56,14 @@ impl Gibbs {
     }
 
     /// One sweep, with another backward density.
-    pub fn with(back: Backward) -> Self {
-        Gibbs { sweeps: 1, back }
+    pub fn with(reverse: GibbsReverse) -> Self {
+        Gibbs { sweeps: 1, reverse }
     }
 }
 
 /// Rows through vW, and through hWᵀ.
-fn products(n: usize, hidden: usize, visible: usize) -> Cost {
-    Cost { forward: (n * hidden) as u64, backward: (n * visible) as u64, ..Default::default() }
+fn products(n: usize, hidden: usize, visible: usize) -> EvalCounts {
+    EvalCounts { forward: (n * hidden) as u64, backward: (n * visible) as u64, ..Default::default() }
 }
 
 /// A place (v, h) of walkers with what both layers get from it.
@@ -74,7 +76,13 @@ struct Place {
 
 impl Gibbs {
     /// `sweeps` sweeps from `at`: v′, h′ and, where wanted, a of v′.
-    fn travel(&self, units: &Units, at: &Point, arrive: bool, rng: &mut Rng) -> (Tensor, Tensor, Option<Tensor>, Cost) {
+    fn travel(
+        &self,
+        units: &Units,
+        at: &Evaluation,
+        arrive: bool,
+        rng: &mut Rng,
+    ) -> (Tensor, Tensor, Option<Tensor>, EvalCounts) {
         let (n, known) = (at.len(), at.input().map(Tensor::shallow_clone));
         let mut cost = products(n, usize::from(known.is_none()) + self.sweeps - usize::from(!arrive), self.sweeps);
         let mut a = known.unwrap_or_else(|| units.hidden_input(&units.split(&at.x).0));
@@ -88,14 +96,14 @@ impl Gibbs {
             a = units.hidden_input(&v);
         }
         // no sweeps: refused by `validate`
-        cost = Cost::default();
+        cost = EvalCounts::default();
         let (v, h) = units.split(&at.x);
         (v, h.unwrap_or_default(), Some(a), cost)
     }
 
     /// Rows as the walkers are: v, or (v | h).
     fn rows(&self, v: Tensor, h: &Tensor) -> Tensor {
-        if self.back == Backward::Collapsed { v } else { Tensor::cat(&[&v, h], -1) }
+        if self.reverse == GibbsReverse::Collapsed { v } else { Tensor::cat(&[&v, h], -1) }
     }
 
     /// log f(x → y) = log p(h′|v) + log p(v′|h′), with g′ of h′.
@@ -105,9 +113,9 @@ impl Gibbs {
 
     /// log r(y → x) of the same or the reversed scan, with g′ of h′.
     fn log_backward(&self, units: &Units, from: &Place, to: &Place, g: &Tensor) -> (Tensor, usize) {
-        match self.back {
+        match self.reverse {
             // h ~ p(h|v′), v ~ p(v|h)
-            Backward::Same => {
+            GibbsReverse::SameScan => {
                 let own = units.visible_input(&from.h);
                 (units.log_hidden(&from.h, &to.a) + units.log_visible(&from.v, &own), 1)
             }
@@ -130,36 +138,36 @@ impl Gibbs {
         (to, log_f, g)
     }
 
-    fn place(units: &Units, at: &Point) -> Place {
+    fn place(units: &Units, at: &Evaluation) -> Place {
         let (v, h) = units.split(&at.x);
         let a = at.input().map_or_else(|| units.hidden_input(&v), Tensor::shallow_clone);
         Place { h: h.unwrap_or_else(|| a.zeros_like()), v, a }
     }
 
     fn scans(&self) -> bool {
-        matches!(self.back, Backward::Same | Backward::Reversed)
+        matches!(self.reverse, GibbsReverse::SameScan | GibbsReverse::ReversedScan)
     }
 }
 
 impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
-    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+    fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let (units, n) = (u.units(), at.len());
         let cost_of = |y: Tensor, alpha, at_y, cost| Move { y, alpha, at_y, acceptance: None, cost, fault: None };
         if !self.scans() {
             let (v, h, a, cost) = self.travel(&units, at, true, rng);
             let a = a.unwrap_or_default();
-            let alpha = match self.back {
-                Backward::Collapsed => units.free_energy(&v, &a),
+            let alpha = match self.reverse {
+                GibbsReverse::Collapsed => units.free_energy(&v, &a),
                 _ => units.energy(&v, &h, &a),
             };
             let y = self.rows(v, &h);
-            let point = Point::new(y.shallow_clone(), alpha.shallow_clone(), Tensor::new()).with_input(a);
+            let point = Evaluation::new(y.shallow_clone(), alpha.shallow_clone(), Tensor::new()).with_input(a);
             return cost_of(y, alpha, Some(point), cost);
         }
         // all but the last sweep at fixed θ, with their whole increments; then the forward half of the last
         let mut from = Self::place(&units, at);
         let mut alpha = at.u.to_kind(Kind::Double);
-        let mut cost = Cost::default();
+        let mut cost = EvalCounts::default();
         for s in 1..=self.sweeps {
             let (to, log_f, g) = self.leave(&units, &from, rng);
             cost += products(n, 1, 1);
@@ -174,13 +182,13 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
             let x = Tensor::cat(&[&from.v, &from.h], -1);
             let y = self.rows(to.v.shallow_clone(), &to.h);
             // the backward half needs where the last sweep began
-            let before = Point::new(x, units.energy(&from.v, &from.h, &from.a), Tensor::new());
+            let before = Evaluation::new(x, units.energy(&from.v, &from.h, &from.a), Tensor::new());
             return cost_of(y, alpha, Some(before), cost);
         }
         cost_of(at.x.shallow_clone(), alpha, None, cost)
     }
 
-    fn backward(&self, u: &E, at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &E, at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         let (units, n) = (u.units(), at.len());
         let point = units.point(&mv.y);
         let mut cost = products(n, 1, 0);
@@ -199,14 +207,14 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
         Arrival { lambda, point, acceptance: None, cost }
     }
 
-    fn forward_unweighted(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+    fn forward_unweighted(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let units = u.units();
         let (v, h, _, cost) = self.travel(&units, at, false, rng);
         let y = self.rows(v, &h);
         Move { y, alpha: at.u.zeros_like(), at_y: None, acceptance: None, cost, fault: None }
     }
 
-    fn step(&self, u: &E, at: &Point, rng: &mut Rng) -> Step {
+    fn step(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Step {
         let mut mv = self.forward(u, at, rng);
         let arrived = if self.scans() { None } else { mv.at_y.take() };
         if let Some(point) = arrived {
@@ -223,17 +231,17 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
         if self.sweeps == 0 { Err(Error::param("sweeps", 0, "at least 1")) } else { Ok(()) }
     }
 
-    fn check(&self, u: &E, at: &Point) -> Result<()> {
+    fn check(&self, u: &E, at: &Evaluation) -> Result<()> {
         let (dv, dh) = u.units().dims();
-        let (wanted, of) = match self.back {
-            Backward::Collapsed => (dv, "v"),
+        let (wanted, of) = match self.reverse {
+            GibbsReverse::Collapsed => (dv, "v"),
             _ => (dv + dh, "(v | h), which a model with `joint` starts from"),
         };
         let got = at.x.size();
         if got.last() == Some(&wanted) {
             return Ok(());
         }
-        let expected = format!("[n, {wanted}]: {:?} weights walkers that are {of}", self.back);
+        let expected = format!("[n, {wanted}]: {:?} weights walkers that are {of}", self.reverse);
         Err(Error::Shape { name: "walkers", got, expected })
     }
 }

@@ -1,11 +1,12 @@
 //! Propose by one Euler step of Langevin dynamics and pay for it: what ULA and MALA share, eqs (13), (15), (16).
 
-use crate::rows::{Fresh, Real, for_blocks, lanes, on_host, read, wide};
-use crate::{Point, Rng};
+use crate::density::Evaluation;
+use crate::numeric::blocks::read;
+use crate::numeric::{Fresh, Real, Rng, for_blocks, lanes, on_host, wide};
 use tch::{Kind, Tensor};
 
 /// y = x − h∇U(x) + √(2h) ξ and α = U(x) + ½(y−x)·∇U(x) + (h/4)|∇U(x)|², eqs (15)-(16): `[n, d]` and `[n]` in f64.
-pub(super) fn propose(at: &Point, h: f64, rng: &mut Rng) -> (Tensor, Tensor) {
+pub(super) fn propose(at: &Evaluation, h: f64, rng: &mut Rng) -> (Tensor, Tensor) {
     let (x, g) = (&at.x, at.grad());
     let noise = rng.normal(&x.size(), x.kind(), x.device());
     let u = at.u.to_kind(Kind::Double);
@@ -53,7 +54,7 @@ fn reverse_row<T: Real>(x: &[T], y: &[T], g: &[T], h: f64) -> f64 {
 }
 
 /// λ = U(y) + ½(x−y)·∇U(y) + (h/4)|∇U(y)|²: what the reverse move y → x costs at the point `there`, `[n]` in f64.
-pub(super) fn reverse_cost(x: &Tensor, there: &Point, h: f64) -> Tensor {
+pub(super) fn reverse_cost(x: &Tensor, there: &Evaluation, h: f64) -> Tensor {
     let (y, g) = (&there.x, there.grad());
     let u = there.u.to_kind(Kind::Double);
     let fits = on_host(x) && on_host(y) && on_host(g) && x.kind() == g.kind();
@@ -99,10 +100,10 @@ mod tests {
             let mut rng = Rng::new(1);
             let mut draw = || rng.normal(&[1300, 11], kind, Device::Cpu);
             let (x, g, u) = (draw(), draw(), draw().select(1, 0).contiguous());
-            let at = Point::new(x.copy(), u.copy(), g.copy());
+            let at = Evaluation::new(x.copy(), u.copy(), g.copy());
             // A transposed copy of the same numbers is not contiguous and takes the tensor path.
             let strided = |t: &Tensor| t.tr().contiguous().tr();
-            let other = Point::new(strided(&x), u, strided(&g));
+            let other = Evaluation::new(strided(&x), u, strided(&g));
             let (y, a) = propose(&at, 0.3, &mut Rng::new(5));
             let (z, b) = propose(&other, 0.3, &mut Rng::new(5));
             let tolerance = if kind == Kind::Float { 1e-4 } else { 1e-12 };

@@ -1,8 +1,10 @@
 //! Move by the Metropolis-adjusted Langevin algorithm, guide eq. (78) with its normaliser corrected to (4πh)^{−d/2}.
 
 use super::langevin::{propose, reverse_cost};
-use super::{Cost, Invariant, reversed::Sweep, ula::check_step};
-use crate::{Energy, Point, Result, Rng};
+use super::{EvalCounts, Invariant, reversed::Transition, ula::check_step};
+use crate::density::{Energy, Evaluation};
+use crate::error::Result;
+use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -23,7 +25,7 @@ impl Mala {
 }
 
 impl<E: Energy + ?Sized> Invariant<E> for Mala {
-    fn sweep(&self, u: &E, at: &Point, rng: &mut Rng) -> Sweep {
+    fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition {
         let (y, leaving) = propose(at, self.h, rng);
         let there = u.evaluate(&y);
         let log_ratio = leaving - reverse_cost(&at.x, &there, self.h);
@@ -31,8 +33,8 @@ impl<E: Energy + ?Sized> Invariant<E> for Mala {
         // A NaN ratio compares false: the proposal is rejected, the walker stays where its energy is finite.
         let accept: Tensor = uniform.log().lt_tensor(&log_ratio);
         let acceptance = log_ratio.exp().clamp_max(1.0).nan_to_num(0.0, None, None).mean(Kind::Double);
-        let cost = Cost::evaluation(there.len());
-        Sweep { point: there.mix(&accept, at), acceptance, cost }
+        let cost = EvalCounts::evaluation(there.len());
+        Transition { point: there.mix(&accept, at), acceptance, cost }
     }
 
     fn validate(&self) -> Result<()> {

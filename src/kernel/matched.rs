@@ -2,10 +2,12 @@
 
 use super::escorted::{Direction, check_velocity, leave, stride};
 use super::flow::Order;
-use super::{Arrival, Cost, Integrator, Kernel, Move, Noise};
-use crate::path::{At, Flow};
-use crate::rows::{Fresh, Real, combine, for_blocks, on_host, read};
-use crate::{Point, Result, Rng};
+use super::{Arrival, EvalCounts, Integrator, Kernel, Move};
+use crate::density::Noise;
+use crate::density::{At, Evaluation, Flow};
+use crate::error::Result;
+use crate::numeric::blocks::read;
+use crate::numeric::{Fresh, Real, Rng, combine, for_blocks, on_host};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -41,16 +43,16 @@ impl Matched {
 }
 
 impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Matched {
-    fn forward(&self, u: &At<P>, at: &Point, rng: &mut Rng) -> Move {
+    fn forward(&self, u: &At<P>, at: &Evaluation, rng: &mut Rng) -> Move {
         leave(u, at, &self.eps, self.integrator, rng)
     }
 
-    fn backward(&self, u: &At<P>, at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &At<P>, at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         let (eps, n) = (self.eps.at(u.t - 0.5 * u.h), mv.y.size()[0]);
         let (b, j) = u.path.linearise(u.t, &mv.y);
         let point = u.path.evaluate(u.t, &mv.y).with_drift(b);
-        let (mean, mut cost) = stride(u, &point, eps, Direction::Backward, self.integrator);
-        cost += Cost { jacobian: n as u64, ..Cost::evaluation(n as usize) };
+        let (mean, mut cost) = stride(u, &point, eps, Direction::GibbsReverse, self.integrator);
+        cost += EvalCounts { jacobian: n as u64, ..EvalCounts::evaluation(n as usize) };
         let wide = |t: &Tensor| t.to_kind(Kind::Double);
         let r = combine(&[(1.0, &wide(&at.x)), (-1.0, &wide(&point.x)), (-1.0, &wide(&mean))]);
         let density = stretched(&j, &r, u.h, 4.0 * u.h * eps);
@@ -62,7 +64,7 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Matched {
         self.eps.validate()
     }
 
-    fn check(&self, u: &At<P>, at: &Point) -> Result<()> {
+    fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         check_velocity(u, at)
     }
 }

@@ -3,38 +3,36 @@
 //! To add a kernel: one file here that implements [`Kernel`] (or [`Invariant`], and wrap it in [`Reversed`]), one
 //! `pub use`, one row in `tests/kernels.rs`. A kernel of your own, in your own crate or a notebook: [`check_kernel`].
 
-mod check;
 mod escorted;
 mod flow;
 mod gibbs;
 mod langevin;
 mod mala;
 mod matched;
-mod noise;
 mod ode;
 mod reversed;
 mod split;
 mod ula;
 
-pub use check::{Contract, Drifting, check_kernel};
 pub use escorted::{Escorted, Integrator, zeta};
 pub use flow::{FlowKernel, Order};
-pub use gibbs::{Backward, Gibbs};
+pub use gibbs::{Gibbs, GibbsReverse};
 pub use mala::Mala;
 pub use matched::Matched;
-pub use noise::Noise;
 pub use ode::{Map, Ode};
-pub use reversed::{Invariant, Reversed, Sweep};
+pub use reversed::{Invariant, Reversed, Transition};
 pub use split::{Langevin, Split};
-pub use ula::{Back, Ula};
+pub use ula::{ReverseAt, Ula};
 
-use crate::{Energy, Point, Result, Rng};
+use crate::density::{Energy, Evaluation};
+use crate::error::Result;
+use crate::numeric::Rng;
 use std::ops::AddAssign;
 use tch::Tensor;
 
 /// Evaluations, counted in rows (images, for a net on images).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Cost {
+pub struct EvalCounts {
     /// Rows sent forward through U.
     pub forward: u64,
     /// Rows sent backward, to x or to θ.
@@ -45,20 +43,20 @@ pub struct Cost {
     pub jacobian: u64,
 }
 
-impl Cost {
+impl EvalCounts {
     /// One evaluation of U and ∇U at `n` rows.
     pub fn evaluation(n: usize) -> Self {
-        Cost { forward: n as u64, backward: n as u64, ..Default::default() }
+        EvalCounts { forward: n as u64, backward: n as u64, ..Default::default() }
     }
 
     /// One evaluation of U, ∇U and b at `n` rows.
     pub fn arrival(n: usize) -> Self {
-        Cost { drift: n as u64, ..Cost::evaluation(n) }
+        EvalCounts { drift: n as u64, ..EvalCounts::evaluation(n) }
     }
 }
 
-impl AddAssign for Cost {
-    fn add_assign(&mut self, o: Cost) {
+impl AddAssign for EvalCounts {
+    fn add_assign(&mut self, o: EvalCounts) {
         self.forward += o.forward;
         self.backward += o.backward;
         self.drift += o.drift;
@@ -74,11 +72,11 @@ pub struct Move {
     /// α = U_k(x) − log f_k(x→y), up to a constant shared with λ, `[n]`, f64.
     pub alpha: Tensor,
     /// y under θ_k, where the kernel had to evaluate it.
-    pub at_y: Option<Point>,
+    pub at_y: Option<Evaluation>,
     /// Mean acceptance probability, for kernels that reject: one number, left where the walkers are.
     pub acceptance: Option<Tensor>,
     /// Passes spent.
-    pub cost: Cost,
+    pub cost: EvalCounts,
     /// Why the move cannot be weighed, if it cannot: ends the run.
     pub fault: Option<String>,
 }
@@ -89,11 +87,11 @@ pub struct Arrival {
     /// λ = U_{k+1}(y) − log r_{k+1}(y→x), up to the same constant, `[n]`, f64.
     pub lambda: Tensor,
     /// Where the walkers are now, evaluated under θ_{k+1} and kept for the next move.
-    pub point: Point,
+    pub point: Evaluation,
     /// Mean acceptance probability, for kernels that reject in this half.
     pub acceptance: Option<Tensor>,
     /// Passes spent.
-    pub cost: Cost,
+    pub cost: EvalCounts,
 }
 
 /// A normalised forward density f paired with a normalised backward density r, for energies of type `E`.
@@ -102,18 +100,18 @@ pub struct Arrival {
 /// What a kernel needs from the energy is a bound of its impl. A kernel owns its step *and* its noise.
 pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
     /// At θ_k: propose y from `at` and compute α.
-    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move;
+    fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move;
 
     /// As [`forward`](Kernel::forward) for walkers without weights: α need not be computed. For PCD and CD.
-    fn forward_unweighted(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+    fn forward_unweighted(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         self.forward(u, at, rng)
     }
 
     /// At θ_{k+1}: compute λ for the move from `at` and evaluate the energy at y.
-    fn backward(&self, u: &E, at: &Point, mv: Move, rng: &mut Rng) -> Arrival;
+    fn backward(&self, u: &E, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival;
 
     /// One whole move at fixed θ: the arrival's point and the weight increment α − λ.
-    fn step(&self, u: &E, at: &Point, rng: &mut Rng) -> Step {
+    fn step(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Step {
         let mv = self.forward(u, at, rng);
         let alpha = mv.alpha.shallow_clone();
         let (acceptance, mut cost) = (mv.acceptance.as_ref().map(Tensor::shallow_clone), mv.cost);
@@ -134,8 +132,32 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
     }
 
     /// Does the energy give what the kernel asks for, in the right shape? Called once, where the walkers start.
-    fn check(&self, _u: &E, _at: &Point) -> Result<()> {
+    fn check(&self, _u: &E, _at: &Evaluation) -> Result<()> {
         Ok(())
+    }
+}
+
+impl<E: Energy + ?Sized, K: Kernel<E> + ?Sized> Kernel<E> for &K {
+    fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
+        (**self).forward(u, at, rng)
+    }
+    fn forward_unweighted(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
+        (**self).forward_unweighted(u, at, rng)
+    }
+    fn backward(&self, u: &E, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
+        (**self).backward(u, at, mv, rng)
+    }
+    fn step(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Step {
+        (**self).step(u, at, rng)
+    }
+    fn bounded_step(&self) -> Option<f64> {
+        (**self).bounded_step()
+    }
+    fn validate(&self) -> Result<()> {
+        (**self).validate()
+    }
+    fn check(&self, u: &E, at: &Evaluation) -> Result<()> {
+        (**self).check(u, at)
     }
 }
 
@@ -143,11 +165,11 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
 #[derive(Debug)]
 pub struct Step {
     /// Where the walkers are.
-    pub point: Point,
+    pub point: Evaluation,
     /// α − λ, `[n]`, f64.
     pub increment: Tensor,
     /// Mean acceptance probability, for kernels that reject.
     pub acceptance: Option<Tensor>,
     /// Passes spent.
-    pub cost: Cost,
+    pub cost: EvalCounts,
 }

@@ -2,10 +2,11 @@
 
 use super::escorted::check_velocity;
 use super::flow::Order;
-use super::{Arrival, Cost, Kernel, Move};
-use crate::path::{At, Flow};
-use crate::rows::{Fresh, Real, combine, for_blocks, on_host, read};
-use crate::{Point, Result, Rng};
+use super::{Arrival, EvalCounts, Kernel, Move};
+use crate::density::{At, Evaluation, Flow};
+use crate::error::Result;
+use crate::numeric::blocks::read;
+use crate::numeric::{Fresh, Real, Rng, combine, for_blocks, on_host};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -72,7 +73,7 @@ impl Map {
     }
 
     /// Carries the walkers; α = U_k(x) + log det.
-    pub(super) fn carry<P: Flow + ?Sized>(self, at: &At<P>, from: &Point) -> Move {
+    pub(super) fn carry<P: Flow + ?Sized>(self, at: &At<P>, from: &Evaluation) -> Move {
         let (y, log_det) = self.apply(at, &from.x);
         let folded = log_det.isnan().sum(Kind::Int64).int64_value(&[]);
         let fault = (folded > 0).then(|| {
@@ -84,22 +85,27 @@ impl Map {
             )
         });
         let stages = if self == Map::Euler { 1 } else { 4 };
-        let cost = Cost { jacobian: stages * from.len() as u64, ..Default::default() };
+        let cost = EvalCounts { jacobian: stages * from.len() as u64, ..Default::default() };
         Move { y, alpha: from.u.to_kind(Kind::Double) + log_det, at_y: None, acceptance: None, cost, fault }
     }
 }
 
 impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Ode {
-    fn forward(&self, u: &At<P>, at: &Point, _rng: &mut Rng) -> Move {
+    fn forward(&self, u: &At<P>, at: &Evaluation, _rng: &mut Rng) -> Move {
         self.map.carry(u, at)
     }
 
-    fn backward(&self, u: &At<P>, _at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &At<P>, _at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         let point = u.path.evaluate(u.t, &mv.y);
-        Arrival { lambda: point.u.to_kind(Kind::Double), acceptance: None, cost: Cost::evaluation(point.len()), point }
+        Arrival {
+            lambda: point.u.to_kind(Kind::Double),
+            acceptance: None,
+            cost: EvalCounts::evaluation(point.len()),
+            point,
+        }
     }
 
-    fn check(&self, u: &At<P>, at: &Point) -> Result<()> {
+    fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         check_velocity(u, at)
     }
 }
@@ -178,7 +184,7 @@ fn log_det_row(a: &mut [f64], d: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Rng;
+    use crate::numeric::Rng;
     use tch::Device;
 
     #[test]

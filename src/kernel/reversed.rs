@@ -1,26 +1,28 @@
 //! Pair a kernel that leaves ρ_k invariant with its exact time reversal: the AIS weight, free at fixed θ.
 
-use super::{Arrival, Cost, Kernel, Move, Step};
-use crate::{Energy, Error, Point, Result, Rng};
+use super::{Arrival, EvalCounts, Kernel, Move, Step};
+use crate::density::{Energy, Evaluation};
+use crate::error::{Error, Result};
+use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 /// One move of a kernel that leaves ρ ∝ e^{−U} invariant.
 #[derive(Debug)]
-pub struct Sweep {
+pub struct Transition {
     /// Where the walkers are, with U and ∇U under the same θ.
-    pub point: Point,
+    pub point: Evaluation,
     /// Mean acceptance probability: one number, left where the walkers are.
     pub acceptance: Tensor,
     /// Passes spent.
-    pub cost: Cost,
+    pub cost: EvalCounts,
 }
 
 /// The promise that a move leaves e^{−U}/Z invariant (MALA, Gibbs, HMC; **not** ULA): only such kernels have a time
 /// reversal whose density cancels in the weight, and only they can be wrapped in [`Reversed`].
 pub trait Invariant<E: Energy + ?Sized>: std::fmt::Debug {
     /// One move at fixed θ.
-    fn sweep(&self, u: &E, at: &Point, rng: &mut Rng) -> Sweep;
+    fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition;
 
     /// Parameters in range?
     fn validate(&self) -> Result<()> {
@@ -49,7 +51,7 @@ impl<K> Reversed<K> {
         Reversed { kernel, sweeps }
     }
 
-    fn travel<E: Energy + ?Sized>(&self, u: &E, at: &Point, rng: &mut Rng) -> Sweep
+    fn travel<E: Energy + ?Sized>(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition
     where
         K: Invariant<E>,
     {
@@ -69,7 +71,7 @@ impl<K> Reversed<K> {
 }
 
 impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
-    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+    fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let moved = self.travel(u, at, rng);
         Move {
             y: moved.point.x.shallow_clone(),
@@ -81,12 +83,17 @@ impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
         }
     }
 
-    fn backward(&self, u: &E, _at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &E, _at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         let point = u.evaluate(&mv.y);
-        Arrival { lambda: point.u.to_kind(Kind::Double), acceptance: None, cost: Cost::evaluation(point.len()), point }
+        Arrival {
+            lambda: point.u.to_kind(Kind::Double),
+            acceptance: None,
+            cost: EvalCounts::evaluation(point.len()),
+            point,
+        }
     }
 
-    fn step(&self, u: &E, at: &Point, rng: &mut Rng) -> Step {
+    fn step(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Step {
         let moved = self.travel(u, at, rng);
         let increment = moved.point.u.zeros_like().to_kind(Kind::Double);
         Step { point: moved.point, increment, acceptance: Some(moved.acceptance), cost: moved.cost }

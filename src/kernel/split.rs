@@ -2,9 +2,11 @@
 
 use super::escorted::check_velocity;
 use super::flow::Order;
-use super::{Arrival, Cost, Invariant, Kernel, Mala, Map, Move, Noise, Ula};
-use crate::path::{At, Flow};
-use crate::{Point, Result, Rng};
+use super::{Arrival, EvalCounts, Invariant, Kernel, Mala, Map, Move, Ula};
+use crate::density::Noise;
+use crate::density::{At, Evaluation, Flow};
+use crate::error::Result;
+use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
@@ -52,14 +54,14 @@ impl Split {
 }
 
 impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Split {
-    fn forward(&self, u: &At<P>, at: &Point, _rng: &mut Rng) -> Move {
+    fn forward(&self, u: &At<P>, at: &Evaluation, _rng: &mut Rng) -> Move {
         self.map.carry(u, at)
     }
 
-    fn backward(&self, u: &At<P>, _at: &Point, mv: Move, rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &At<P>, _at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
         let carried = u.path.evaluate(u.t, &mv.y);
         let lambda = carried.u.to_kind(Kind::Double);
-        let mut cost = Cost::evaluation(carried.len());
+        let mut cost = EvalCounts::evaluation(carried.len());
         let step = u.h * self.eps.at(u.t - 0.5 * u.h);
         match self.then {
             Langevin::Ula => {
@@ -79,7 +81,7 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Split {
         self.eps.validate()
     }
 
-    fn check(&self, u: &At<P>, at: &Point) -> Result<()> {
+    fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         check_velocity(u, at)
     }
 }

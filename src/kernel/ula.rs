@@ -1,20 +1,22 @@
 //! Move by the unadjusted Langevin algorithm, eq. (13), with the paper's backward kernel or the lower-variance one.
 
 use super::langevin::{propose, reverse_cost};
-use super::{Arrival, Cost, Kernel, Move};
-use crate::{Energy, Error, Point, Result, Rng};
+use super::{Arrival, EvalCounts, Kernel, Move};
+use crate::density::{Energy, Evaluation};
+use crate::error::{Error, Result};
+use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
 /// At which parameters the backward density of [`Ula`] is taken. Both are exact; they differ in variance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Back {
+pub enum ReverseAt {
     /// r = ULA at θ_{k+1}: eqs (15)-(16), one evaluation per move.
     #[default]
-    Next,
+    New,
     /// r = f_k, ULA at θ_k: a higher ESS when θ moves, at the price of one more evaluation, ∇U_k(y).
-    Same,
+    Old,
 }
 
 /// y = x − h∇U_k(x) + √(2h) ξ, eq. (15). Stable for h < 2/L, L the largest curvature of U.
@@ -36,18 +38,18 @@ pub struct Ula {
     pub h: f64,
     /// The backward density.
     #[serde(default)]
-    pub back: Back,
+    pub reverse_at: ReverseAt,
 }
 
 impl Ula {
     /// Step h, the paper's backward kernel.
     pub fn new(h: f64) -> Self {
-        Ula { h, back: Back::Next }
+        Ula { h, reverse_at: ReverseAt::New }
     }
 
-    /// With the backward density at θ_k.
-    pub fn same(h: f64) -> Self {
-        Ula { h, back: Back::Same }
+    /// With the backward density at these parameters.
+    pub fn reverse_at(self, reverse_at: ReverseAt) -> Self {
+        Ula { reverse_at, ..self }
     }
 }
 
@@ -56,28 +58,28 @@ impl<E: Energy + ?Sized> Kernel<E> for Ula {
         Some(self.h)
     }
 
-    fn forward(&self, u: &E, at: &Point, rng: &mut Rng) -> Move {
+    fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let (y, mut alpha) = propose(at, self.h, rng);
-        let (mut at_y, mut cost) = (None, Cost::default());
-        if self.back == Back::Same {
+        let (mut at_y, mut cost) = (None, EvalCounts::default());
+        if self.reverse_at == ReverseAt::Old {
             // U_{k+1}(y) enters with λ: here only the part of the reverse density beyond U_k(y).
             let there = u.evaluate(&y);
             let reverse = reverse_cost(&at.x, &there, self.h) - there.u.to_kind(Kind::Double);
             alpha = &alpha - reverse;
-            cost = Cost::evaluation(there.len());
+            cost = EvalCounts::evaluation(there.len());
             at_y = Some(there);
         }
         Move { y, alpha, at_y, acceptance: None, cost, fault: None }
     }
 
-    fn backward(&self, u: &E, at: &Point, mv: Move, _rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &E, at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         drop(mv.at_y);
         let point = u.evaluate(&mv.y);
-        let lambda = match self.back {
-            Back::Next => reverse_cost(&at.x, &point, self.h),
-            Back::Same => point.u.to_kind(Kind::Double),
+        let lambda = match self.reverse_at {
+            ReverseAt::New => reverse_cost(&at.x, &point, self.h),
+            ReverseAt::Old => point.u.to_kind(Kind::Double),
         };
-        Arrival { lambda, acceptance: None, cost: Cost::evaluation(point.len()), point }
+        Arrival { lambda, acceptance: None, cost: EvalCounts::evaluation(point.len()), point }
     }
 
     fn validate(&self) -> Result<()> {

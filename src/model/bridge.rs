@@ -1,7 +1,8 @@
 //! Draw points on the way between two laws, with what a velocity and a score learn from: stochastic interpolants, guide (111).
 
 use super::{Coefficients, Interpolation};
-use crate::{Error, Result, Rng};
+use crate::error::{Error, Result};
+use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -162,8 +163,8 @@ pub(crate) fn columns<const N: usize>(ways: &[Way], of: [fn(&Way) -> f64; N], li
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::density::{Flow, Path};
     use crate::model::Interpolant;
-    use crate::path::{Flow, Path};
     use tch::Device;
 
     /// Σ residual · feature over rows, as z-scores: 0 in mean if the residual has zero mean given x and t.

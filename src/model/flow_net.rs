@@ -3,8 +3,9 @@
 use super::bridge::{Bridge, Start, Way, columns, rows};
 use super::time_mlp::TimeMlp;
 use super::{Gaussian, Mixture, initialise, widths_in_range};
-use crate::path::{Flow, Path, vector_products};
-use crate::{Base, Error, Point, Result, Rng, energy::check_rows};
+use crate::density::{Base, Evaluation, Flow, Path, check_rows, vector_products};
+use crate::error::{Error, Result};
+use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
 
@@ -202,7 +203,7 @@ impl FlowNet {
 
     /// Writes the parameters as safetensors, to a temporary name first. Errors: [`Error::Io`], [`Error::Torch`].
     pub fn save(&self, path: &std::path::Path) -> Result<()> {
-        crate::energy::save_vars(&self.vs, path)
+        crate::density::save_vars(&self.vs, path)
     }
 
     /// Reads parameters written by [`save`](FlowNet::save) into a flow made from the same data and shape.
@@ -325,9 +326,9 @@ impl Path for FlowNet {
         self.energy_at(&moments, &time, x)
     }
 
-    fn evaluate(&self, t: f64, x: &Tensor) -> Point {
+    fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
         let (u, grad) = self.slope(t, x, false);
-        Point::new(x.shallow_clone(), u, grad.detach())
+        Evaluation::new(x.shallow_clone(), u, grad.detach())
     }
 
     fn weighable(&self) -> Result<()> {
@@ -358,10 +359,10 @@ impl Flow for FlowNet {
         self.tangents(t, x, Some(tangents))
     }
 
-    fn arrive(&self, t: f64, x: &Tensor) -> Point {
+    fn arrive(&self, t: f64, x: &Tensor) -> Evaluation {
         let point = self.evaluate(t, x);
         let b = match self.velocity {
-            Some(_) => crate::no_grad(|| self.velocity(t, x)),
+            Some(_) => crate::error::no_grad(|| self.velocity(t, x)),
             None => self.drift_of_score(t, x, point.grad()),
         };
         point.with_drift(b)
@@ -382,7 +383,7 @@ impl FlowNet {
             let (b, j) = vector_products(x, |x| self.velocity(t, x));
             return (b, tangents.map_or_else(|| j.shallow_clone(), |v| j.matmul(v)));
         };
-        crate::no_grad(|| {
+        crate::error::no_grad(|| {
             let (moments, time) = self.now(t);
             let stretch = &moments.vv / (&moments.v * 2.0);
             let (g, j) = net.push(x, &time, tangents);

@@ -1,6 +1,8 @@
 //! Give the Gaussian: the exactly sampled start of neural energies and the first test of every kernel.
 
-use crate::{Base, Energy, Error, Point, Result, Rng};
+use crate::density::{Base, Energy, Evaluation};
+use crate::error::{Error, Result};
+use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor};
 
 /// U(x) = Σ_j (x_j − μ_j)²/2σ_j², log Z = Σ_j log √(2π) σ_j.
@@ -57,10 +59,10 @@ impl Energy for Gaussian {
         ((x - &self.mean) / &self.sigma).square().sum_dim_intlist(-1, false, None::<Kind>) * 0.5
     }
 
-    fn evaluate(&self, x: &Tensor) -> Point {
+    fn evaluate(&self, x: &Tensor) -> Evaluation {
         let z = (x - &self.mean) / &self.sigma;
         let u = z.square().sum_dim_intlist(-1, false, None::<Kind>) * 0.5;
-        Point::new(x.shallow_clone(), u, z / &self.sigma)
+        Evaluation::new(x.shallow_clone(), u, z / &self.sigma)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Give the path between two Gaussians in closed form, straight or by independent coupling: where flows are exact.
 
 use super::{Gaussian, Interpolation};
-use crate::path::{Flow, Path};
-use crate::{Base, Error, Point, Result};
+use crate::density::{Base, Evaluation, Flow, Path};
+use crate::error::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 /// How the end points of [`GaussianPath`] belong together.
@@ -29,7 +29,7 @@ pub struct GaussianPath {
 }
 
 /// m, ṁ, s² and κ = ṡ/s at one time, `[d]` each.
-struct Law {
+struct VarianceModel {
     m: Tensor,
     mm: Tensor,
     variance: Tensor,
@@ -60,12 +60,12 @@ impl GaussianPath {
         Ok(GaussianPath { base: self.base.on(kind, device)?, from: place(self.from), to: place(self.to), ..self })
     }
 
-    fn law(&self, t: f64) -> Law {
+    fn law(&self, t: f64) -> VarianceModel {
         let ((m0, s0), (m1, s1)) = (&self.from, &self.to);
         match self.coupling {
             Coupling::Straight => {
                 let s = s0 * (1.0 - t) + s1 * t;
-                Law { m: m0 * (1.0 - t) + m1 * t, mm: m1 - m0, kappa: (s1 - s0) / &s, variance: s.square() }
+                VarianceModel { m: m0 * (1.0 - t) + m1 * t, mm: m1 - m0, kappa: (s1 - s0) / &s, variance: s.square() }
             }
             Coupling::Independent(i) => {
                 let at = i.at(t);
@@ -73,7 +73,7 @@ impl GaussianPath {
                 // ȧm_0 is needed only where m_0 is not zero: aȧ/a is infinite where a = √(1 − t²) ends
                 let slope = if self.centred { 0.0 } else { at.aa / a };
                 let kappa = (s0.square() * at.aa + s1.square() * at.c * at.cc) / &variance;
-                Law { m: m0 * a + m1 * at.c, mm: m0 * slope + m1 * at.cc, variance, kappa }
+                VarianceModel { m: m0 * a + m1 * at.c, mm: m0 * slope + m1 * at.cc, variance, kappa }
             }
         }
     }
@@ -95,9 +95,9 @@ impl Path for GaussianPath {
         ((x - &law.m).square() / &law.variance).sum_dim_intlist(-1, false, None::<Kind>) * 0.5 + norm
     }
 
-    fn evaluate(&self, t: f64, x: &Tensor) -> Point {
+    fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
         let law = self.law(t);
-        Point::new(x.shallow_clone(), self.energy(t, x), (x - &law.m) / &law.variance)
+        Evaluation::new(x.shallow_clone(), self.energy(t, x), (x - &law.m) / &law.variance)
     }
 
     fn rate(&self, t: f64, x: &Tensor) -> Tensor {

@@ -1,9 +1,10 @@
 //! Give the path from noise to a Gaussian mixture in closed form: U, ∇U, b, J_b and ∂_tU, batched, in any dimension.
 
 use super::{Coefficients, Gaussian, Interpolation, Mixture};
-use crate::path::{Flow, Path};
-use crate::rows::{FEW, Fresh, Real, lanes, on_host, read, wide};
-use crate::{Base, Error, Point, Result};
+use crate::density::{Base, Evaluation, Flow, Path};
+use crate::error::{Error, Result};
+use crate::numeric::blocks::read;
+use crate::numeric::{FEW, Fresh, Real, lanes, on_host, wide};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -48,7 +49,7 @@ impl Interpolant {
         let target = Mixture::with_sigma(means, weights, sigma, Kind::Double, Device::Cpu)?;
         let total: f64 = weights.iter().sum();
         Ok(Interpolant {
-            base: Gaussian::isotropic(crate::Model::dim(&target), 1.0, Kind::Double, Device::Cpu)?,
+            base: Gaussian::isotropic(crate::density::Model::dim(&target), 1.0, Kind::Double, Device::Cpu)?,
             interpolation: Interpolation::Linear,
             means: means.concat(),
             weights: weights.iter().map(|w| w / total).collect(),
@@ -89,12 +90,12 @@ impl Interpolant {
     }
 
     /// The components of ρ_t as numbers.
-    fn law(&self, t: f64) -> Law {
+    fn law(&self, t: f64) -> VarianceModel {
         let d = self.dim() as usize;
         let Coefficients { a2, c, aa, cc } = self.interpolation.at(t);
         let variance: Vec<f64> = self.sigma.iter().map(|s| a2 + c * c * s * s).collect();
         let log_norm = |(w, v): (&f64, &f64)| w.ln() - 0.5 * d as f64 * (2.0 * std::f64::consts::PI * v).ln();
-        Law {
+        VarianceModel {
             d,
             log_norm: self.weights.iter().zip(&variance).map(log_norm).collect(),
             means: self.means.iter().map(|m| c * m).collect(),
@@ -132,7 +133,7 @@ impl Interpolant {
 }
 
 /// ρ_t = Σ_j N(cμ_j, v_j I), and what b needs, on the host.
-struct Law {
+struct VarianceModel {
     d: usize,
     /// log w_j − (d/2) log 2πv_j.
     log_norm: Vec<f64>,
@@ -173,7 +174,7 @@ impl Parts {
     }
 }
 
-impl Law {
+impl VarianceModel {
     /// U(x), leaving the posterior weights in `g`.
     #[inline(always)]
     fn energy<T: Real>(&self, x: &[T], g: &mut [f64]) -> f64 {
@@ -232,7 +233,7 @@ impl Law {
 const BLOCK: usize = 512;
 
 wide! {
-    fn arrive_block<T: Real>(law: &Law, x: &[T], u: &mut [T], grad: &mut [T], b: &mut [T]) {
+    fn arrive_block<T: Real>(law: &VarianceModel, x: &[T], u: &mut [T], grad: &mut [T], b: &mut [T]) {
         let (d, mut g) = (law.d, vec![0.0; law.kappa.len()]);
         let (mut slope, mut drift) = (vec![0.0; d], vec![0.0; d]);
         for (((x, u), grad), b) in x.chunks(d).zip(u).zip(grad.chunks_mut(d)).zip(b.chunks_mut(d)) {
@@ -257,7 +258,7 @@ wide! {
 }
 
 wide! {
-    fn push_block<T: Real>(law: &Law, x: &[T], tangents: &[T], b: &mut [T], j: &mut [T]) {
+    fn push_block<T: Real>(law: &VarianceModel, x: &[T], tangents: &[T], b: &mut [T], j: &mut [T]) {
         let (d, mut g) = (law.d, vec![0.0; law.kappa.len()]);
         let (mut slope, mut drift, mut own) = (vec![0.0; d], vec![0.0; d], vec![0.0; d]);
         let m = j.len() / b.len().max(1) * d;
@@ -316,7 +317,7 @@ impl Path for Interpolant {
         self.parts(t, x).u
     }
 
-    fn evaluate(&self, t: f64, x: &Tensor) -> Point {
+    fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
         self.arrive(t, x)
     }
 
@@ -348,7 +349,7 @@ impl Flow for Interpolant {
                 _ => self.law(t).push::<f64>(x, None),
             };
         }
-        crate::no_grad(|| {
+        crate::error::no_grad(|| {
             let p = self.parts(t, x);
             let (each, d) = (p.velocities(), self.dim());
             let tilt = p.grad().unsqueeze(1) - &p.away * p.precision.unsqueeze(-1);
@@ -370,17 +371,17 @@ impl Flow for Interpolant {
         (b, j.matmul(tangents))
     }
 
-    fn arrive(&self, t: f64, x: &Tensor) -> Point {
+    fn arrive(&self, t: f64, x: &Tensor) -> Evaluation {
         if self.in_rows(x) {
             let (u, grad, b) = match x.kind() {
                 Kind::Float => self.law(t).arrive::<f32>(x),
                 _ => self.law(t).arrive::<f64>(x),
             };
-            return Point::new(x.shallow_clone(), u, grad).with_drift(b);
+            return Evaluation::new(x.shallow_clone(), u, grad).with_drift(b);
         }
-        crate::no_grad(|| {
+        crate::error::no_grad(|| {
             let p = self.parts(t, x);
-            Point::new(x.shallow_clone(), p.u.shallow_clone(), p.grad()).with_drift(p.mean(&p.velocities()))
+            Evaluation::new(x.shallow_clone(), p.u.shallow_clone(), p.grad()).with_drift(p.mean(&p.velocities()))
         })
     }
 }

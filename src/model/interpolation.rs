@@ -1,7 +1,7 @@
 //! Say how noise turns into data: x_t = a(t) z + c(t) x₁, linear, trigonometric, variance-preserving or as a diffusion does.
 
-use crate::kernel::Noise;
-use crate::{Error, Result};
+use crate::density::Noise;
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The coefficients a(t) of the noise z ~ N(0, I) and c(t) of the data x₁, t from 0 (noise) to 1 (data).

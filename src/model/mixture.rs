@@ -1,7 +1,10 @@
 //! Give the trainable Gaussian mixture: U, ∇U, ∂_θU and log Z all in closed form.
 
-use crate::rows::{Fresh, Real, for_blocks, lanes, on_host, read, sum_blocks, wide};
-use crate::{Base, Energy, Error, Model, Point, Result, Rng, Scheme};
+use crate::density::{Base, Energy, Evaluation, Model};
+use crate::error::{Error, Result};
+use crate::numeric::blocks::read;
+use crate::numeric::{Fresh, Real, Rng, for_blocks, lanes, on_host, sum_blocks, wide};
+use crate::walkers::Scheme;
 use tch::nn::{self, Init};
 use tch::{Device, Kind, Tensor};
 
@@ -82,7 +85,7 @@ impl Mixture {
         let copy = Mixture::with_sigma(&rows, &host(self.masses())?, &host(self.sigma.shallow_clone())?, kind, device)?;
         // Masses fix z only up to rounding: copy the bits.
         if let (Some(to), Some(from)) = (&copy.z, &self.z) {
-            crate::no_grad(|| to.shallow_clone().copy_(from));
+            crate::error::no_grad(|| to.shallow_clone().copy_(from));
         }
         Ok(copy)
     }
@@ -109,7 +112,7 @@ impl Mixture {
 
     /// Posterior mode probabilities g_j(x), `[n, J]`.
     pub fn responsibilities(&self, x: &Tensor) -> Tensor {
-        crate::no_grad(|| self.exponents(x, &self.means, &self.minus_z()).softmax(-1, None::<Kind>))
+        crate::error::no_grad(|| self.exponents(x, &self.means, &self.minus_z()).softmax(-1, None::<Kind>))
     }
 
     /// Whether x can be read row by row: on the host, as the parameters are, and of this mixture's width (another one is libtorch's to refuse).
@@ -137,7 +140,7 @@ impl Mixture {
     fn modes(&self) -> Modes {
         let host = |t: Tensor| Vec::<f64>::try_from(t.detach().to_kind(Kind::Double).view(-1)).unwrap_or_default();
         let inverse_variance = host(self.sigma.to_kind(Kind::Double)).iter().map(|s| 1.0 / (s * s)).collect();
-        let minus_z = crate::no_grad(|| host(self.minus_z()));
+        let minus_z = crate::error::no_grad(|| host(self.minus_z()));
         Modes { d: self.dim() as usize, means: host(self.means.shallow_clone()), minus_z, inverse_variance }
     }
 
@@ -272,7 +275,7 @@ pub(super) fn variable(path: &nn::Path, name: &str, t: &Tensor) -> Tensor {
     if v.kind() != t.kind() {
         v.set_data(&t.copy());
     } else {
-        crate::no_grad(|| v.copy_(t));
+        crate::error::no_grad(|| v.copy_(t));
     }
     v
 }
@@ -282,22 +285,22 @@ impl Energy for Mixture {
         -self.exponents(x, &self.means, &self.minus_z()).logsumexp(-1, false)
     }
 
-    fn evaluate(&self, x: &Tensor) -> Point {
+    fn evaluate(&self, x: &Tensor) -> Evaluation {
         let closed = match x.kind() {
             Kind::Float if self.in_rows(x) => Some(self.modes().evaluate::<f32>(x)),
             Kind::Double if self.in_rows(x) => Some(self.modes().evaluate::<f64>(x)),
             _ => None,
         };
         if let Some((u, grad)) = closed {
-            return Point::new(x.shallow_clone(), u, grad);
+            return Evaluation::new(x.shallow_clone(), u, grad);
         }
-        crate::no_grad(|| {
+        crate::error::no_grad(|| {
             let e = self.exponents(x, &self.means, &self.minus_z());
             let u = -e.logsumexp(-1, false);
             // g_j/σ_j², so that ∇U = x Σ_j g_j/σ_j² − Σ_j g_j μ_j/σ_j².
             let g = (e + u.unsqueeze(-1)).exp() / self.sigma.square();
             let grad = x * g.sum_dim_intlist(-1, true, None::<Kind>) - g.matmul(&self.means);
-            Point::new(x.shallow_clone(), u, grad)
+            Evaluation::new(x.shallow_clone(), u, grad)
         })
     }
 }
@@ -333,8 +336,8 @@ impl Model for Mixture {
         self.means.size()[1]
     }
 
-    fn param_grad(&self, at: &mut Point, w: &Tensor) -> Vec<Tensor> {
-        crate::no_grad(|| {
+    fn param_grad(&self, at: &mut Evaluation, w: &Tensor) -> Vec<Tensor> {
+        crate::error::no_grad(|| {
             // ∂U/∂μ_j = −g_j (x − μ_j)/σ_j², ∂U/∂z_j = g_j.
             let (sums, mass) = self.weighted_sums(&at.x, w);
             let pull = sums - &self.means * mass.unsqueeze(-1);
@@ -346,13 +349,13 @@ impl Model for Mixture {
         })
     }
 
-    fn observe(&self, x: &Tensor) -> Point {
+    fn evaluate_data(&self, x: &Tensor) -> Evaluation {
         let u = match x.kind() {
             Kind::Float if self.in_rows(x) => self.modes().energies::<f32>(x),
             Kind::Double if self.in_rows(x) => self.modes().energies::<f64>(x),
-            _ => crate::no_grad(|| self.energy(x)),
+            _ => crate::error::no_grad(|| self.energy(x)),
         };
-        Point::new(x.shallow_clone(), u, Tensor::new())
+        Evaluation::new(x.shallow_clone(), u, Tensor::new())
     }
 
     fn log_z_exact(&self) -> Option<f64> {

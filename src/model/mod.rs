@@ -20,4 +20,4 @@ pub use interpolation::{Coefficients, Interpolation};
 pub use mixture::Mixture;
 pub use net::{Cnn, Mlp, NetEnergy};
 pub(crate) use net::{ZEROS, initialise, widths_in_range};
-pub use rbm::{Bipartite, Exact, Rbm, RbmPath, RbmShape, Units};
+pub use rbm::{Bipartite, Exact, Rbm, RbmPath, RbmShape, Tempered, Tempering, Units};

@@ -1,7 +1,8 @@
 //! Give neural energies: a quadratic well plus an MLP or a CNN whose last layer is zero, so that ρ_{θ_0} is Gaussian.
 
 use super::Gaussian;
-use crate::{Base, Energy, Error, Model, Result};
+use crate::density::{Base, Energy, Model};
+use crate::error::{Error, Result};
 use tch::nn::{self, ConvConfig, Module};
 use tch::{Device, Kind, Tensor};
 
@@ -71,7 +72,7 @@ impl Well {
         if self.kind == Kind::Double {
             self.vs.double();
         }
-        initialise(&self.vs, &mut crate::Rng::new(seed).split(0x6e65_7473), Some(last));
+        initialise(&self.vs, &mut crate::numeric::Rng::new(seed).split(0x6e65_7473), Some(last));
     }
 }
 
@@ -97,10 +98,10 @@ pub(crate) const ZEROS: nn::LinearConfig =
     nn::LinearConfig { ws_init: nn::Init::Const(0.0), bs_init: Some(nn::Init::Const(0.0)), bias: true };
 
 /// Weights from the library's own generator, the same on every device; biases and the layer named `zero` at 0.
-pub(crate) fn initialise(vs: &nn::VarStore, rng: &mut crate::Rng, zero: Option<&str>) {
+pub(crate) fn initialise(vs: &nn::VarStore, rng: &mut crate::numeric::Rng, zero: Option<&str>) {
     let mut named: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
     named.sort_by(|a, b| a.0.cmp(&b.0));
-    crate::no_grad(|| {
+    crate::error::no_grad(|| {
         for (name, mut v) in named {
             let size = v.size();
             if size.len() < 2 || zero.is_some_and(|z| name.split('.').rev().nth(1) == Some(z)) {

@@ -1,7 +1,7 @@
 //! Draw shapes through plotters' SVG backend, at a tenth of a pixel.
 
 use super::style::Rgb;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use base64::Engine;
 use plotters::prelude::{DrawingBackend, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};

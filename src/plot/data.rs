@@ -2,8 +2,8 @@
 
 use super::Figure;
 use super::panel::{Layer, Panel};
-use crate::Result;
-use crate::export::{check_name, write_table};
+use crate::error::Result;
+use crate::io::{check_name, write_table};
 use polars::prelude::{Column, DataFrame};
 use std::path::Path;
 

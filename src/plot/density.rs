@@ -1,7 +1,7 @@
 //! Estimate the density of weighted values: as a histogram, and as a curve of Gaussian kernels.
 
 use super::axis::range;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Points of a curve.
 const POINTS: usize = 200;

@@ -7,7 +7,7 @@ use super::marks::{Axes, no_data, shapes};
 use super::panel::{Layer, Panel};
 use super::style::{GRID, HEADING, INK, LABEL, Looks, Rgb, SOFT, TICK, TITLE, fit, width};
 use super::{Figure, legend};
-use crate::Result;
+use crate::error::Result;
 
 const EDGE: f64 = 10.0;
 const GAP: f64 = 16.0;

@@ -5,7 +5,7 @@ use super::canvas::{Align, Label, Shape};
 use super::image::{encode, pixmap};
 use super::marks::Axes;
 use super::style::{INK, LABEL, Rgb, SOFT, TICK, fit, width};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Cividis (Nuñez, Anderton & Renslow 2018): perceptually uniform, the same with and without colour blindness, and
 /// quiet enough for coloured marks on top.

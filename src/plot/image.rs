@@ -2,7 +2,7 @@
 
 use super::canvas::Shape;
 use super::style::{Rgb, WHITE};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use resvg::tiny_skia::{Color, FillRule, Paint, PathBuilder, Pixmap, Transform};
 use resvg::usvg;
 use std::sync::Arc;

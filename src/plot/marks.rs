@@ -5,7 +5,7 @@ use super::canvas::{Align, Label, Shape};
 use super::image::cloud;
 use super::panel::{Layer, Panel};
 use super::style::{INK, LABEL, Look, Looks, SOFT, WHITE};
-use crate::Result;
+use crate::error::Result;
 
 type Point = (f64, f64);
 

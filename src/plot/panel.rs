@@ -4,7 +4,8 @@ use super::density::{check, check_weights, curve, histogram};
 use super::energy::Grid;
 use super::image::Tiles;
 use super::power_law::{ends, law, power_law};
-use crate::{Error, Result, frame};
+use crate::error::{Error, Result};
+use crate::io::frame;
 use polars::prelude::DataFrame;
 
 /// What is drawn in a panel.

@@ -1,23 +1,31 @@
 //! Train any model with any kernel: the learning loop, once, for Jarzynski, PCD and CD.
 
-mod flow;
+mod batches;
+mod contrastive;
+mod descent;
+mod flow_matching;
+mod gradient;
+mod likelihood;
+mod monitoring;
 mod optim;
 mod optimiser;
-mod population;
-mod session;
 mod settings;
-mod update;
+mod trust_region;
 
-pub use flow::FlowTrainer;
+pub use flow_matching::FlowTrainer;
 pub use optim::{Optim, Schedule};
 pub use settings::{FlowSettings, Method, Settings};
-pub use update::Update;
+pub use trust_region::TrustRegion;
 
-use crate::energy::check_rows;
-use crate::error::guard;
-use crate::threads::Threads;
-use crate::{Error, Keep, Kernel, Model, Result, Run, Walkers};
-use session::Session;
+use crate::density::{Model, check_rows};
+use crate::error::{Error, Result, guard};
+use crate::kernel::Kernel;
+use crate::run::store::{fingerprint, shapes};
+use crate::run::{Callback, Checkpointing, Driver, Procedure, Run};
+use contrastive::Contrastive;
+use descent::non_negative;
+use likelihood::Likelihood;
+use std::borrow::Borrow;
 use tch::Tensor;
 
 /// A kernel, a method and settings: `train` turns a model and data into a [`Run`].
@@ -42,32 +50,13 @@ pub struct Trainer<K> {
     /// All other settings.
     pub settings: Settings,
     /// Where the run is kept on disk, if anywhere.
-    pub keep: Option<Keep>,
-}
-
-/// Called at each recorded row: named numbers of one's own, the same names every time.
-///
-/// What the closure remembers is not part of a kept run: resumed, it sees the rows after the checkpoint only. Compute each
-/// row from its [`View`] alone, and means over rows from [`Run::stats`].
-pub type Observer<'a, M> = dyn FnMut(&View<M>) -> Vec<(String, f64)> + 'a;
-
-/// What an observer sees at each recorded row.
-#[derive(Debug)]
-pub struct View<'a, M: ?Sized> {
-    /// Updates so far.
-    pub step: usize,
-    /// The model at θ_step.
-    pub model: &'a M,
-    /// The training walkers under θ_step.
-    pub walkers: &'a Walkers,
-    /// The monitor population, if there is one.
-    pub monitor: Option<&'a Walkers>,
+    pub checkpointing: Option<Checkpointing>,
 }
 
 impl<K> Trainer<K> {
     /// With default settings.
     pub fn new(kernel: K, method: Method) -> Self {
-        Trainer { kernel, method, settings: Settings::default(), keep: None }
+        Trainer { kernel, method, settings: Settings::default(), checkpointing: None }
     }
 
     /// Number of walkers N.
@@ -107,8 +96,8 @@ impl<K> Trainer<K> {
     }
 
     /// The ESS limit on an update.
-    pub fn update(mut self, update: Update) -> Self {
-        self.settings.update = Some(update);
+    pub fn trust_region(mut self, trust_region: TrustRegion) -> Self {
+        self.settings.trust_region = Some(trust_region);
         self
     }
 
@@ -142,17 +131,16 @@ impl<K> Trainer<K> {
         self
     }
 
-    /// Keeps the run on disk as it goes: rows, checkpoints, a stop file. A path, or a [`Keep`] with intervals and limits.
-    pub fn keep(mut self, keep: impl Into<Keep>) -> Self {
-        self.keep = Some(keep.into());
+    /// Writes rows and checkpoints to a folder as the run goes: a path, or a [`Checkpointing`] with intervals and limits.
+    pub fn checkpointing(mut self, checkpointing: impl Into<Checkpointing>) -> Self {
+        self.checkpointing = Some(checkpointing.into());
         self
     }
 
-    /// Goes on with the run that is kept in `dir`, bit for bit as if it had never been interrupted; begins one where there is
-    /// none. The model is to be made as it was then: its parameters come from the checkpoint. What an [`Observer`] remembers
-    /// does not.
-    pub fn resume(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
-        self.keep = Some(Keep::resume(dir));
+    /// Goes on with the run in `dir`, bit for bit as if it had never been interrupted; begins one where there is none. The model
+    /// is to be made as it was then: its parameters come from the checkpoint. What a [`Callback`] remembers does not.
+    pub fn resume_or_start(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
+        self.checkpointing = Some(Checkpointing::resume_or_start(dir));
         self
     }
 
@@ -171,8 +159,8 @@ impl<K> Trainer<K> {
         K: std::fmt::Debug,
     {
         let mut config = self.config();
-        config["data"] = crate::keep::fingerprint(data)?.into();
-        config["parameters"] = crate::keep::shapes(model.vars());
+        config["data"] = fingerprint(data)?.into();
+        config["parameters"] = shapes(model.vars());
         if self.settings.schedule != Schedule::Constant {
             config["schedule over"] = self.settings.steps.into();
         }
@@ -187,60 +175,96 @@ impl<K> Trainer<K> {
         at_least_one("every", s.every)?;
         at_least_one("threads", s.threads)?;
         at_least_one("batch", s.batch.unwrap_or(1))?;
-        let non_negative = |name, v: f64| {
-            if v >= 0.0 && v.is_finite() { Ok(()) } else { Err(Error::param(name, v, "a finite number ≥ 0")) }
-        };
-        non_negative("lr", s.lr)?;
         non_negative("regularisation", s.regularisation)?;
         non_negative("data_noise", s.data_noise)?;
         non_negative("progress", s.progress)?;
-        s.group_lr.iter().try_for_each(|&v| non_negative("group_lr", v))?;
-        if let Some(c) = s.clip.filter(|c| *c <= 0.0 || c.is_nan()) {
-            return Err(Error::param("clip", c, "a positive gradient norm"));
-        }
         match self.method {
             Method::Jarzynski { ess_min } if !(0.0..=1.0).contains(&ess_min) => {
                 return Err(Error::param("ess_min", ess_min, "a fraction in [0, 1]"));
             }
             Method::Cd { k: 0 } => return Err(Error::param("k", 0, "at least 1 move from the data")),
-            Method::Pcd | Method::Cd { .. } if s.update.is_some_and(|u| u.bound().is_some()) => {
-                return Err(Error::param("update", self.method.name(), "Update::Free: only weights have an ESS"));
+            Method::Pcd | Method::Cd { .. } if s.trust_region.is_some_and(|u| u.bound().is_some()) => {
+                let expected = "TrustRegion::Unlimited: only weights have an ESS";
+                return Err(Error::param("trust_region", self.method.name(), expected));
             }
             _ => {}
         }
-        s.schedule.validate()?;
-        s.optim.validate()?;
+        s.rates().validate(None)?;
         self.limit().validate()
     }
 
-    fn limit(&self) -> Update {
-        let jarzynski = matches!(self.method, Method::Jarzynski { .. });
-        self.settings.update.unwrap_or(if jarzynski { Update::Shrink { ess: 0.95 } } else { Update::Free })
+    fn limit(&self) -> TrustRegion {
+        let weighted = matches!(self.method, Method::Jarzynski { .. });
+        let usual = if weighted { TrustRegion::Shrink { ess: 0.95 } } else { TrustRegion::Unlimited };
+        self.settings.trust_region.unwrap_or(usual)
     }
 
     /// Trains `model` in place on `data` `[n, d]` by descent along eq. (4).
     ///
     /// A run that diverges (NaN, infinite energy, a panic inside the model) comes back as `Ok` with the rows recorded so
-    /// far and the cause in [`Run::outcome`]. Errors: settings out of range, data of the wrong shape or not finite, a
-    /// model that cannot be evaluated at the start.
+    /// far and the cause in [`Run::outcome`].
+    ///
+    /// # Errors
+    /// Settings out of range, or that do not apply to the method; data of the wrong shape or not finite; a model that cannot be
+    /// evaluated at the start.
     pub fn train<M: Model>(&self, model: &mut M, data: &Tensor) -> Result<Run>
     where
         K: Kernel<M>,
     {
-        self.train_observed(model, data, &mut |_| Vec::new())
+        self.train_with(model, data, &mut |_| Vec::new())
     }
 
-    /// As [`train`](Trainer::train); `observe` adds columns of one's own to every recorded row.
-    pub fn train_observed<M: Model>(&self, model: &mut M, data: &Tensor, observe: &mut Observer<M>) -> Result<Run>
+    /// As [`train`](Trainer::train); `callback` adds columns of its own to every recorded row.
+    ///
+    /// # Errors
+    /// As [`train`](Trainer::train).
+    pub fn train_with<M: Model>(&self, model: &mut M, data: &Tensor, callback: &mut Callback<M>) -> Result<Run>
     where
         K: Kernel<M>,
     {
+        let trainer = Trainer {
+            kernel: &self.kernel,
+            method: self.method,
+            settings: self.settings.clone(),
+            checkpointing: self.checkpointing.clone(),
+        };
+        trainer.open(&*model, data)?.complete(callback)
+    }
+
+    /// An owned run that the caller takes step by step: see [`Driver`]. Its type does not name the kernel.
+    ///
+    /// # Errors
+    /// As [`train`](Trainer::train).
+    pub fn start<M: Model>(&self, model: M, data: &Tensor) -> Result<Driver<'static, M>>
+    where
+        K: Kernel<M> + Clone + 'static,
+    {
+        self.clone().open(model, data)
+    }
+
+    fn open<'a, M: Model, H: Borrow<M>>(self, model: H, data: &Tensor) -> Result<Driver<'a, M, H>>
+    where
+        K: Kernel<M> + 'a,
+    {
         self.validate()?;
         self.kernel.validate()?;
-        guard(|| check_rows("data", data, model.dim()).and_then(|()| model.check_data(data)))?;
-        let _threads = Threads::request(self.settings.threads);
-        let mut session = guard(|| Session::start(self, model, data))?;
-        let outcome = session.run(observe)?;
-        session.finish(outcome)
+        let (procedure, checkpointing) = {
+            let model: &M = model.borrow();
+            guard(|| check_rows("data", data, model.dim()).and_then(|()| model.check_data(data)))?;
+            self.settings.rates().validate(Some(model.vars()))?;
+            let (kind, device) = model.options();
+            let data = data.to_device(device).to_kind(kind);
+            let checkpointing = self.checkpointing.clone();
+            let identity = match checkpointing {
+                Some(_) => guard(|| self.identity(model, &data))?,
+                None => serde_json::Value::Null,
+            };
+            let procedure: Box<dyn Procedure<M> + 'a> = match self.method {
+                Method::Cd { k } => Box::new(Contrastive::new(self, k, identity, model, data)),
+                _ => Box::new(Likelihood::new(self, identity, model, data)),
+            };
+            (procedure, checkpointing)
+        };
+        Driver::open(procedure, model, checkpointing.as_ref())
     }
 }

@@ -1,8 +1,7 @@
 //! Choose an optimiser and a learning-rate schedule.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
 
 /// The rule by which a gradient moves θ. Weight decay acts on θ only: the Jarzynski weights stay exact under all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -91,14 +90,4 @@ impl Schedule {
             _ => Ok(()),
         }
     }
-}
-
-/// |g|² of each parameter, where the parameters are.
-pub(super) fn squares(grads: &[Tensor]) -> impl Iterator<Item = Tensor> {
-    grads.iter().filter(|g| g.defined()).map(|g| g.square().sum(Kind::Double))
-}
-
-/// √Σ|g|² over all parameters.
-pub(super) fn norm(grads: &[Tensor]) -> f64 {
-    crate::device::fetch(&squares(grads).collect::<Vec<_>>()).iter().sum::<f64>().sqrt()
 }

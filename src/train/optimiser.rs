@@ -1,8 +1,9 @@
 //! Move θ along a gradient by SGD, Adam, AdamW or RMSProp, with a state that can be written down and taken up again.
 
 use super::Optim;
-use crate::rows::{Fresh, Real, on_host, read};
-use crate::{Error, Result};
+use crate::error::{Error, Result, no_grad};
+use crate::numeric::blocks::read;
+use crate::numeric::{Fresh, Real, on_host};
 use tch::{Kind, Tensor, nn};
 
 /// The optimiser of one run: the four rules of libtorch, whose own objects keep their memory where nobody can read it.
@@ -46,9 +47,18 @@ impl Optimiser {
         Optimiser { rule, slots: slots.collect(), steps: 0 }
     }
 
+    /// Number of parameter groups of a store.
+    pub fn groups(vs: &nn::VarStore) -> usize {
+        let held = match vs.variables_.lock() {
+            Ok(held) => held,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        held.trainable_variables.iter().map(|v| v.group + 1).max().unwrap_or(1)
+    }
+
     /// One step along `grads`, one per parameter; a gradient that is not defined leaves its parameter alone. `lr(group)`.
     pub fn step(&mut self, grads: &[Tensor], lr: impl Fn(usize) -> f64) {
-        crate::no_grad(|| {
+        no_grad(|| {
             self.steps += 1;
             let first = self.steps == 1;
             for (slot, g) in self.slots.iter_mut().zip(grads).filter(|(_, g)| g.defined()) {
@@ -246,7 +256,7 @@ fused!(f64);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Rng;
+    use crate::numeric::Rng;
     use tch::Device;
     use tch::nn::OptimizerConfig;
 
@@ -267,7 +277,7 @@ mod tests {
             vs.double();
         }
         for (i, mut p) in vs.trainable_variables().into_iter().enumerate() {
-            crate::no_grad(|| p.copy_(&Rng::new(i as u64).normal(&p.size(), kind, Device::Cpu)));
+            crate::error::no_grad(|| p.copy_(&Rng::new(i as u64).normal(&p.size(), kind, Device::Cpu)));
         }
         vs
     }
@@ -333,7 +343,7 @@ mod tests {
                 rows.step(&grads, |_| 0.01);
                 tensors.steps += 1;
                 let numbers = Rule::of(rule, 0.01, tensors.steps, k == 0);
-                crate::no_grad(|| tensors.slots.iter_mut().zip(&grads).for_each(|(s, g)| s.on_tensors(&numbers, g)));
+                no_grad(|| tensors.slots.iter_mut().zip(&grads).for_each(|(s, g)| s.on_tensors(&numbers, g)));
             }
             assert!(gap(&a, &b) < 1e-14, "{rule:?}");
             // without its memory it would not

@@ -1,9 +1,11 @@
 //! Say how to train: the method, and everything else with a default.
 
-use super::{Optim, Schedule, Update};
-use crate::{Scheme, Walkers};
+use super::descent::Rates;
+use super::{Optim, Schedule, TrustRegion};
+use crate::run::Pace;
+use crate::walkers::Scheme;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::Device;
 
 /// How the model's expectation in eq. (4) is estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -34,16 +36,6 @@ impl Method {
     }
 }
 
-impl Method {
-    /// Weights of the walkers in eq. (4), `[n]`, f64.
-    pub(super) fn weights(self, walkers: &Walkers) -> Tensor {
-        match self {
-            Method::Jarzynski { .. } => walkers.weights(),
-            Method::Pcd | Method::Cd { .. } => walkers.log_weights().full_like(1.0 / walkers.len() as f64),
-        }
-    }
-}
-
 /// Everything about a training run but the kernel, the model and the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -65,7 +57,7 @@ pub struct Settings {
     /// The optimiser.
     pub optim: Optim,
     /// The ESS limit on an update; `None`: shrink to conditional ESS .95 for Jarzynski, free for PCD and CD.
-    pub update: Option<Update>,
+    pub trust_region: Option<TrustRegion>,
     /// Largest gradient norm.
     pub clip: Option<f64>,
     /// Coefficient of mean U² over data and walkers, added to the loss.
@@ -104,7 +96,7 @@ impl Default for Settings {
             group_lr: Vec::new(),
             schedule: Schedule::Constant,
             optim: Optim::Sgd { momentum: 0.0 },
-            update: None,
+            trust_region: None,
             clip: None,
             regularisation: 0.0,
             batch: None,
@@ -117,6 +109,23 @@ impl Default for Settings {
             threads: 2,
             progress: 5.0,
         }
+    }
+}
+
+impl Settings {
+    pub(super) fn rates(&self) -> Rates<'_> {
+        Rates {
+            optim: self.optim,
+            lr: self.lr,
+            schedule: self.schedule,
+            group_lr: &self.group_lr,
+            clip: self.clip,
+            steps: self.steps,
+        }
+    }
+
+    pub(super) fn pace(&self, device: Device) -> Pace {
+        Pace { every: self.every, seed: self.seed, threads: self.threads, progress: self.progress, device }
     }
 }
 
@@ -134,6 +143,10 @@ pub struct FlowSettings {
     pub schedule: Schedule,
     /// The optimiser.
     pub optim: Optim,
+    /// Factors of the learning rate for parameter groups 0, 1, … of the `VarStore`; missing ones are 1.
+    pub group_lr: Vec<f64>,
+    /// Largest gradient norm.
+    pub clip: Option<f64>,
     /// Weight of the time-score loss times the dimension d, 0 for (122) alone: the loss's own noise grows with d.
     pub time_score: f64,
     /// Walkers at t = 0 in the run that comes back.
@@ -157,12 +170,27 @@ impl Default for FlowSettings {
             lr: 2e-3,
             schedule: Schedule::Cosine { end: 0.0 },
             optim: Optim::Adam,
+            group_lr: Vec::new(),
+            clip: None,
             time_score: 0.2,
             walkers: 1_000,
             every: 10,
             seed: 0,
             threads: 1,
             progress: 5.0,
+        }
+    }
+}
+
+impl FlowSettings {
+    pub(super) fn rates(&self) -> Rates<'_> {
+        Rates {
+            optim: self.optim,
+            lr: self.lr,
+            schedule: self.schedule,
+            group_lr: &self.group_lr,
+            clip: self.clip,
+            steps: self.steps,
         }
     }
 }

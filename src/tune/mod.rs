@@ -1,16 +1,20 @@
 //! Choose the scheme, the steps and the noise of a flow: a pilot measures the variance law, short runs confirm the choice.
 
-mod law;
-mod price;
+mod cost_model;
+mod variance_model;
 
-pub use law::Law;
-pub use price::Price;
+pub use cost_model::CostModel;
+pub use variance_model::VarianceModel;
 
-use crate::kernel::{FlowKernel, Langevin, Noise};
-use crate::path::Flow;
-use crate::{Error, Result, Rng, Run, Transport, frame};
-use law::average;
+use crate::density::{Flow, Noise};
+use crate::error::{Error, Result};
+use crate::io::frame;
+use crate::kernel::{FlowKernel, Langevin};
+use crate::numeric::Rng;
+use crate::run::Run;
+use crate::transport::Transport;
 use polars::prelude::DataFrame;
+use variance_model::average;
 
 /// How [`Tune::run`] searches.
 #[derive(Debug, Clone)]
@@ -19,8 +23,8 @@ pub struct Tune {
     pub ess: f64,
     /// Schemes to choose from, by [`FlowKernel::NAMES`].
     pub schemes: Vec<String>,
-    /// What an evaluation costs; `None`: [`Price::counted`].
-    pub price: Option<Price>,
+    /// What an evaluation costs; `None`: [`CostModel::counted`].
+    pub price: Option<CostModel>,
     /// Walkers of each pilot run.
     pub walkers: usize,
     /// Most steps of a run.
@@ -43,7 +47,7 @@ pub struct Tuned {
     /// Whether the wanted ESS was reached; if not, this is the nearest that was found.
     pub reached: bool,
     /// The law of the pilot.
-    pub law: Law,
+    pub law: VarianceModel,
     /// Every run made, the confirming ones of each scheme last: `scheme, steps, noise, eps, ess, cost`; `eps` is the mean over t.
     pub trials: DataFrame,
 }
@@ -86,8 +90,8 @@ impl Trial {
 struct Search<'a, P> {
     tune: &'a Tune,
     path: &'a P,
-    law: Law,
-    price: Price,
+    law: VarianceModel,
+    price: CostModel,
     trials: Vec<Trial>,
     /// The best of each scheme, confirmed.
     sure: Vec<Trial>,
@@ -108,7 +112,7 @@ impl Tune {
     }
 
     /// With these prices.
-    pub fn price(mut self, price: Price) -> Self {
+    pub fn price(mut self, price: CostModel) -> Self {
         self.price = Some(price);
         self
     }
@@ -137,7 +141,7 @@ impl Tune {
 
     /// Searches, scheme by scheme, for the fewest steps at which some noise gives the wanted ESS.
     ///
-    /// 1. The pilot measures the [`Law`], which predicts where Prop. 2 is good enough, and the noise that is best for it.
+    /// 1. The pilot measures the [`VarianceModel`], which predicts where Prop. 2 is good enough, and the noise that is best for it.
     /// 2. At a few K, noises around the law's choice for h = 1/K, constant and as ε(t), are run.
     /// 3. From the best at two K and the order that the scheme declares, −log ESS = V_∞ + C h^{2·order} is solved for the K
     ///    that is needed, which is run and corrected. V_∞ > 0 is what an inexact flow leaves at any h.
@@ -148,9 +152,9 @@ impl Tune {
     pub fn run<P: Flow>(&self, path: &P) -> Result<Tuned> {
         self.validate()?;
         path.weighable()?;
-        let law = Law::pilot(path, 12, self.walkers.min(1_000), self.seed)?;
+        let law = VarianceModel::pilot(path, 12, self.walkers.min(1_000), self.seed)?;
         let d = path.base().sample(1, &mut Rng::new(0)).size()[1];
-        let price = self.price.unwrap_or(Price::counted(d));
+        let price = self.price.unwrap_or(CostModel::counted(d));
         let mut search = Search { tune: self, path, law, price, trials: Vec::new(), sure: Vec::new() };
         for scheme in &self.schemes {
             search.scheme(scheme)?;

@@ -1,17 +1,21 @@
 //! Learn flows from data, generate with few steps, and see what reweighting corrects: two-dimensional sets and real digits.
 
-mod judge;
+mod evaluate;
 mod show;
 
 use super::classifier::Classifier;
 use super::{Experiment, Output, Work, stack};
-use crate::data::{self, Dataset, Toy};
-use crate::frame::Rows;
+use crate::data;
+use crate::data::{Dataset, Synthetic};
+use crate::error::{Error, Result};
+use crate::io::frame::Rows;
 use crate::kernel::FlowKernel;
 use crate::model::{Bridge, FlowNet, FlowShape};
-use crate::threads::Threads;
-use crate::{Error, FlowSettings, FlowTrainer, Result, Rng, Run, Transport};
-use judge::Tables;
+use crate::numeric::{Rng, Threads};
+use crate::run::Run;
+use crate::train::{FlowSettings, FlowTrainer};
+use crate::transport::Transport;
+use evaluate::Tables;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
@@ -139,7 +143,7 @@ impl Learning {
             ..Default::default()
         };
         let mut trainer = FlowTrainer::new().settings(settings);
-        trainer.keep = work.keep(&format!("{name}-{seed}-{time_score}"));
+        trainer.checkpointing = work.checkpointing(&format!("{name}-{seed}-{time_score}"));
         let run = trainer.train(&mut flow, x)?;
         let with = if time_score > 0.0 { "" } else { ", (122) alone" };
         println!("  {name}, seed {seed}{with}: trained in {:.0} s", run.seconds);
@@ -166,17 +170,17 @@ impl Learning {
 }
 
 impl FlowLearned {
-    fn toy(name: &str) -> Result<Toy> {
+    fn toy(name: &str) -> Result<Synthetic> {
         Ok(match name {
-            "gaussians" => Toy::Gaussians { weights: vec![1.0, 2.0, 3.0, 4.0, 4.0, 3.0, 2.0, 1.0] },
-            "moons" => Toy::Moons { weight: 0.3 },
-            "checkerboard" => Toy::Checkerboard,
+            "gaussians" => Synthetic::Gaussians { weights: vec![1.0, 2.0, 3.0, 4.0, 4.0, 3.0, 2.0, 1.0] },
+            "moons" => Synthetic::Moons { weight: 0.3 },
+            "checkerboard" => Synthetic::Checkerboard,
             _ => return Err(Error::param("sets", name, "some of gaussians, moons, checkerboard")),
         })
     }
 
     /// Fresh points of the law that the flow learns from: the data's, smoothed.
-    fn fresh(toy: &Toy, n: usize, smoothing: f64, device: Device, rng: &mut Rng) -> Result<Tensor> {
+    fn fresh(toy: &Synthetic, n: usize, smoothing: f64, device: Device, rng: &mut Rng) -> Result<Tensor> {
         let x = toy.sample(n, rng)?.on(device).x;
         Ok(&x + rng.normal(&x.size(), x.kind(), device) * smoothing)
     }

@@ -1,8 +1,9 @@
 //! Say and draw what was measured on learned flows.
 
 use super::FlowLearned;
+use crate::error::Result;
 use crate::experiments::Output;
-use crate::{Result, frame};
+use crate::io::frame;
 use polars::prelude::DataFrame;
 #[cfg(feature = "plot")]
 use tch::{Kind, Tensor};

@@ -1,15 +1,20 @@
 //! Train an RBM on binarised MNIST by CD, PCD and Jarzynski: test likelihood at equal updates, equal sweeps, equal seconds.
 
-mod judge;
+mod evaluate;
 mod show;
 
 use super::{Experiment, Output, Work, stack};
-use crate::data::{self, Dataset, Split};
-use crate::frame::{self, Rows};
+use crate::data;
+use crate::data::{Dataset, Split};
+use crate::error::{Error, Result};
+use crate::io::frame;
+use crate::io::frame::Rows;
+use crate::kernel::Gibbs;
 use crate::model::{Rbm, RbmShape, Units};
-use crate::train::View;
-use crate::{Error, Gibbs, Method, Result, Run, Settings, Trainer, Update};
-use judge::Judge;
+use crate::run::Run;
+use crate::run::StepView;
+use crate::train::{Method, Settings, Trainer, TrustRegion};
+use evaluate::Judge;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
@@ -99,9 +104,9 @@ const STEPS: &[&str] = &[
     "ess_monitor",
     "resampled",
     "resampled_monitor",
-    "fraction",
-    "trials",
-    "legs",
+    "step_fraction",
+    "backtracks",
+    "substeps",
     "grad_norm",
     "forward",
     "seconds",
@@ -140,12 +145,14 @@ impl RbmMnist {
     }
 
     /// Method, sweeps per update and limit by name.
-    fn method(&self, name: &str) -> Result<(Method, usize, Option<Update>)> {
+    fn method(&self, name: &str) -> Result<(Method, usize, Option<TrustRegion>)> {
         let (word, rest) = name.split_once('-').unwrap_or((name, ""));
         let (k, jarzynski) = (rest.parse().ok().filter(|k| *k > 0), Method::Jarzynski { ess_min: self.ess_min });
         match (word, rest, k) {
-            ("jarzynski", "", _) => Ok((jarzynski, 1, Some(Update::Shrink { ess: self.ess }))),
-            ("jarzynski", "bridge", _) => Ok((jarzynski, 1, Some(Update::Bridge { ess: self.ess, max: self.legs }))),
+            ("jarzynski", "", _) => Ok((jarzynski, 1, Some(TrustRegion::Shrink { ess: self.ess }))),
+            ("jarzynski", "bridge", _) => {
+                Ok((jarzynski, 1, Some(TrustRegion::Substeps { ess: self.ess, max: self.legs })))
+            }
             ("pcd", _, Some(k)) => Ok((Method::Pcd, k, None)),
             ("cd", _, Some(k)) => Ok((Method::Cd { k }, 1, None)),
             _ => Err(Error::param("methods", name, "cd-k, pcd-k, jarzynski, jarzynski-bridge")),
@@ -194,17 +201,17 @@ impl RbmMnist {
             steps: self.steps,
             moves,
             lr: rate,
-            update,
+            trust_region: update,
             batch: Some(self.batch),
             every: self.every,
             seed,
             ..Default::default()
         });
-        let kept = work.keep(&format!("{name}-{seed}"));
+        let kept = work.checkpointing(&format!("{name}-{seed}"));
         let place = |step: usize| kept.as_ref().map(|k| k.dir.join(format!("units-{step}.safetensors")));
-        trainer.keep = kept.clone();
+        trainer.checkpointing = kept.clone();
         let (cd, mut trouble) = (if let Method::Cd { k } = method { k } else { 0 }, None);
-        let mut run = trainer.train_observed(&mut rbm, &data.x, &mut |at: &View<Rbm>| {
+        let mut run = trainer.train_with(&mut rbm, &data.x, &mut |at: &StepView<Rbm>| {
             if wanted.contains(&at.step) {
                 let units = at.model.units().copy();
                 if let Some(path) = place(at.step) {
@@ -225,15 +232,17 @@ impl RbmMnist {
             }
         }
         saved.sort_by_key(|(step, _)| *step);
-        // sweeps of a chain: those at fixed θ, and one for each leg of an update
+        // sweeps of a chain: those at fixed θ, and one for each substep of an update
+        let none = || vec![f64::NAN; run.stats.height()];
+        let substeps = run.column("substeps").unwrap_or_else(|_| none());
         let column: Vec<f64> = run
             .column("step")?
             .iter()
-            .zip(run.column("legs")?)
-            .map(|(step, legs)| {
+            .zip(substeps)
+            .map(|(step, substeps)| {
                 let updates = *step as usize - seen;
                 seen = *step as usize;
-                sweeps += if cd > 0 { (cd * updates) as f64 } else { legs + ((moves - 1) * updates) as f64 };
+                sweeps += if cd > 0 { (cd * updates) as f64 } else { substeps + ((moves - 1) * updates) as f64 };
                 sweeps
             })
             .collect();
@@ -291,7 +300,7 @@ impl Experiment for RbmMnist {
                 trained.push(self.train(name, *rate, &judge.train, seed, work)?);
             }
         }
-        let (mut likelihood, mut masses) = (judge::likelihood_rows(), judge::mass_rows());
+        let (mut likelihood, mut masses) = (evaluate::likelihood_rows(), evaluate::mass_rows());
         let mut pictures = Vec::new();
         for t in &mut trained {
             judge.likelihood(self, t, &mut likelihood)?;

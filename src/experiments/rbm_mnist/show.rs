@@ -1,10 +1,12 @@
 //! Say and draw what the race on MNIST gave.
 
-use super::judge::LIKELIHOOD;
+use super::evaluate::LIKELIHOOD;
 use super::{RbmMnist, at_end};
+use crate::error::Result;
 use crate::experiments::Output;
-use crate::frame::{self, Rows};
-use crate::{Result, Run};
+use crate::io::frame;
+use crate::io::frame::Rows;
+use crate::run::Run;
 use polars::prelude::DataFrame;
 
 impl RbmMnist {
@@ -65,11 +67,13 @@ impl RbmMnist {
 mod figures {
     use super::super::super::images::pixels;
     use super::super::RbmMnist;
-    use super::super::judge::{Judge, Picture};
+    use super::super::evaluate::{Judge, Picture};
+    use crate::error::Result;
     use crate::experiments::Output;
-    use crate::frame::{self, Rows};
+    use crate::io::frame;
+    use crate::io::frame::Rows;
+    use crate::numeric::Rng;
     use crate::plot::{Figure, Panel};
-    use crate::{Result, Rng};
     use tch::Tensor;
 
     impl RbmMnist {

@@ -2,7 +2,8 @@
 
 use super::Units;
 use super::binary::softplus_sum;
-use crate::{Base, Energy, Rng};
+use crate::density::{Base, Energy};
+use crate::numeric::Rng;
 use tch::{Kind, Tensor};
 
 /// v_j ~ Bernoulli(σ(b_j)) or N(b_j, σ_j²) and, for joint rows, h_i ~ Bernoulli(½), all independent.

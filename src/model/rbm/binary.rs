@@ -1,8 +1,7 @@
 //! Draw binary units from their inputs and sum softplus over them, in one pass over memory each.
 
-use crate::Rng;
-use crate::rng::Words;
-use crate::rows::{FEW, Fresh, Real, on_host, read, wide};
+use crate::numeric::blocks::read;
+use crate::numeric::{FEW, Fresh, Real, Rng, Words, on_host, wide};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -216,7 +215,7 @@ fn in_blocks<T: Send>(all: &mut [T], block: usize, f: impl Fn(usize, &mut [T]) +
 const WORDS: usize = 512;
 
 wide! {
-    fn draw_block<T: Exp>(x: &mut [T], shift: &[T], words: &mut crate::rng::Lanes) {
+    fn draw_block<T: Exp>(x: &mut [T], shift: &[T], words: &mut crate::numeric::Lanes) {
         if !shift.is_empty() {
             for row in x.chunks_mut(shift.len()) {
                 row.iter_mut().zip(shift).for_each(|(x, s)| *x = x.plus(*s));

@@ -2,7 +2,8 @@
 
 use super::binary::softplus_sum;
 use super::{Rbm, Units};
-use crate::{Error, Model, Result};
+use crate::density::Model;
+use crate::error::{Error, Result};
 use tch::{Kind, Tensor};
 
 /// Largest layer that is enumerated.
@@ -121,14 +122,14 @@ impl Rbm {
     pub fn exact_log_z(&self) -> Result<f64> {
         let units = self.units().double();
         let layer = units.layer()?;
-        Ok(crate::no_grad(|| units.log_z(&layer)))
+        Ok(crate::error::no_grad(|| units.log_z(&layer)))
     }
 
     /// Exact expectations. Errors: as [`exact_log_z`](Rbm::exact_log_z).
     pub fn exact(&self) -> Result<Exact> {
         let units = self.units().double();
         let layer = units.layer()?;
-        Ok(crate::no_grad(|| units.expectations(&layer)))
+        Ok(crate::error::no_grad(|| units.expectations(&layer)))
     }
 
     /// Mean exact log-likelihood of rows v, nats. Errors: as [`exact_log_z`](Rbm::exact_log_z), rows of the wrong width.
@@ -141,10 +142,10 @@ impl Rbm {
     ///
     /// Errors: as [`exact_log_z`](Rbm::exact_log_z), rows of the wrong width or not finite.
     pub fn exact_gradient(&self, v: &Tensor) -> Result<Vec<Tensor>> {
-        crate::energy::check_rows("v", v, self.dims().0)?;
+        crate::density::check_rows("v", v, self.dims().0)?;
         let exact = self.exact()?;
         let units = self.units().double();
-        let mut at = self.observe(&v.to_kind(self.options().0).to_device(self.options().1));
+        let mut at = self.evaluate_data(&v.to_kind(self.options().0).to_device(self.options().1));
         let w = at.u.full_like(1.0 / at.len() as f64);
         let data = self.param_grad(&mut at, &w);
         let mut model = vec![-exact.uh.copy(), -exact.v.copy(), -exact.h];

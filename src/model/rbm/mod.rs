@@ -4,14 +4,17 @@ mod base;
 mod binary;
 mod exact;
 mod path;
+mod tempering;
 mod units;
 
 pub use exact::Exact;
 pub use path::RbmPath;
+pub use tempering::{Tempered, Tempering};
 pub use units::Units;
 
-use crate::energy::{check_rows, first_row};
-use crate::{Base, Energy, Error, Model, Point, Result, Rng};
+use crate::density::{Base, Energy, Evaluation, Model, check_rows, first_row};
+use crate::error::{Error, Result};
+use crate::numeric::Rng;
 use base::Independent;
 use binary::weighted_means;
 use serde::{Deserialize, Serialize};
@@ -174,7 +177,7 @@ impl Rbm {
 
     /// Takes over parameters, those of σ² where they are given.
     pub(crate) fn set(&self, units: &Units) {
-        crate::no_grad(|| {
+        crate::error::no_grad(|| {
             self.w.shallow_clone().copy_(&units.w);
             self.b.shallow_clone().copy_(&units.b);
             self.c.shallow_clone().copy_(&units.c);
@@ -191,12 +194,12 @@ impl Rbm {
 
     /// Probability of each hidden unit given rows v, `[n, d_h]`: σ(a), (41).
     pub fn hidden_means(&self, v: &Tensor) -> Tensor {
-        crate::no_grad(|| self.units().hidden_input(v).sigmoid())
+        crate::error::no_grad(|| self.units().hidden_input(v).sigmoid())
     }
 
     /// Mean of each visible unit given rows h, `[n, d_v]`: σ(g), (42), or m.
     pub fn visible_means(&self, h: &Tensor) -> Tensor {
-        crate::no_grad(|| {
+        crate::error::no_grad(|| {
             let g = self.units().visible_input(h);
             if self.log_var.is_some() { g } else { g.sigmoid() }
         })
@@ -209,7 +212,7 @@ impl Rbm {
 
     /// log ρ_θ(v) = −F(v) − log Z at rows v `[n, d_v]`, nats, f64. Errors: rows of the wrong width or not finite.
     pub fn log_likelihood(&self, v: &Tensor, log_z: f64) -> Result<Tensor> {
-        crate::log_prob(self, v, log_z)
+        crate::run::log_prob(self, v, log_z)
     }
 
     /// Mean over rows of Σ_j log p(v_j | v without j), by one unit per row drawn at random times d_v: the stochastic
@@ -224,7 +227,7 @@ impl Rbm {
         let one = Tensor::from_slice(&rng.indices(dv as usize, n as usize)).to_device(v.device()).unsqueeze(-1);
         let mask = v.zeros_like().scatter_value(1, &one, 1.0);
         let flipped = v + &mask - v * &mask * 2.0;
-        let gap = crate::no_grad(|| self.energy(&flipped) - self.energy(v));
+        let gap = crate::error::no_grad(|| self.energy(&flipped) - self.energy(v));
         // log σ(F(flipped) − F(v))
         Ok(gap.log_sigmoid().mean(Kind::Double).double_value(&[]) * dv as f64)
     }
@@ -280,14 +283,14 @@ impl Units {
     }
 
     /// U or F at rows, with a kept for what follows.
-    pub(crate) fn point(&self, x: &Tensor) -> Point {
+    pub(crate) fn point(&self, x: &Tensor) -> Evaluation {
         let (v, h) = self.split(x);
         let a = self.hidden_input(&v);
         let u = match &h {
             Some(h) => self.energy(&v, h, &a),
             None => self.free_energy(&v, &a),
         };
-        Point::new(x.shallow_clone(), u, Tensor::new()).with_input(a)
+        Evaluation::new(x.shallow_clone(), u, Tensor::new()).with_input(a)
     }
 }
 
@@ -301,7 +304,7 @@ impl Energy for Rbm {
     }
 
     /// The same with the hidden units' inputs kept; there is no gradient in x.
-    fn evaluate(&self, x: &Tensor) -> Point {
+    fn evaluate(&self, x: &Tensor) -> Evaluation {
         self.units().point(x)
     }
 }
@@ -323,7 +326,7 @@ impl Model for Rbm {
         self.dims().0
     }
 
-    fn lift(&self, x: &Tensor, rng: &mut Rng) -> Tensor {
+    fn with_hidden(&self, x: &Tensor, rng: &mut Rng) -> Tensor {
         if !self.joint {
             return x.shallow_clone();
         }
@@ -335,8 +338,8 @@ impl Model for Rbm {
         if self.log_var.is_none() { check_binary(x) } else { Ok(()) }
     }
 
-    fn param_grad(&self, at: &mut Point, w: &Tensor) -> Vec<Tensor> {
-        crate::no_grad(|| {
+    fn param_grad(&self, at: &mut Evaluation, w: &Tensor) -> Vec<Tensor> {
+        crate::error::no_grad(|| {
             let units = self.units();
             let (v, h) = units.split(&at.x);
             let weight = w.to_kind(v.kind());
@@ -371,7 +374,7 @@ impl Model for Rbm {
         vec![w, b, c]
     }
 
-    fn observe(&self, x: &Tensor) -> Point {
+    fn evaluate_data(&self, x: &Tensor) -> Evaluation {
         self.units().point(x)
     }
 

@@ -2,8 +2,8 @@
 
 use super::base::Independent;
 use super::{Bipartite, Rbm, Units};
-use crate::path::{At, Path};
-use crate::{Base, Error, Model, Point, Result};
+use crate::density::{At, Base, Evaluation, Model, Path};
+use crate::error::{Error, Result};
 use tch::Tensor;
 
 /// θ_t linear in t between stops: from the base (W = 0) through saved parameters to the model's.
@@ -31,9 +31,9 @@ impl RbmPath {
         Self::through(rbm, &[])
     }
 
-    /// From inverse temperature 0 to 1 ([`Units::heated`]): from the uniform law, for binary units, by scaling all parameters.
+    /// From inverse temperature 0 to 1 ([`Units::tempered`]): from the uniform law, for binary units, by scaling all parameters.
     pub fn scaled(rbm: &Rbm) -> Self {
-        let (cold, hot) = (rbm.units().copy(), rbm.units().heated(0.0));
+        let (cold, hot) = (rbm.units().copy(), rbm.units().tempered(0.0));
         let base = Independent::new(hot.b.copy(), hot.dims().1, hot.log_var.as_ref().map(Tensor::copy), rbm.joint());
         RbmPath { base: BaseBox(Box::new(base)), stops: vec![hot, cold] }
     }
@@ -69,8 +69,8 @@ impl Path for RbmPath {
         self.evaluate(t, x).u
     }
 
-    fn evaluate(&self, t: f64, x: &Tensor) -> Point {
-        crate::no_grad(|| self.units(t).point(x))
+    fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
+        crate::error::no_grad(|| self.units(t).point(x))
     }
 }
 

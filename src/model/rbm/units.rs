@@ -2,8 +2,10 @@
 
 use super::Bipartite;
 use super::binary::{draw, draw_shifted, softplus_sum};
-use crate::checkpoint::Checkpoint;
-use crate::{Energy, Point, Result, Rng};
+use crate::density::{Energy, Evaluation};
+use crate::error::Result;
+use crate::io::Checkpoint;
+use crate::numeric::Rng;
 use tch::{Kind, Tensor};
 
 /// The parameters of an RBM as plain tensors, of one moment: what kernels and exact sums compute with.
@@ -131,7 +133,7 @@ impl Units {
 
     /// At inverse temperature β: βW, βb and βc for binary units; for Gaussian ones βW and βc, so that at β = 0 v keeps its
     /// mean and variance. Units are independent at β = 0.
-    pub fn heated(&self, beta: f64) -> Units {
+    pub fn tempered(&self, beta: f64) -> Units {
         let b = if self.log_var.is_some() { self.b.copy() } else { &self.b * beta };
         Units { w: &self.w * beta, b, c: &self.c * beta, log_var: self.log_var.as_ref().map(Tensor::copy) }
     }
@@ -182,7 +184,7 @@ impl Energy for Units {
         self.point(x).u
     }
 
-    fn evaluate(&self, x: &Tensor) -> Point {
+    fn evaluate(&self, x: &Tensor) -> Evaluation {
         self.point(x)
     }
 }

@@ -1,0 +1,109 @@
+//! Define what a kernel may ask of an energy: U, ∇U, and a start that can be drawn exactly.
+
+use crate::density::Evaluation;
+use crate::error::{Error, Result};
+use crate::numeric::Rng;
+use tch::{Kind, Tensor};
+
+/// An energy U, batched: ρ(x) = e^{−U(x)} / Z, eq. (1).
+///
+/// The one required method is [`energy`](Energy::energy); the gradient comes from one autograd pass unless a closed
+/// form overrides [`evaluate`](Energy::evaluate).
+///
+/// ```
+/// use jarzynski::{Energy, tch::{Kind, Tensor}};
+/// struct Quartic;
+/// impl Energy for Quartic {
+///     fn energy(&self, x: &Tensor) -> Tensor {
+///         x.pow_tensor_scalar(4).sum_dim_intlist(-1, false, Kind::Double)
+///     }
+/// }
+/// let at = Quartic.evaluate(&Tensor::from_slice(&[1.0, 2.0]).view([2, 1]));
+/// assert_eq!(Vec::<f64>::try_from(at.grad().view(-1)).unwrap(), [4.0, 32.0]);
+/// ```
+pub trait Energy {
+    /// U at each row: x `[n, d]` → `[n]`, differentiable in x (and in θ for a model).
+    fn energy(&self, x: &Tensor) -> Tensor;
+
+    /// U and ∇U at x, kept together: one forward and one backward pass over n rows.
+    fn evaluate(&self, x: &Tensor) -> Evaluation {
+        Evaluation::autograd(self, x)
+    }
+}
+
+impl<E: Energy + ?Sized> Energy for &E {
+    fn energy(&self, x: &Tensor) -> Tensor {
+        (**self).energy(x)
+    }
+    fn evaluate(&self, x: &Tensor) -> Evaluation {
+        (**self).evaluate(x)
+    }
+}
+
+impl<E: Energy + ?Sized> Energy for Box<E> {
+    fn energy(&self, x: &Tensor) -> Tensor {
+        (**self).energy(x)
+    }
+    fn evaluate(&self, x: &Tensor) -> Evaluation {
+        (**self).evaluate(x)
+    }
+}
+
+/// A law that can be sampled exactly and whose log Z is known: where walkers start with A_0 = 0.
+pub trait Base: Energy {
+    /// n exact, independent draws, `[n, d]`.
+    fn sample(&self, n: usize, rng: &mut Rng) -> Tensor;
+
+    /// As [`sample`](Base::sample), with less variance where the law allows (modes in proportion); unbiased too.
+    fn sample_stratified(&self, n: usize, rng: &mut Rng) -> Tensor {
+        self.sample(n, rng)
+    }
+
+    /// log ∫ e^{−U}, nats.
+    fn log_z(&self) -> f64;
+}
+
+/// Checks that `x` is `[n, d]` with finite entries.
+pub(crate) fn check_rows(name: &'static str, x: &Tensor, d: i64) -> Result<()> {
+    let got = x.size();
+    if got.len() != 2 || got[1] != d || got[0] == 0 {
+        return Err(Error::Shape { name, got, expected: format!("[n, {d}] with n ≥ 1") });
+    }
+    if !x.is_floating_point() {
+        return Err(Error::param(name, format!("{:?}", x.kind()), "a floating-point tensor"));
+    }
+    match first_row(x, |rows| rows.isfinite().logical_not()) {
+        Some(row) => Err(Error::NonFinite { what: name, place: format!("in row {row}") }),
+        None => Ok(()),
+    }
+}
+
+/// The first row of `x` with a number that `bad` marks; looks at a few rows at a time, since data may fill the memory.
+pub(crate) fn first_row(x: &Tensor, bad: impl Fn(&Tensor) -> Tensor) -> Option<i64> {
+    const ROWS: i64 = 512;
+    x.split(ROWS, 0).iter().enumerate().find_map(|(block, rows)| {
+        let bad = bad(rows).any_dim(1, false).nonzero();
+        (bad.size()[0] > 0).then(|| block as i64 * ROWS + bad.int64_value(&[0, 0]))
+    })
+}
+
+/// The largest curvature of U among rows x `[n, d]`: the largest eigenvalue in magnitude of each row's Hessian by a power
+/// iteration on differences of ∇U, where it is positive. Costs `CURVATURE_PASSES` evaluations.
+pub(crate) fn curvature<E: Energy + ?Sized>(u: &E, x: &Tensor) -> f64 {
+    let length = |t: &Tensor| t.square().sum_dim_intlist(-1, true, None::<Kind>).sqrt().clamp_min(1e-30);
+    let scale = x.square().mean(Kind::Double).double_value(&[]).sqrt().max(1e-3);
+    let step = scale * if x.kind() == Kind::Double { 1e-5 } else { 1e-2 };
+    let here = u.evaluate(x);
+    let mut v = Rng::new(0xc0).normal(&x.size(), x.kind(), x.device());
+    let mut largest = f64::NAN;
+    for _ in 1..CURVATURE_PASSES {
+        v = &v / length(&v);
+        let turned = (u.evaluate(&(x + &v * step)).grad() - here.grad()) / step;
+        largest = (&v * &turned).sum_dim_intlist(-1, false, Kind::Double).max().double_value(&[]);
+        v = turned;
+    }
+    largest
+}
+
+/// Evaluations of [`curvature`].
+pub(crate) const CURVATURE_PASSES: usize = 7;

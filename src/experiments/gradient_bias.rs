@@ -1,0 +1,68 @@
+//! Follow a recorded path of an RBM's parameters with populations that do not drive it: the error of each method's gradient.
+
+use crate::density::Model;
+use crate::error::Result;
+use crate::kernel::{Gibbs, Kernel};
+use crate::model::{Rbm, Units};
+use crate::numeric::Rng;
+use crate::walkers::{Scheme, Walkers};
+use tch::{Kind, Tensor};
+
+/// Populations that follow a path of parameters without driving it.
+pub(super) struct GradientBias {
+    method: &'static str,
+    populations: Vec<Walkers>,
+    rng: Rng,
+}
+
+impl GradientBias {
+    pub fn start(method: &'static str, rbm: &Rbm, populations: usize, n: usize, seed: u64) -> Result<Self> {
+        let mut rng = Rng::new(seed).split(0x9a55);
+        let one = |_| Walkers::start(rbm, n, false, &mut rng);
+        Ok(GradientBias { method, populations: (0..populations).map(one).collect::<Result<_>>()?, rng })
+    }
+
+    /// From θ to θ′ as in a training step.
+    pub fn follow(&mut self, from: &Units, to: &Units, ess_min: f64) {
+        let kernel = Gibbs::new();
+        for w in &mut self.populations {
+            match self.method {
+                "jarzynski" => {
+                    let mv = kernel.forward(from, &w.point, &mut self.rng);
+                    let alpha = mv.alpha.shallow_clone();
+                    let arrival = kernel.backward(to, &w.point, mv, &mut self.rng);
+                    w.commit(arrival.point, &alpha, &arrival.lambda);
+                    w.resample_below(ess_min, Scheme::Systematic, &mut self.rng);
+                }
+                "pcd-1" => {
+                    let mv = kernel.forward_unweighted(from, &w.point, &mut self.rng);
+                    let arrival = kernel.backward(to, &w.point, mv, &mut self.rng);
+                    w.relocate(arrival.point);
+                }
+                // CD starts from the data at every update
+                _ => {}
+            }
+        }
+    }
+
+    /// Each population's estimate of −E_θ[∂_θU], flat, `[populations, parameters]`.
+    pub fn gradients(&mut self, rbm: &Rbm, data: &Tensor) -> Tensor {
+        let mut all = Vec::new();
+        for w in &mut self.populations {
+            if self.method == "cd-1" {
+                let rows = self.rng.index_tensor(data.size()[0] as usize, w.len(), data.device());
+                let start = rbm.evaluate_data(&data.index_select(0, &rows));
+                w.relocate(Gibbs::new().step(rbm, &start, &mut self.rng).point);
+            }
+            let uniform = w.log_weights().full_like(-1.0 / w.len() as f64);
+            let weights = if self.method == "jarzynski" { -w.weights() } else { uniform };
+            all.push(flat(&rbm.param_grad(&mut w.point, &weights)));
+        }
+        Tensor::stack(&all, 0)
+    }
+}
+
+/// All gradients in one row, f64.
+pub(super) fn flat(grads: &[Tensor]) -> Tensor {
+    Tensor::cat(&grads.iter().map(|g| g.to_kind(Kind::Double).flatten(0, -1)).collect::<Vec<_>>(), 0)
+}

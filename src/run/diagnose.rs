@@ -1,0 +1,182 @@
+//! Say in words what is suspect about a run: low ESS, unstable steps, biased or uncertain log Z, odd acceptance.
+
+use crate::error::Result;
+use crate::io::frame;
+use crate::run::Run;
+use polars::prelude::{Column, DataFrame};
+use std::fmt;
+
+/// Something about a run that a person should know before trusting its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Warning {
+    /// The word that stands for it in the column `warning`.
+    pub code: &'static str,
+    /// The first step at which it was so.
+    pub step: usize,
+    /// In how many of the recorded rows it was so, as a fraction of those that can tell.
+    pub share: f64,
+    /// What it means, and what can be done.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.text)
+    }
+}
+
+/// Values of a row by column name; NaN where there is none.
+type Cells<'a> = dyn Fn(&str) -> f64 + 'a;
+
+/// One rule: when a row is suspect, in what share of rows that is worth words, and the words.
+struct Rule {
+    code: &'static str,
+    /// `None` where the row cannot tell.
+    suspect: fn(&Cells) -> Option<bool>,
+    /// Least share of rows; what one row can prove has 0.
+    share: f64,
+    text: &'static str,
+}
+
+fn below(v: f64, bound: f64) -> Option<bool> {
+    (!v.is_nan()).then_some(v < bound)
+}
+
+fn above(v: f64, bound: f64) -> Option<bool> {
+    (!v.is_nan()).then_some(v > bound)
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        code: "ess",
+        suspect: |c| below(c("ess"), 0.1),
+        share: 0.1,
+        text: "ESS/N below .1: averages rest on few walkers. More walkers, smaller updates (`Update::Shrink`), or a higher `ess_min`",
+    },
+    Rule {
+        code: "ess_monitor",
+        suspect: |c| below(c("ess_monitor"), 0.1),
+        share: 0.1,
+        text: "ESS/N of the monitor below .1: its log Ẑ rests on few walkers. More monitor walkers, or smaller updates",
+    },
+    Rule {
+        code: "log_z_se",
+        suspect: |c| above(c("log_z_monitor_se"), 1.0).or_else(|| above(c("log_z_se"), 1.0)),
+        share: 0.0,
+        text: "the standard error of log Ẑ is above 1 nat: Ẑ itself is not known to a factor of e. More walkers, or smaller updates",
+    },
+    Rule {
+        code: "bias",
+        suspect: |c| {
+            let (own, watched) = (c("log_z"), c("log_z_monitor"));
+            let error = (c("log_z_se").powi(2) + c("log_z_monitor_se").powi(2)).sqrt();
+            let gap = (own - watched).abs();
+            (!gap.is_nan() && !error.is_nan()).then_some(gap > 3.0 * error.max(1e-9))
+        },
+        share: 0.1,
+        text: "the training walkers' log Ẑ is off by more than its error bar, since they drive θ themselves. Use `log_z_monitor` and `cross_entropy_monitor`",
+    },
+    Rule {
+        code: "step",
+        suspect: |c| above(c("h_curvature"), 2.0),
+        share: 0.0,
+        text: "ULA's step is above its bound 2/λ_max somewhere: walkers there fly apart and weights become heavy-tailed. A smaller h, or MALA",
+    },
+    Rule {
+        code: "acceptance",
+        suspect: |c| below(c("acceptance"), 0.2).map(|low| low || c("acceptance") > 0.95),
+        share: 0.5,
+        text: "acceptance far from .57, where MALA mixes best: a smaller h if it is low, a larger one if it is near 1",
+    },
+    Rule {
+        code: "step_fraction",
+        suspect: |c| below(c("step_fraction"), 0.05),
+        share: 0.1,
+        text: "the ESS limit lets through less than a twentieth of the optimiser's step: a lower learning rate would do the same work",
+    },
+];
+
+/// The value of a column in a row.
+fn cells<'a>(columns: &'a [(String, Vec<f64>)], row: usize) -> impl Fn(&str) -> f64 + 'a {
+    move |name| columns.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, v)| v[row])
+}
+
+fn columns(df: &DataFrame) -> Vec<(String, Vec<f64>)> {
+    let names = df.columns().iter().map(|c| c.name().to_string());
+    names.filter_map(|n| frame::column_f64(df, &n).ok().map(|v| (n, v))).collect()
+}
+
+/// The frame with a last column `warning`, the words of all rules that a row breaks; without it where no row breaks any.
+pub(crate) fn mark(df: DataFrame) -> Result<DataFrame> {
+    let columns = columns(&df);
+    let words = |row| {
+        let cells = cells(&columns, row);
+        let broken: Vec<&str> = RULES.iter().filter(|r| (r.suspect)(&cells) == Some(true)).map(|r| r.code).collect();
+        (!broken.is_empty()).then(|| broken.join(" "))
+    };
+    let words: Vec<Option<String>> = (0..df.height()).map(words).collect();
+    if words.iter().all(Option::is_none) {
+        return Ok(df);
+    }
+    let mut all = df.columns().to_vec();
+    all.push(Column::new("warning".into(), words));
+    Ok(DataFrame::new(df.height(), all)?)
+}
+
+impl Run {
+    /// What is suspect about this run, in words; empty where nothing is.
+    ///
+    /// Rules look at the recorded rows and at the final weights. They can miss what no walker has met: mass that nobody visits
+    /// leaves no trace in any column.
+    ///
+    /// ```
+    /// use jarzynski::{Escorted, model::Interpolant, transport};
+    /// # fn main() -> jarzynski::Result<()> {
+    /// let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7])?;
+    /// assert!(transport(Escorted::new(0.5), &path, 32, 1_000, 0)?.warnings().is_empty());
+    /// let coarse = transport(Escorted::new(8.0), &path, 8, 1_000, 0)?;
+    /// assert!(coarse.warnings().iter().any(|w| w.code == "ess"), "{:?}", coarse.warnings());
+    /// # Ok(()) }
+    /// ```
+    pub fn warnings(&self) -> Vec<Warning> {
+        let columns = columns(&self.stats);
+        let step = |row: usize| cells(&columns, row)("step").max(0.0) as usize;
+        let mut found = Vec::new();
+        for rule in RULES {
+            let told: Vec<(usize, bool)> = (0..self.stats.height())
+                .filter_map(|row| (rule.suspect)(&cells(&columns, row)).map(|bad| (row, bad)))
+                .collect();
+            let bad: Vec<usize> = told.iter().filter(|(_, bad)| *bad).map(|(row, _)| *row).collect();
+            let share = bad.len() as f64 / told.len().max(1) as f64;
+            // a short run is suspect if it ends so
+            let ends_so = told.last().is_some_and(|(_, bad)| *bad) && rule.share < 0.5;
+            if let Some(first) = bad.first().filter(|_| share > rule.share || ends_so) {
+                let rows = if share < 1.0 {
+                    format!(" ({:.0} % of rows, from step {})", (100.0 * share).max(1.0), step(*first))
+                } else {
+                    String::new()
+                };
+                found.push(Warning {
+                    code: rule.code,
+                    step: step(*first),
+                    share,
+                    text: format!("{}{rows}.", rule.text),
+                });
+            }
+        }
+        let heavy = self.population().pareto_k();
+        if self.weighted && heavy > 0.7 {
+            let text = format!(
+                "the final weights have a heavy tail (k̂ = {heavy:.2}, above .7): neither the ESS nor an error bar says anything. Smaller steps, more of them."
+            );
+            let last = self.stats.height().saturating_sub(1);
+            found.push(Warning {
+                code: "tail",
+                step: if self.stats.height() > 0 { step(last) } else { 0 },
+                share: 1.0,
+                text,
+            });
+        }
+        found
+    }
+}

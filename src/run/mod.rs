@@ -1,0 +1,186 @@
+//! The life of any run: what it leaves, how it is recorded, kept on disk, diagnosed and shown while it goes on.
+
+pub mod diagnose;
+mod driver;
+mod population;
+mod procedure;
+mod progress;
+pub mod record;
+pub(crate) mod store;
+mod tally;
+
+pub use diagnose::Warning;
+pub use driver::Driver;
+pub(crate) use population::Population;
+pub use procedure::{Callback, Health, Pace, Parts, Procedure, Row, StepView};
+pub(crate) use progress::Progress;
+pub use record::Recorder;
+pub(crate) use store::Store;
+pub use store::{Checkpointing, RunInfo, Versions};
+pub use tally::Tally;
+
+use crate::density::{Evaluation, Model, check_rows};
+use crate::error::{Result, guard, no_grad};
+use crate::io::Checkpoint;
+use crate::numeric::Rng;
+use crate::run::store::CHECKPOINT;
+use crate::walkers::{Estimate, Walkers};
+use polars::prelude::DataFrame;
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// All steps were done.
+    Finished,
+    /// Something was not finite, or the model panicked: the rows recorded before `step` are there.
+    Diverged {
+        /// The step that could not be finished.
+        step: usize,
+        /// What was not finite.
+        cause: String,
+    },
+    /// It was asked to stop, or its folder could not be written any more: all rows so far are there, and where the run is
+    /// kept ([`Checkpointing`](crate::Keep)) it can go on.
+    Paused {
+        /// The step that comes next.
+        step: usize,
+        /// Who asked.
+        cause: String,
+    },
+}
+
+/// The result of [`Trainer::train`](crate::Trainer::train), [`transport`](crate::transport()) and
+/// [`anneal`](crate::anneal).
+#[derive(Debug)]
+pub struct Run {
+    /// One row per recorded step; the columns are explained in [`record::COLUMNS`](crate::record::COLUMNS).
+    pub stats: DataFrame,
+    /// The (training) walkers under the final parameters.
+    pub walkers: Walkers,
+    /// The monitor population, if there was one.
+    pub monitor: Option<Walkers>,
+    /// Whether the walkers carry weights (PCD's and CD's do not).
+    pub weighted: bool,
+    /// `jarzynski`, `pcd`, `cd` or `transport`.
+    pub label: String,
+    /// Method, kernel and settings.
+    pub config: serde_json::Value,
+    /// The seed.
+    pub seed: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Wall-clock duration.
+    pub seconds: f64,
+}
+
+impl Run {
+    /// What is kept in `dir` of a run that has ended, was killed or is still going on: all rows on disk, and the walkers of the
+    /// last checkpoint (none of a flow's training). Writes nothing, and disturbs no run.
+    ///
+    /// Errors: there is no kept run; files that are not what a run writes.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Run> {
+        let dir = dir.as_ref();
+        let info = RunInfo::read(dir)?;
+        let checkpoint = Checkpoint::read(&dir.join(CHECKPOINT))?;
+        let population = |name: &str| {
+            let known = checkpoint.find(&format!("{name}.x")).is_some();
+            let still = |x: &Tensor| Evaluation::new(x.shallow_clone(), Tensor::new(), Tensor::new());
+            known.then(|| Walkers::restore(&checkpoint, name, Device::Cpu, still)).transpose()
+        };
+        Ok(Run {
+            stats: crate::run::store::rows::read_all(dir)?.stats()?,
+            walkers: population("walkers")?.unwrap_or_else(Walkers::none),
+            monitor: population("monitor")?,
+            weighted: info.weighted,
+            outcome: info.outcome(dir),
+            label: info.label,
+            config: info.config,
+            seed: info.seed,
+            seconds: info.seconds,
+        })
+    }
+
+    /// Whether all steps were done.
+    pub fn finished(&self) -> bool {
+        self.outcome == Outcome::Finished
+    }
+
+    /// The population to trust: the monitor where there is one, else the walkers.
+    ///
+    /// Training walkers drive θ themselves, which biases their log Ẑ low by about γ Σ_k tr Cov(∂_θU)/N_eff. The monitor's Ẑ
+    /// is unbiased, but mass that no walker visits any more is missing from nearly every run of it: on stiff energies in
+    /// many dimensions check the final model by [`anneal`](crate::anneal).
+    pub fn population(&self) -> &Walkers {
+        self.monitor.as_ref().unwrap_or(&self.walkers)
+    }
+
+    /// log Ẑ of the final model, nats; `None` for PCD and CD, which have none: use [`anneal`](crate::anneal).
+    pub fn log_z(&self) -> Option<Estimate> {
+        self.weighted.then(|| self.population().log_z())
+    }
+
+    /// log ρ_θ(x) = −U_θ(x) − log Ẑ at rows x `[m, d]`, nats, f64, and the standard error that log Ẑ gives to all of them.
+    ///
+    /// Errors: x of the wrong width or not finite; a run without weights (PCD, CD).
+    pub fn log_prob<M: Model>(&self, model: &M, x: &Tensor) -> Result<(Tensor, f64)> {
+        let Some(z) = self.log_z() else {
+            return Err(crate::error::Error::param(
+                "run",
+                &self.label,
+                "a weighted run; `anneal` estimates log Z of any model",
+            ));
+        };
+        Ok((log_prob(model, x, z.value)?, z.se))
+    }
+
+    /// [`Walkers::write_arviz`] of the population to trust: the monitor where there is one.
+    ///
+    /// # Errors
+    /// `Io` with the path.
+    pub fn write_arviz(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.population().write_arviz(path)
+    }
+
+    /// n equally weighted draws from the final model, `[n, d]`, resampled from [`population`](Run::population).
+    pub fn samples(&self, n: usize, rng: &mut Rng) -> Tensor {
+        self.population().samples(n, rng)
+    }
+
+    /// Values of a column of `stats`, NaN where null. Errors: no such column.
+    pub fn column(&self, name: &str) -> Result<Vec<f64>> {
+        crate::io::frame::column_f64(&self.stats, name)
+    }
+
+    /// Unit, meaning and source of every column of `stats`.
+    pub fn describe(&self) -> Result<DataFrame> {
+        crate::run::record::describe(&self.stats)
+    }
+
+    /// A few lines for a person.
+    pub fn summary(&self) -> String {
+        let how = match &self.outcome {
+            Outcome::Finished => "finished".to_string(),
+            Outcome::Diverged { step, cause } => format!("diverged at step {step}: {cause}"),
+            Outcome::Paused { step, cause } => format!("paused before step {step}: {cause}"),
+        };
+        let mut text = format!("{}: {how}, {} rows, {:.1} s", self.label, self.stats.height(), self.seconds);
+        if let Some(z) = self.log_z() {
+            let who = if self.monitor.is_some() { "monitor" } else { "walkers" };
+            let w = self.population();
+            let (n, plural) = (w.resamplings(), if w.resamplings() == 1 { "" } else { "s" });
+            text += &format!("\nlog Z = {z} ({who}), ESS/N = {:.3}, {n} resampling{plural}", w.ess());
+        }
+        self.warnings().iter().for_each(|w| text += &format!("\nwarning, {w}"));
+        text
+    }
+}
+
+/// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]`, f64.
+pub fn log_prob<M: Model>(model: &M, x: &Tensor, log_z: f64) -> Result<Tensor> {
+    check_rows("x", x, model.dim())?;
+    let (kind, device) = model.options();
+    let x = x.to_device(device).to_kind(kind);
+    guard(|| Ok(-no_grad(|| model.energy(&x)).to_kind(Kind::Double) - log_z))
+}

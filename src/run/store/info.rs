@@ -1,0 +1,68 @@
+//! Say in one small file what a kept run is and how far it got.
+
+use crate::error::{Error, Result};
+use crate::io::write_atomic;
+use crate::run::store::LOCK;
+use crate::run::{Outcome, Versions};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+/// `run.json`: what a kept run is, and how far it got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// `jarzynski`, `pcd`, `cd`, `transport`, `ais` or `flow`.
+    pub label: String,
+    /// Whether walkers carry weights.
+    pub weighted: bool,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// Method, kernel, settings and what identifies data and parameters.
+    pub config: Value,
+    /// What it ran on.
+    pub versions: Versions,
+    /// `running`, `finished`, `paused` or `diverged`; a run that was killed is found `running` without a process.
+    pub status: String,
+    /// The step that was reached when this was written.
+    pub step: usize,
+    /// Why it ended, where it did not finish.
+    pub cause: Option<String>,
+    /// Seconds of all calls together.
+    pub seconds: f64,
+}
+
+impl RunInfo {
+    const FILE: &str = "run.json";
+
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(RunInfo::FILE);
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        serde_json::from_str(&text).map_err(|e| {
+            let place = format!("line {}, column {}", e.line(), e.column());
+            Error::data(&path, place, format!("the card of a run ({e})"))
+        })
+    }
+
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(RunInfo::FILE);
+        write_atomic(&path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self).map_err(|e| Error::io(&path, e.into()))?;
+            writeln!(out).map_err(|e| Error::io(&path, e))
+        })
+    }
+
+    /// How the run in `dir` ended, as far as is known.
+    pub(crate) fn outcome(&self, dir: &Path) -> Outcome {
+        let cause = self.cause.clone();
+        let busy = |f: File| matches!(f.try_lock(), Err(TryLockError::WouldBlock));
+        let locked = || File::open(dir.join(LOCK)).is_ok_and(busy);
+        match self.status.as_str() {
+            "finished" => Outcome::Finished,
+            "diverged" => Outcome::Diverged { step: self.step, cause: cause.unwrap_or_default() },
+            "paused" => Outcome::Paused { step: self.step, cause: cause.unwrap_or_default() },
+            _ if locked() => Outcome::Paused { step: self.step, cause: "it is still running".into() },
+            _ => Outcome::Paused { step: self.step, cause: "it was interrupted".into() },
+        }
+    }
+}

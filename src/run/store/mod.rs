@@ -1,0 +1,384 @@
+//! Keep a run on disk as it goes: its rows as they come, checkpoints to go on from, and a file that asks it to stop.
+
+mod info;
+pub(crate) mod rows;
+pub(crate) mod versions;
+
+pub use info::RunInfo;
+pub use versions::Versions;
+
+use crate::error::{Error, Result};
+use crate::io::{Checkpoint, write_parquet_with};
+use crate::run::{Outcome, Recorder};
+use rows::Log;
+use serde_json::Value;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Where a run is kept, how often, and when it should pause.
+///
+/// The folder then holds `stats.csv` (rows, appended as they come), `checkpoint.safetensors` (the whole state), `run.json`
+/// (what it is and how far it got) and, once it has ended, `stats.parquet`. A run that was killed at any moment goes on from
+/// its last checkpoint with the bits that it would have had. A file named `stop` in the folder asks the run to write a
+/// checkpoint and return.
+///
+/// ```
+/// use jarzynski::{Checkpointing, Method, Rng, Trainer, Ula, model::Mixture};
+/// # fn main() -> jarzynski::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let dir = folder.path().join("night");
+/// let data = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.3, 0.7])?.sample(200, &mut Rng::new(1));
+/// let model = || Mixture::new(&[vec![-1.0], vec![1.0]], &[0.5, 0.5]);
+/// let trainer = Trainer::new(Ula::new(0.1), Method::Pcd).walkers(100).steps(20).quiet();
+/// let first = trainer.clone().checkpointing(Checkpointing::new(&dir).pause_after_steps(5)).train(&mut model()?, &data)?;
+/// assert!(!first.finished());
+/// let run = trainer.clone().resume_or_start(&dir).train(&mut model()?, &data)?;      // the same line after every interruption
+/// assert_eq!(run.column("energy_data")?, trainer.train(&mut model()?, &data)?.column("energy_data")?);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpointing {
+    /// The folder, made where it is missing.
+    pub dir: PathBuf,
+    /// Seconds between checkpoints.
+    pub seconds: f64,
+    /// Steps between checkpoints, in addition.
+    pub steps: Option<usize>,
+    /// Go on with the run that is there, if one is; else a folder that holds a run is refused.
+    pub resume: bool,
+    /// Pause after so many steps of this call.
+    pub pause_steps: Option<usize>,
+    /// Pause after so many seconds of this call.
+    pub pause_seconds: Option<f64>,
+}
+
+/// Seconds between two times that rows are appended.
+const FLUSH: f64 = 1.0;
+
+/// Writes that may fail in a row before the run stops: a network folder that stutters must not cost a night.
+const PATIENCE: usize = 3;
+
+impl Checkpointing {
+    /// A new run in `dir`, with a checkpoint every minute.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Checkpointing {
+            dir: dir.into(),
+            seconds: 60.0,
+            steps: None,
+            resume: false,
+            pause_steps: None,
+            pause_seconds: None,
+        }
+    }
+
+    /// The run in `dir`: begun where there is none, continued where there is one.
+    pub fn resume_or_start(dir: impl Into<PathBuf>) -> Self {
+        Checkpointing { resume: true, ..Checkpointing::new(dir) }
+    }
+
+    /// Checkpoints every so many seconds.
+    pub fn every_seconds(mut self, seconds: f64) -> Self {
+        self.seconds = seconds;
+        self
+    }
+
+    /// Checkpoints every so many steps too.
+    pub fn every_steps(mut self, steps: usize) -> Self {
+        self.steps = Some(steps);
+        self
+    }
+
+    /// Pauses after so many steps of this call: the rest is for `resume`.
+    pub fn pause_after_steps(mut self, steps: usize) -> Self {
+        self.pause_steps = Some(steps);
+        self
+    }
+
+    /// Pauses after so many seconds of this call.
+    pub fn pause_after_seconds(mut self, seconds: f64) -> Self {
+        self.pause_seconds = Some(seconds);
+        self
+    }
+
+    fn validate(&self) -> Result<()> {
+        for (name, v) in
+            [("checkpointing.seconds", Some(self.seconds)), ("checkpointing.pause_seconds", self.pause_seconds)]
+        {
+            if let Some(v) = v.filter(|v| !(*v >= 0.0 && v.is_finite())) {
+                return Err(Error::param(name, v, "a finite number of seconds ≥ 0"));
+            }
+        }
+        match self.steps {
+            Some(0) => Err(Error::param("checkpointing.steps", 0, "at least 1")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<P: Into<PathBuf>> From<P> for Checkpointing {
+    fn from(dir: P) -> Self {
+        Checkpointing::new(dir)
+    }
+}
+
+pub(crate) const LOCK: &str = ".lock";
+pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// One run's folder while it is written to.
+#[derive(Debug)]
+pub(crate) struct Store {
+    checkpointing: Checkpointing,
+    info: RunInfo,
+    /// Held until the run ends or its process does.
+    _lock: File,
+    opened: Instant,
+    /// Seconds of earlier calls.
+    before: f64,
+    saved: Instant,
+    flushed: Instant,
+    /// When the stop file was last looked for.
+    asked: Instant,
+    log: Log,
+    first: Option<usize>,
+    failures: usize,
+}
+
+impl Store {
+    /// Opens the folder, and the checkpoint that it holds if the run is to go on.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, that another run is writing to, that holds a run where none was expected or
+    /// another run than this.
+    pub fn open(
+        checkpointing: &Checkpointing,
+        (label, weighted): (&str, bool),
+        seed: u64,
+        config: Value,
+    ) -> Result<(Self, Option<Checkpoint>)> {
+        checkpointing.validate()?;
+        let dir = &checkpointing.dir;
+        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        let lock = lock(dir)?;
+        let info = RunInfo {
+            label: label.into(),
+            weighted,
+            seed,
+            config,
+            versions: Versions::current(),
+            status: "running".into(),
+            step: 0,
+            cause: None,
+            seconds: 0.0,
+        };
+        let found = match Checkpoint::read(&dir.join(CHECKPOINT)) {
+            Ok(found) => Some(found),
+            // killed before its first checkpoint: nothing to go on from
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        if found.is_some() && !checkpointing.resume {
+            let expected = "a folder without a run; `resume` goes on with the one that is there";
+            return Err(Error::param("checkpointing.dir", dir.display(), expected));
+        }
+        let now = Instant::now();
+        let mut store = Store {
+            checkpointing: checkpointing.clone(),
+            info,
+            _lock: lock,
+            opened: now,
+            before: 0.0,
+            saved: now,
+            flushed: now,
+            asked: now,
+            log: Log::new(dir),
+            first: None,
+            failures: 0,
+        };
+        if let Some(found) = &found {
+            let then: Value = found.json("config")?;
+            if let Some(what) = difference("", &then, &store.info.config) {
+                return Err(Error::param("resume", what, format!("the run that is kept in {}", dir.display())));
+            }
+            store.before = found.numbers::<1>("seconds")?[0];
+        }
+        match std::fs::remove_file(dir.join("stop")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(dir.join("stop"), e)),
+            _ => {}
+        }
+        Ok((store, found))
+    }
+
+    /// Seconds of this call and of those that it continues: the column `seconds`.
+    pub fn seconds(&self) -> f64 {
+        self.before + self.opened.elapsed().as_secs_f64()
+    }
+
+    /// The rows that a checkpoint counts; later ones will come again.
+    pub fn recorded(&mut self, found: &Checkpoint) -> Result<Recorder> {
+        // checkpoints of earlier versions count rows and hold no seal
+        self.log.resume(found.json("rows")?, found.json("seal")?)
+    }
+
+    /// Called before step `k` of `last`: writes rows and a checkpoint where they are due; how the run ends, if it should.
+    ///
+    /// # Errors
+    /// Where nothing is lost yet: the first checkpoint cannot be written.
+    pub fn visit(
+        &mut self,
+        k: usize,
+        last: usize,
+        recorder: &Recorder,
+        state: impl FnOnce(&mut Checkpoint) -> Result<()>,
+    ) -> Result<Option<Outcome>> {
+        let first = *self.first.get_or_insert(k);
+        let pause = self.pause(k - first);
+        let by_steps = self.checkpointing.steps.is_some_and(|s| (k - first).is_multiple_of(s));
+        let due =
+            k == first || k == last || by_steps || self.saved.elapsed().as_secs_f64() >= self.checkpointing.seconds;
+        let written = if due || pause.is_some() {
+            self.save(k, recorder, state)
+        } else if self.flushed.elapsed().as_secs_f64() >= FLUSH {
+            self.append(recorder)
+        } else {
+            return Ok(None);
+        };
+        let paused = |cause| Ok(Some(Outcome::Paused { step: k, cause }));
+        match (written, pause) {
+            // the state itself is at fault, not the disk
+            (Err(e @ Error::NonFinite { .. }), _) => return Err(e),
+            (Err(e), _) if k == first => return Err(e),
+            (Ok(()), None) => self.failures = 0,
+            (Ok(()), Some(cause)) => return paused(cause),
+            (Err(e), _) => {
+                self.failures += 1;
+                eprintln!("{}: {e} (attempt {} of {PATIENCE})", self.info.label, self.failures);
+                if self.failures >= PATIENCE {
+                    return paused(e.to_string());
+                }
+                (self.flushed, self.saved) = (Instant::now(), Instant::now());
+            }
+        }
+        Ok(None)
+    }
+
+    fn pause(&mut self, steps: usize) -> Option<String> {
+        if self.checkpointing.pause_steps.is_some_and(|s| steps >= s) {
+            return Some(format!("{steps} steps of this call are done"));
+        }
+        if let Some(s) = self.checkpointing.pause_seconds.filter(|s| self.opened.elapsed().as_secs_f64() >= *s) {
+            return Some(format!("{s} seconds of this call are over"));
+        }
+        // asking the system at every step of a fast run would cost more than the step
+        if steps > 0 && self.asked.elapsed().as_secs_f64() < FLUSH {
+            return None;
+        }
+        self.asked = Instant::now();
+        self.checkpointing.dir.join("stop").exists().then(|| "a file named `stop` asked for it".into())
+    }
+
+    fn save(&mut self, k: usize, recorder: &Recorder, state: impl FnOnce(&mut Checkpoint) -> Result<()>) -> Result<()> {
+        self.append(recorder)?;
+        let mut checkpoint = Checkpoint::default();
+        state(&mut checkpoint)?;
+        self.info.step = k;
+        self.info.seconds = self.seconds();
+        checkpoint.put_json("config", &self.info.config)?;
+        checkpoint.put_json("step", &k)?;
+        checkpoint.put_json("rows", &recorder.len())?;
+        checkpoint.put_json("seal", &self.log.seal())?;
+        checkpoint.put_numbers("seconds", &[self.info.seconds]);
+        checkpoint.write(&self.checkpointing.dir.join(CHECKPOINT))?;
+        self.info.write(&self.checkpointing.dir)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Appends the rows that are not on disk yet.
+    fn append(&mut self, recorder: &Recorder) -> Result<()> {
+        self.flushed = Instant::now();
+        self.log.append(recorder)
+    }
+
+    /// Writes the last rows, how it ended, and the frame as Parquet; says how it ended, which is not well where all steps
+    /// are done and cannot be written.
+    pub fn close(mut self, last: usize, recorder: &Recorder, outcome: Outcome) -> Outcome {
+        (self.info.status, self.info.cause) = match &outcome {
+            Outcome::Finished => ("finished".into(), None),
+            Outcome::Paused { cause, .. } => ("paused".into(), Some(cause.clone())),
+            Outcome::Diverged { cause, .. } => ("diverged".into(), Some(cause.clone())),
+        };
+        self.info.step = match &outcome {
+            Outcome::Finished => last,
+            Outcome::Diverged { step, .. } | Outcome::Paused { step, .. } => *step,
+        };
+        self.info.seconds = self.seconds();
+        let dir = self.checkpointing.dir.clone();
+        let mut write = || {
+            self.append(recorder)?;
+            let info = serde_json::to_string(&self.info).unwrap_or_default();
+            write_parquet_with(&recorder.stats()?, dir.join("stats.parquet"), &[("jarzynski", info)])?;
+            self.info.write(&dir)
+        };
+        match (write(), outcome) {
+            (Err(e), Outcome::Finished) => Outcome::Paused { step: last, cause: e.to_string() },
+            (_, outcome) => outcome,
+        }
+    }
+}
+
+/// Takes the folder for this run alone; the system gives it back when the process ends, however it ends.
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|e| Error::io(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::param(
+            "checkpointing.dir",
+            dir.display(),
+            "a folder that no other run is writing to at this moment",
+        )),
+        Err(TryLockError::Error(e)) => Err(Error::io(&path, e)),
+    }
+}
+
+/// What may differ between a run and its continuation: how it talks, and how long it is.
+const FREE: &[&str] = &["settings.progress", "settings.steps"];
+
+/// The first key at which two configurations differ, in words.
+fn difference(at: &str, then: &Value, now: &Value) -> Option<String> {
+    if FREE.contains(&at) {
+        return None;
+    }
+    match (then, now) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            keys.into_iter().find_map(|key| {
+                let place = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                difference(&place, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null))
+            })
+        }
+        _ if then == now => None,
+        _ => Some(format!("{at} = {now}, was {then}")),
+    }
+}
+
+/// What tells one data set from another: its shape and the SHA-256 of its bytes.
+pub(crate) fn fingerprint(data: &tch::Tensor) -> Result<String> {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for rows in data.split(4096, 0) {
+        let rows = rows.to_device(tch::Device::Cpu).contiguous();
+        let mut bytes = vec![0; rows.numel() * rows.kind().elt_size_in_bytes()];
+        rows.f_copy_data_u8(&mut bytes, rows.numel())?;
+        hash.update(&bytes);
+    }
+    let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    Ok(format!("{:?} {digest}", data.size()))
+}
+
+/// Names and shapes of all variables of a store.
+pub(crate) fn shapes(vs: &tch::nn::VarStore) -> Value {
+    vs.variables().into_iter().map(|(name, t)| (name, Value::from(t.size()))).collect::<serde_json::Map<_, _>>().into()
+}

@@ -1,0 +1,277 @@
+//! Run seeds × configurations side by side, collect one tidy frame, and go on where an earlier call was interrupted.
+
+mod summary;
+
+pub use summary::SweepSummary;
+
+use crate::error::{Error, Result, guard};
+use crate::io::{frame, write_atomic, write_parquet};
+use crate::numeric::Threads;
+use crate::run::{Checkpointing, Outcome, Run};
+use crate::train::Trainer;
+use crate::transport::Transport;
+use polars::prelude::DataFrame;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use summary::{collect, flat};
+use tch::Tensor;
+
+/// How an ensemble runs.
+///
+/// Members share nothing: each of the `cores / threads` workers takes the next member when it is done with one, and runs it with
+/// `threads` threads of libtorch and of the library's own loops, so that two members do not fight for the same cores.
+/// Results depend on `threads`, as those of a single run do, and not on the number of cores.
+///
+/// ```
+/// use jarzynski::{Sweep, Method, Rng, Trainer, Ula, sweep::grid, model::Mixture};
+/// # fn main() -> jarzynski::Result<()> {
+/// let data = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.3, 0.7])?.sample(200, &mut Rng::new(1));
+/// let summary = Sweep::new(0..3).quiet().run(&grid(&[("lr", &[0.02, 0.05])]), &data, |member, data| {
+///     let mut model = Mixture::new(&[vec![-1.0], vec![1.0]], &[0.5, 0.5])?;
+///     let trainer = Trainer::new(Ula::new(0.1), Method::Jarzynski { ess_min: 0.5 }).walkers(100).steps(20);
+///     member.trainer(trainer).lr(member.config["lr"]).train(&mut model, data)
+/// })?;
+/// assert_eq!(summary.members.height(), 6);
+/// println!("{}", summary.bands(&["cross_entropy"])?);      // mean and standard error over seeds, by lr and step
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// One member for each seed and configuration.
+    pub seeds: Vec<u64>,
+    /// Cores to use; by default all.
+    pub cores: usize,
+    /// Threads of each member: part of its results.
+    pub threads: usize,
+    /// Where members are kept, if anywhere: a second call runs only those that are not finished.
+    pub dir: Option<PathBuf>,
+    /// Whether a line is printed as each member ends.
+    pub progress: bool,
+}
+
+/// A grid of named numbers: every combination, the last name running fastest.
+pub fn grid(axes: &[(&str, &[f64])]) -> Vec<std::collections::BTreeMap<String, f64>> {
+    axes.iter().fold(vec![Default::default()], |points, (name, values)| {
+        let with = |p: &std::collections::BTreeMap<String, f64>, v: f64| {
+            let mut p = p.clone();
+            p.insert(name.to_string(), v);
+            p
+        };
+        points.iter().flat_map(|p| values.iter().map(move |v| with(p, *v))).collect()
+    })
+}
+
+/// What a member is told.
+#[derive(Debug)]
+pub struct Member<'a, C> {
+    /// Its configuration.
+    pub config: &'a C,
+    /// Its seed.
+    pub seed: u64,
+    /// Threads that it may use.
+    pub threads: usize,
+    /// Its own folder, if the ensemble is kept.
+    pub dir: Option<PathBuf>,
+}
+
+impl<C> Member<'_, C> {
+    /// A trainer with this member's seed, threads and folder, silent.
+    pub fn trainer<K>(&self, mut trainer: Trainer<K>) -> Trainer<K> {
+        (trainer.settings.seed, trainer.settings.threads, trainer.settings.progress) = (self.seed, self.threads, 0.0);
+        trainer.checkpointing = self.checkpointing().or(trainer.checkpointing);
+        trainer
+    }
+
+    /// A transport with this member's seed, threads and folder, silent.
+    pub fn transport<K>(&self, mut transport: Transport<K>) -> Transport<K> {
+        (transport.seed, transport.threads, transport.progress) = (self.seed, self.threads, 0.0);
+        transport.checkpointing = self.checkpointing().or(transport.checkpointing);
+        transport
+    }
+
+    fn checkpointing(&self) -> Option<Checkpointing> {
+        self.dir.as_ref().map(|dir| Checkpointing::resume_or_start(dir.join("run")))
+    }
+}
+
+/// How a member ended: the file `member.json` in its folder, and a row of [`SweepSummary::members`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Ended {
+    config: Value,
+    seed: u64,
+    /// `finished`, `paused`, `diverged` or `failed`.
+    status: String,
+    cause: Option<String>,
+    step: Option<usize>,
+    seconds: f64,
+}
+
+impl Sweep {
+    /// One member per seed, one thread each, on all cores.
+    pub fn new(seeds: impl IntoIterator<Item = u64>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Sweep { seeds: seeds.into_iter().collect(), cores, threads: 1, dir: None, progress: true }
+    }
+
+    /// On so many cores.
+    pub fn cores(mut self, cores: usize) -> Self {
+        self.cores = cores;
+        self
+    }
+
+    /// With so many threads for each member: worth it where a member fills them, as convolutions do.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Kept in a folder: members that are finished there are not run again, others go on where they were.
+    pub fn checkpointing(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Without progress lines.
+    pub fn quiet(mut self) -> Self {
+        self.progress = false;
+        self
+    }
+
+    /// Runs `member` for every configuration of `grid` and every seed. `data` is what all of them read; each worker gets a copy.
+    ///
+    /// A member that fails or panics is a row with its cause; the others finish. Errors: no member, no core, a
+    /// configuration that is no JSON, a folder that cannot be written or holds something else.
+    pub fn run<C, F>(&self, grid: &[C], data: &Tensor, member: F) -> Result<SweepSummary>
+    where
+        C: Serialize + Sync,
+        F: Fn(&Member<C>, &Tensor) -> Result<Run> + Sync,
+    {
+        for (name, n) in
+            [("seeds", self.seeds.len()), ("grid", grid.len()), ("cores", self.cores), ("threads", self.threads)]
+        {
+            if n == 0 {
+                return Err(Error::param(name, n, "at least 1"));
+            }
+        }
+        let mut jobs = Vec::new();
+        for config in grid {
+            let value = serde_json::to_value(config).map_err(|e| Error::param("config", e, "what JSON can hold"))?;
+            jobs.extend(self.seeds.iter().map(|&seed| (config, value.clone(), seed)));
+        }
+        let all = jobs.len();
+        let _threads = Threads::request(self.threads);
+        let (queue, done) = (Mutex::new(jobs.into_iter().enumerate()), Mutex::new(Vec::with_capacity(all)));
+        let started = Instant::now();
+        let workers = (self.cores / self.threads).clamp(1, all);
+        // tensors are not shared between threads
+        let copies: Vec<Tensor> = (0..workers).map(|_| data.copy()).collect();
+        std::thread::scope(|scope| {
+            let work = |data: Tensor| {
+                let next = || queue.lock().ok().and_then(|mut q| q.next());
+                while let Some((i, (config, value, seed))) = next() {
+                    let result = self.one(config, value, seed, &data, &member);
+                    let Ok(mut done) = done.lock() else { return };
+                    if self.progress {
+                        self.say(&result, done.len() + 1, all, started.elapsed());
+                    }
+                    done.push((i, result));
+                }
+            };
+            copies.into_iter().for_each(|data| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build();
+                scope.spawn(move || match pool {
+                    Ok(pool) => pool.install(|| work(data)),
+                    Err(_) => work(data),
+                });
+            });
+        });
+        let mut done = done.into_inner().unwrap_or_default();
+        done.sort_by_key(|(i, _)| *i);
+        collect(done.into_iter().map(|(_, member)| member).collect::<Result<Vec<_>>>()?)
+    }
+
+    fn one<C, F>(&self, config: &C, value: Value, seed: u64, data: &Tensor, member: &F) -> Result<Done>
+    where
+        F: Fn(&Member<C>, &Tensor) -> Result<Run>,
+    {
+        let dir = self.dir.as_ref().map(|dir| dir.join(name(&value, seed)));
+        if let Some(found) = dir.as_ref().map(|dir| finished(dir)).transpose()?.flatten() {
+            // the folder is named after the configuration; its numbers as read may differ in the last digit
+            return Ok(Done { ended: Ended { config: value, ..found.0 }, rows: Some(found.1), reused: true });
+        }
+        if let Some(dir) = &dir {
+            std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        }
+        let started = Instant::now();
+        let told = Member { config, seed, threads: self.threads, dir: dir.clone() };
+        let (status, end, rows) = match guard(|| member(&told, data)) {
+            Err(e) => ("failed", (None, Some(e.to_string())), None),
+            Ok(run) => {
+                let (status, end) = match run.outcome {
+                    Outcome::Finished => ("finished", (None, None)),
+                    Outcome::Diverged { step, cause } => ("diverged", (Some(step), Some(cause))),
+                    Outcome::Paused { step, cause } => ("paused", (Some(step), Some(cause))),
+                };
+                (status, end, Some(run.stats))
+            }
+        };
+        let (step, cause) = end;
+        let seconds = started.elapsed().as_secs_f64();
+        let ended = Ended { config: value, seed, status: status.into(), cause, step, seconds };
+        if let (Some(dir), Some(rows)) = (&dir, &rows) {
+            write_parquet(rows, dir.join("rows.parquet"))?;
+            write_json(&ended, &dir.join("member.json"))?;
+        }
+        Ok(Done { ended, rows, reused: false })
+    }
+
+    fn say(&self, result: &Result<Done>, n: usize, all: usize, elapsed: Duration) {
+        let left = elapsed.as_secs_f64() / n as f64 * (all - n) as f64;
+        match result {
+            Ok(d) => {
+                let config: Vec<String> = flat(&d.ended.config).iter().map(|(k, v)| format!("{k} {v}")).collect();
+                let how = if d.reused { "was there" } else { &d.ended.status };
+                let why = d.ended.cause.as_ref().map_or(String::new(), |c| format!(": {c}"));
+                println!("{n}/{all}  {}  seed {}  {how}{why}  {left:.0} s left", config.join("  "), d.ended.seed);
+            }
+            Err(e) => println!("{n}/{all}  {e}"),
+        }
+    }
+}
+
+struct Done {
+    ended: Ended,
+    rows: Option<DataFrame>,
+    reused: bool,
+}
+
+/// A folder's name for a configuration and a seed: the same in every call, whatever else the grid holds.
+fn name(config: &Value, seed: u64) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(config.to_string());
+    let short: String = digest.iter().take(5).map(|b| format!("{b:02x}")).collect();
+    format!("{short}-seed-{seed}")
+}
+
+fn write_json(ended: &Ended, path: &Path) -> Result<()> {
+    write_atomic(path, |out| serde_json::to_writer_pretty(out, ended).map_err(|e| Error::io(path, e.into())))
+}
+
+/// What an earlier call left of a member, if it got to an end that running it again would not change.
+fn finished(dir: &Path) -> Result<Option<(Ended, DataFrame)>> {
+    let path = dir.join("member.json");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(path, e)),
+    };
+    let bad = |e: serde_json::Error| Error::data(&path, format!("line {}", e.line()), format!("a member ({e})"));
+    let ended: Ended = serde_json::from_str(&text).map_err(bad)?;
+    match ended.status.as_str() {
+        "finished" | "diverged" => Ok(Some((ended, frame::read(dir.join("rows.parquet"))?))),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,248 @@
+//! Train by the likelihood's gradient with walkers that persist: with Jarzynski weights, or without (PCD).
+
+use super::batches::Batches;
+use super::descent::Descent;
+use super::gradient::Gradient;
+use super::monitoring::{Curvature, ExactLogZ};
+use super::trust_region::Advance;
+use super::{Method, Trainer};
+use crate::density::{Model, restore_parameters, save_parameters};
+use crate::error::Result;
+use crate::io::Checkpoint;
+use crate::kernel::{EvalCounts, Kernel};
+use crate::numeric::Rng;
+use crate::run::{Health, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
+use crate::walkers::{Estimate, Walkers};
+use serde_json::Value;
+use tch::Tensor;
+
+/// The procedure of [`Method::Jarzynski`] and [`Method::Pcd`].
+#[derive(Debug)]
+pub(super) struct Likelihood<K> {
+    trainer: Trainer<K>,
+    identity: Value,
+    /// Resampling threshold; `None` without weights.
+    ess_min: Option<f64>,
+    batches: Batches,
+    descent: Descent,
+    walkers: Population,
+    monitor: Option<Population>,
+    gradient: Gradient,
+    curvature: Curvature,
+    exact: ExactLogZ,
+}
+
+impl<K> Likelihood<K> {
+    /// On `data` `[n, d]`, as the model takes it.
+    pub fn new<M: Model>(trainer: Trainer<K>, identity: Value, model: &M, data: Tensor) -> Self
+    where
+        K: Kernel<M>,
+    {
+        let s = &trainer.settings;
+        let root = if s.host_noise { Rng::new(s.seed).on_host() } else { Rng::new(s.seed) };
+        let ess_min = match trainer.method {
+            Method::Jarzynski { ess_min } => Some(ess_min),
+            Method::Pcd | Method::Cd { .. } => None,
+        };
+        let monitor = if ess_min.is_some() { s.monitor.unwrap_or(s.walkers) } else { 0 };
+        Likelihood {
+            batches: Batches::new(data, s.batch, s.data_noise, root.split(3)),
+            descent: Descent::new(&s.rates(), model.vars()),
+            walkers: Population::new(root.split(1)),
+            monitor: (monitor > 0).then(|| Population::new(root.split(2))),
+            gradient: Gradient::default(),
+            curvature: Curvature::default(),
+            exact: ExactLogZ::default(),
+            ess_min,
+            identity,
+            trainer,
+        }
+    }
+
+    /// Runs `f` on the walkers and on the monitor and collects what it cost.
+    fn each(&mut self, tally: &mut Tally, mut f: impl FnMut(&mut Population, &K) -> (EvalCounts, Option<Tensor>)) {
+        tally.add(f(&mut self.walkers, &self.trainer.kernel));
+        if let Some(monitor) = &mut self.monitor {
+            tally.cost += f(monitor, &self.trainer.kernel).0;
+        }
+    }
+
+    /// Resamples populations whose ESS is low, and says whose energies or weights are not finite, if any are.
+    fn settle(&mut self, tally: &mut Tally) -> Option<&'static str> {
+        let mut lost = self.lost();
+        let Some(ess_min) = self.ess_min else { return lost };
+        let scheme = self.trainer.settings.scheme;
+        let own = self.walkers.resample_below(ess_min, scheme) as u64;
+        let watched = self.monitor.as_mut().map_or(0, |m| m.resample_below(ess_min, scheme) as u64);
+        if own + watched > 0 {
+            // walkers of weight zero may have had an infinite energy: they are gone
+            lost = self.lost();
+        }
+        tally.resampled += own;
+        tally.resampled_monitor += watched;
+        lost
+    }
+
+    fn lost(&self) -> Option<&'static str> {
+        let all: Vec<&Walkers> =
+            [Some(&self.walkers), self.monitor.as_ref()].into_iter().flatten().map(|p| &p.walkers).collect();
+        Walkers::look(&all).into_iter().zip(["walkers", "monitor"]).find(|(finite, _)| !finite).map(|(_, who)| who)
+    }
+
+    /// Weights of the walkers in eq. (4), `[n]`, f64.
+    fn weights(&self) -> Tensor {
+        let walkers = &self.walkers.walkers;
+        match self.ess_min {
+            Some(_) => walkers.weights(),
+            None => walkers.log_weights().full_like(1.0 / walkers.len() as f64),
+        }
+    }
+}
+
+impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
+    fn name(&self) -> &'static str {
+        self.trainer.method.name()
+    }
+
+    fn steps(&self) -> usize {
+        self.trainer.settings.steps
+    }
+
+    fn schedule(&self) -> Pace {
+        self.trainer.settings.pace(self.walkers.walkers.x().device())
+    }
+
+    fn config(&self) -> Value {
+        self.trainer.config()
+    }
+
+    fn identity(&self, _model: &M) -> Result<Value> {
+        Ok(self.identity.clone())
+    }
+
+    fn weighted(&self) -> bool {
+        self.ess_min.is_some()
+    }
+
+    /// X_0 ~ ρ_0 exactly, A_0 = U_base − U_θ; without weights A stays 0.
+    fn begin(&mut self, model: &M, tally: &mut Tally) -> Result<()> {
+        let s = &self.trainer.settings;
+        self.walkers.start(model, s.walkers, s.stratified)?;
+        if let Some(monitor) = &mut self.monitor {
+            monitor.start(model, s.monitor.unwrap_or(s.walkers), s.stratified)?;
+        }
+        if self.ess_min.is_none() {
+            self.walkers.walkers.drop_weights();
+        }
+        tally.cost += EvalCounts::evaluation(s.walkers + self.monitor.as_ref().map_or(0, |m| m.walkers.len()));
+        self.trainer.kernel.check(model, &self.walkers.walkers.point)
+    }
+
+    fn measure(&mut self, model: &M, k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
+        let (s, w) = (&self.trainer.settings, self.weights());
+        let (batch, descent) = (self.batches.next(), (!last).then_some(&self.descent));
+        let walkers = (&mut self.walkers.walkers, &w);
+        self.gradient = Gradient::measure(model, batch, walkers, s.regularisation, descent, tally);
+        let health = self.gradient.health(last);
+        if !matches!(health, Health::Lost(_)) {
+            self.curvature.watch(k, self.trainer.kernel.bounded_step(), model, &self.walkers.walkers, tally);
+        }
+        Ok(health)
+    }
+
+    fn row(&mut self, model: &M, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
+        let last = k == self.trainer.settings.steps;
+        let exact = self.exact.at(model, k, last, spent);
+        let (walkers, monitor) = (&self.walkers.walkers, self.monitor.as_ref().map(|m| &m.walkers));
+        let nan = Estimate { value: f64::NAN, se: f64::NAN };
+        let energy_data = self.gradient.energy_data;
+        let (log_z, watched) = (self.ess_min.map_or(nan, |_| walkers.log_z()), monitor.map_or(nan, Walkers::log_z));
+        self.gradient.row(self.descent.rate(k), exact, row);
+        row.extend([
+            ("cross_entropy", log_z.value + energy_data),
+            ("cross_entropy_monitor", watched.value + energy_data),
+            ("log_z", log_z.value),
+            ("log_z_se", log_z.se),
+            ("log_z_monitor", watched.value),
+            ("log_z_monitor_se", watched.se),
+            ("ess", self.ess_min.map_or(f64::NAN, |_| walkers.ess())),
+            ("ess_monitor", monitor.map_or(f64::NAN, Walkers::ess)),
+            ("resampled", self.ess_min.map_or(f64::NAN, |_| spent.resampled as f64)),
+            ("resampled_monitor", monitor.map_or(f64::NAN, |_| spent.resampled_monitor as f64)),
+            ("step_fraction", spent.per_update(spent.step_fraction)),
+            ("backtracks", spent.backtracks as f64),
+            ("substeps", spent.substeps as f64),
+            ("h_curvature", self.curvature.take()),
+            ("forward", spent.cost.forward as f64),
+            ("backward", spent.cost.backward as f64),
+        ]);
+        Ok(())
+    }
+
+    /// One update, as in the algorithm box.
+    fn step(&mut self, model: &M, k: usize, tally: &mut Tally) -> Result<Health> {
+        let weighted = self.ess_min.is_some();
+        for _ in 1..self.trainer.settings.moves {
+            self.each(tally, |p, kernel| p.step(kernel, model, weighted)); // all moves but the last at fixed θ_k
+        }
+        let mut update = Advance::new(self.trainer.limit());
+        let mut lost = None;
+        while lost.is_none() && update.next() {
+            self.each(tally, |p, kernel| p.depart(kernel, model, weighted)); // α = U_k(x) − log f_k(x→y)
+            let (descent, grads) = (&mut self.descent, &self.gradient.grads);
+            update.advance(model, &self.walkers, tally, || descent.step(grads, k)); // θ_k → θ_{k+1}, limited by the ESS
+            self.each(tally, |p, kernel| p.arrive(kernel, model, weighted)); // A += α − U_{k+1}(y) + log r_{k+1}(y→x)
+            lost = self.settle(tally); // resample where the ESS is low
+        }
+        tally.updates += 1;
+        tally.step_fraction += update.at();
+        Ok(match lost {
+            Some(who) => {
+                Health::Lost(format!("energy or log-weights of the {who} are not finite after update {}", k + 1))
+            }
+            None => Health::Fine,
+        })
+    }
+
+    fn save(&self, model: &M, to: &mut Checkpoint) -> Result<()> {
+        save_parameters(model.vars(), to)?;
+        self.descent.save(to)?;
+        self.walkers.save(to, "walkers")?;
+        if let Some(monitor) = &self.monitor {
+            monitor.save(to, "monitor")?;
+        }
+        self.curvature.save(to);
+        self.exact.save(to)?;
+        self.batches.save(to, "data")
+    }
+
+    fn load(&mut self, model: &M, _k: usize, from: &Checkpoint) -> Result<()> {
+        // the parameters come first: a graph is made again under them
+        restore_parameters(model.vars(), from)?;
+        self.walkers.load(model, from, "walkers")?;
+        if let Some(monitor) = &mut self.monitor {
+            monitor.load(model, from, "monitor")?;
+        }
+        self.trainer.kernel.check(model, &self.walkers.walkers.point)?;
+        self.descent.load(from)?;
+        self.curvature.load(from)?;
+        self.exact.load(from)?;
+        self.batches.load(from, "data")
+    }
+
+    fn walkers(&self) -> &Walkers {
+        &self.walkers.walkers
+    }
+
+    fn monitor(&self) -> Option<&Walkers> {
+        self.monitor.as_ref().map(|m| &m.walkers)
+    }
+
+    fn details(&self, _k: usize, rows: &Recorder) -> String {
+        super::monitoring::details(rows)
+    }
+
+    fn finish(self: Box<Self>, _model: &M, _outcome: &Outcome) -> Result<Parts> {
+        Ok(Parts { walkers: self.walkers.walkers, monitor: self.monitor.map(|m| m.walkers) })
+    }
+}

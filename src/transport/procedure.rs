@@ -1,0 +1,214 @@
+//! Take walkers along a path step by step: forward at t_k, backward at t_{k+1}, A += α − λ.
+
+use super::Transport;
+use crate::density::{At, Grid, Path};
+use crate::error::{Error, Result, guard, no_grad};
+use crate::io::Checkpoint;
+use crate::kernel::{EvalCounts, Kernel};
+use crate::numeric::{Rng, fetch};
+use crate::run::store::fingerprint;
+use crate::run::{Health, Outcome, Pace, Parts, Procedure, Recorder, Row, Tally};
+use crate::walkers::{Walkers, check_shapes, zero_density};
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+/// One transport: the procedure on a path `P`.
+#[derive(Debug)]
+pub(super) struct Along<K> {
+    of: Transport<K>,
+    label: &'static str,
+    grid: Grid,
+    rng: Rng,
+    walkers: Walkers,
+}
+
+impl<K> Along<K> {
+    pub fn new(of: Transport<K>, label: &'static str) -> Result<Self> {
+        let grid = of.grid()?;
+        let root = Rng::new(of.seed);
+        Ok(Along { rng: root.split(1), of, label, grid, walkers: Walkers::none() })
+    }
+}
+
+impl<K, P: Path> Procedure<P> for Along<K>
+where
+    K: for<'b> Kernel<At<'b, P>>,
+{
+    fn name(&self) -> &'static str {
+        self.label
+    }
+
+    fn unit(&self) -> &'static str {
+        "steps"
+    }
+
+    fn steps(&self) -> usize {
+        self.grid.steps()
+    }
+
+    fn schedule(&self) -> Pace {
+        let of = &self.of;
+        let device = self.walkers.x().device();
+        Pace { every: of.every, seed: of.seed, threads: of.threads, progress: of.progress, device }
+    }
+
+    fn config(&self) -> Value {
+        let of = &self.of;
+        serde_json::json!({
+            "kernel": format!("{:?}", of.kernel),
+            "steps": self.grid.steps(),
+            "times": of.times,
+            "walkers": of.walkers,
+            "ess_min": of.ess_min,
+        })
+    }
+
+    fn weighted(&self) -> bool {
+        self.of.weighted
+    }
+
+    /// Of the path, its energies at a few places.
+    fn identity(&self, path: &P) -> Result<Value> {
+        let of = &self.of;
+        let mut config = Procedure::<P>::config(self);
+        for (name, value) in [
+            ("seed", of.seed.into()),
+            ("every", of.every.into()),
+            ("threads", of.threads.into()),
+            ("weighted", of.weighted.into()),
+            ("scheme", format!("{:?}", of.scheme).into()),
+        ] {
+            config[name] = value;
+        }
+        let x = path.base().sample(8, &mut Rng::new(0x9a7));
+        if path.weighable().is_ok() {
+            let u = |t| no_grad(|| path.energy(t, &x)).to_kind(Kind::Double).unsqueeze(0);
+            config["path"] = guard(|| fingerprint(&Tensor::cat(&[u(0.3), u(1.0)], 0)))?.into();
+        }
+        Ok(config)
+    }
+
+    fn begin(&mut self, path: &P, tally: &mut Tally) -> Result<()> {
+        let of = &self.of;
+        let (first, _) = At::step(path, 0.0, self.grid.at(1));
+        self.walkers = match of.weighted {
+            true => {
+                path.weighable()?;
+                let walkers = Walkers::start_from(path.base(), &first, of.walkers, false, &mut self.rng)?;
+                let few = walkers.x().narrow(0, 0, (of.walkers as i64).min(64));
+                let last = no_grad(|| path.energy(1.0, &few)).to_kind(Kind::Double);
+                // Infinite at some points is zero density there; infinite at all of them, or NaN, is a path that does not arrive.
+                if last.isnan().any().int64_value(&[]) != 0 || last.isfinite().any().int64_value(&[]) == 0 {
+                    return Err(Error::NonFinite { what: "energy", place: "at the path's end, t = 1".into() });
+                }
+                walkers
+            }
+            false => {
+                let x = path.base().sample(of.walkers, &mut self.rng);
+                Walkers::new(path.evaluate(0.0, &x), f64::NAN)
+            }
+        };
+        check_shapes(&self.walkers.point, of.walkers)?;
+        of.kernel.check(&first, &self.walkers.point)?;
+        tally.cost += EvalCounts::evaluation(of.walkers);
+        Ok(())
+    }
+
+    fn measure(&mut self, _path: &P, _k: usize, _last: bool, _tally: &mut Tally) -> Result<Health> {
+        Ok(Health::Fine)
+    }
+
+    fn row(&mut self, _path: &P, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
+        let walkers = &self.walkers;
+        row.put("t", self.grid.at(k));
+        let mut numbers: Vec<Tensor> = spent.acceptance.iter().map(Tensor::shallow_clone).collect();
+        let known = numbers.len();
+        if self.of.weighted {
+            numbers.push(walkers.with_weight(&walkers.point.u).to_kind(Kind::Double).dot(&walkers.weights()));
+        }
+        let read = fetch(&numbers);
+        if self.of.weighted {
+            let z = walkers.log_z();
+            row.extend([
+                ("energy_walkers", read[known]),
+                ("log_z", z.value),
+                ("log_z_se", z.se),
+                ("ess", walkers.ess()),
+            ]);
+        }
+        row.extend([
+            ("resampled", spent.resampled as f64),
+            ("acceptance", read[..known].first().copied().unwrap_or(f64::NAN)),
+            ("forward", spent.cost.forward as f64),
+            ("backward", spent.cost.backward as f64),
+            ("drift", spent.cost.drift as f64),
+            ("jacobian", spent.cost.jacobian as f64),
+        ]);
+        Ok(())
+    }
+
+    fn step(&mut self, path: &P, k: usize, tally: &mut Tally) -> Result<Health> {
+        let (of, walkers, rng) = (&self.of, &mut self.walkers, &mut self.rng);
+        let (now, next) = At::step(path, self.grid.at(k), self.grid.at(k + 1));
+        let mut mv = of.kernel.forward(&now, &walkers.point, rng);
+        tally.add((mv.cost, mv.acceptance.take()));
+        let (alpha, fault) = (mv.alpha.shallow_clone(), mv.fault.clone().filter(|_| of.weighted));
+        let mut arrival = of.kernel.backward(&next, &walkers.point, mv, rng);
+        tally.add((arrival.cost, arrival.acceptance.take()));
+        if !of.weighted {
+            walkers.relocate(arrival.point);
+            check_shapes(&walkers.point, of.walkers)?;
+            let known = walkers.x().sum(Kind::Double).double_value(&[]).is_finite();
+            return Ok(if known {
+                Health::Fine
+            } else {
+                Health::Lost("positions of the walkers are not finite".into())
+            });
+        }
+        let (alpha, lambda) = zero_density::increment(walkers, alpha, &arrival.lambda, &arrival.point.u);
+        walkers.commit(arrival.point, &alpha, &lambda);
+        check_shapes(&walkers.point, of.walkers)?;
+        if let Some(fault) = fault {
+            return Ok(Health::Lost(fault));
+        }
+        let mut lost = zero_density::fault(walkers);
+        if walkers.resample_below(of.ess_min, of.scheme, rng) {
+            tally.resampled += 1;
+            // walkers of weight zero are gone, and what they had for an energy with them
+            lost = zero_density::fault(walkers);
+        }
+        Ok(lost.map_or(Health::Fine, Health::Lost))
+    }
+
+    fn save(&self, _path: &P, to: &mut Checkpoint) -> Result<()> {
+        self.walkers.save(to, "walkers")?;
+        to.put_json("rng", &self.rng)
+    }
+
+    fn load(&mut self, path: &P, k: usize, from: &Checkpoint) -> Result<()> {
+        let (device, t) = (path.base().sample(1, &mut Rng::new(0)).device(), self.grid.at(k));
+        self.walkers = Walkers::restore(from, "walkers", device, |x| path.evaluate(t, x))?;
+        self.rng = from.json("rng")?;
+        Ok(())
+    }
+
+    fn walkers(&self) -> &Walkers {
+        &self.walkers
+    }
+
+    fn time(&self, k: usize) -> f64 {
+        self.grid.at(k)
+    }
+
+    fn details(&self, k: usize, _rows: &Recorder) -> String {
+        let t = self.grid.at(k);
+        match self.of.weighted {
+            true => format!("t {t:.3}  ESS {:.3}", self.walkers.ess()),
+            false => format!("t {t:.3}"),
+        }
+    }
+
+    fn finish(self: Box<Self>, _path: &P, _outcome: &Outcome) -> Result<Parts> {
+        Ok(Parts { walkers: self.walkers, monitor: None })
+    }
+}

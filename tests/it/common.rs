@@ -1,0 +1,101 @@
+//! Share the protocol with a closed form that every kernel must get right, and the z-scores that judge it.
+#![allow(dead_code)]
+
+use jarzynski::model::Gaussian;
+use jarzynski::tch::{Kind, Tensor};
+use jarzynski::{At, Base, Energy, Evaluation, Flow, Kernel, Path, Rng, Scheme, Walkers};
+
+/// N(m_t, s_t² I) in d dimensions, m: 0 → m1, s: 1 → s1 linearly, with U = |x − m_t|²/2s_t² (not normalised).
+#[derive(Debug)]
+pub struct Drifting {
+    base: Gaussian,
+    pub d: i64,
+    pub m1: f64,
+    pub s1: f64,
+}
+
+impl Drifting {
+    pub fn new(d: i64, m1: f64, s1: f64) -> Self {
+        let base = Gaussian::new(&vec![0.0; d as usize], &vec![1.0; d as usize]).unwrap();
+        Drifting { base, d, m1, s1 }
+    }
+
+    fn at(&self, t: f64) -> (f64, f64) {
+        (self.m1 * t, 1.0 + t * (self.s1 - 1.0))
+    }
+}
+
+impl Path for Drifting {
+    fn base(&self) -> &dyn Base {
+        &self.base
+    }
+    fn energy(&self, t: f64, x: &Tensor) -> Tensor {
+        let (m, s) = self.at(t);
+        ((x - m) / s).square().sum_dim_intlist(-1, false, None::<Kind>) * 0.5
+    }
+    fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
+        let (m, s) = self.at(t);
+        Evaluation::new(x.shallow_clone(), self.energy(t, x), (x - m) / (s * s))
+    }
+}
+
+/// A velocity that is wrong in both its parts: any b leaves the weights exact.
+impl Flow for Drifting {
+    fn velocity(&self, t: f64, x: &Tensor) -> Tensor {
+        let (m, s) = self.at(t);
+        (x - m) * (0.5 * (self.s1 - 1.0) / s) + 0.7 * self.m1
+    }
+}
+
+/// Runs `steps` of a kernel along the path and returns the walkers; `spoil` acts after each commit.
+pub fn walk<K: for<'a> Kernel<At<'a, Drifting>> + ?Sized>(
+    kernel: &K,
+    path: &Drifting,
+    steps: usize,
+    n: usize,
+    seed: u64,
+    mut spoil: impl FnMut(&mut Walkers, &mut Rng),
+) -> Walkers {
+    let mut rng = Rng::new(seed);
+    let mut walkers = Walkers::start_from(path.base(), &At::new(path, 0.0), n, false, &mut rng).unwrap();
+    for k in 0..steps {
+        let (now, next) = At::step(path, k as f64 / steps as f64, (k + 1) as f64 / steps as f64);
+        let mv = kernel.forward(&now, &walkers.point, &mut rng);
+        let alpha = mv.alpha.shallow_clone();
+        let arrival = kernel.backward(&next, &walkers.point, mv, &mut rng);
+        walkers.commit(arrival.point, &alpha, &arrival.lambda);
+        spoil(&mut walkers, &mut rng);
+    }
+    walkers
+}
+
+/// z-scores of log Ẑ, E|x − m|² and E x_0 against the closed form, each with a standard error from the walkers.
+pub fn z_scores(walkers: &Walkers, path: &Drifting) -> [f64; 3] {
+    let d = path.d as f64;
+    let exact = d * (path.s1 * (2.0 * std::f64::consts::PI).sqrt()).ln();
+    let z = walkers.log_z();
+    let r2 = (walkers.x() - path.m1).square().sum_dim_intlist(-1, false, None::<Kind>);
+    let spread = walkers.mean(&r2).unwrap();
+    let place = walkers.mean(&walkers.x().select(1, 0)).unwrap();
+    [
+        (z.value - exact) / z.se.max(1e-12),
+        (spread.value - d * path.s1 * path.s1) / spread.se.max(1e-12),
+        (place.value - path.m1) / place.se.max(1e-12),
+    ]
+}
+
+pub fn worst(z: &[f64]) -> f64 {
+    z.iter().fold(0.0, |w, z| if z.is_nan() { f64::INFINITY } else { w.max(z.abs()) })
+}
+
+/// A scheme-independent resampling that forgets to permute what is cached: the reject twin.
+pub fn resample_positions_only(walkers: &mut Walkers, rng: &mut Rng) {
+    let (u, g) = (walkers.point.u.copy(), walkers.point.grad().copy());
+    walkers.resample(Scheme::Systematic, rng);
+    let x = walkers.x().shallow_clone();
+    walkers.point = Evaluation::new(x, u, g);
+}
+
+pub fn energy_at<E: Energy>(e: &E, x: f64) -> f64 {
+    e.energy(&Tensor::from_slice(&[x]).view([1, 1])).double_value(&[0])
+}
