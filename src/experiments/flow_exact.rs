@@ -84,7 +84,7 @@ impl FlowExact {
                         weighted[q].push(run.walkers.mean(g)?);
                     }
                     weighted[3].push(run.walkers.log_z());
-                    let even = Walkers::new(run.walkers.point, 0.0);
+                    let even = Walkers::new(run.walkers.into_evaluation(), 0.0);
                     for (q, g) in functions.iter().enumerate() {
                         plain[q].push(even.mean(g)?);
                     }

@@ -28,16 +28,16 @@ impl GradientBias {
         for w in &mut self.populations {
             match self.method {
                 "jarzynski" => {
-                    let mv = kernel.forward(from, &w.point, &mut self.rng);
+                    let mv = kernel.forward(from, w.evaluation(), &mut self.rng);
                     let alpha = mv.alpha.shallow_clone();
-                    let arrival = kernel.backward(to, &w.point, mv, &mut self.rng);
-                    w.commit(arrival.point, &alpha, &arrival.lambda);
+                    let arrival = kernel.backward(to, w.evaluation(), mv, &mut self.rng);
+                    w.commit(arrival.evaluation, &alpha, &arrival.lambda);
                     w.resample_below(ess_min, Scheme::Systematic, &mut self.rng);
                 }
                 "pcd-1" => {
-                    let mv = kernel.forward_unweighted(from, &w.point, &mut self.rng);
-                    let arrival = kernel.backward(to, &w.point, mv, &mut self.rng);
-                    w.relocate(arrival.point);
+                    let mv = kernel.forward_unweighted(from, w.evaluation(), &mut self.rng);
+                    let arrival = kernel.backward(to, w.evaluation(), mv, &mut self.rng);
+                    w.relocate(arrival.evaluation);
                 }
                 // CD starts from the data at every update
                 _ => {}
@@ -52,11 +52,11 @@ impl GradientBias {
             if self.method == "cd-1" {
                 let rows = self.rng.index_tensor(data.size()[0] as usize, w.len(), data.device());
                 let start = rbm.evaluate_data(&data.index_select(0, &rows));
-                w.relocate(Gibbs::new().step(rbm, &start, &mut self.rng).point);
+                w.relocate(Gibbs::new().step(rbm, &start, &mut self.rng).evaluation);
             }
             let uniform = w.log_weights().full_like(-1.0 / w.len() as f64);
             let weights = if self.method == "jarzynski" { -w.weights() } else { uniform };
-            all.push(flat(&rbm.param_grad(&mut w.point, &weights)));
+            all.push(flat(&rbm.param_grad(w.evaluation_mut(), &weights)));
         }
         Tensor::stack(&all, 0)
     }

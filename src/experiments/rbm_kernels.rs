@@ -73,12 +73,12 @@ impl<E: Bipartite + ?Sized> Kernel<E> for AsPrinted {
         let sigma = units.log_var.as_ref().map_or_else(|| units.b.ones_like(), |l| (l * 0.5).exp());
         let y = units.b.addmm(&h, &units.w.tr()) + rng.normal(&at.x.size(), at.x.kind(), at.x.device()) * sigma;
         let alpha = u.energy(&y);
-        Move { y, alpha, at_y: None, acceptance: None, cost: EvalCounts::default(), fault: None }
+        Move::new(y, alpha, EvalCounts::default())
     }
 
     fn backward(&self, u: &E, _at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         let point = u.evaluate(&mv.y);
-        Arrival { lambda: point.u.shallow_clone(), point, acceptance: None, cost: EvalCounts::default() }
+        Arrival::new(point.u.shallow_clone(), point, EvalCounts::default())
     }
 }
 

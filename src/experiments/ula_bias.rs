@@ -166,13 +166,13 @@ impl UlaBias {
         let (law, kernel) = (Tilted::on(device, self), Ula::new(h));
         let mut walkers = Walkers::start_from(&law, &law, self.walkers, false, rng)?;
         for _ in 0..self.steps {
-            let mv = kernel.forward(&law, &walkers.point, rng);
+            let mv = kernel.forward(&law, walkers.evaluation(), rng);
             let alpha = mv.alpha.shallow_clone();
-            let arrival = kernel.backward(&law, &walkers.point, mv, rng);
-            walkers.commit(arrival.point, &alpha, &arrival.lambda);
+            let arrival = kernel.backward(&law, walkers.evaluation(), mv, rng);
+            walkers.commit(arrival.evaluation, &alpha, &arrival.lambda);
         }
         let (reweighted, log_z, ess) = (second_moments(&walkers)?, walkers.log_z(), walkers.ess());
-        let plain = second_moments(&Walkers::new(walkers.point, 0.0))?;
+        let plain = second_moments(&Walkers::new(walkers.into_evaluation(), 0.0))?;
         Ok(Measured { plain, reweighted, log_z, ess })
     }
 
@@ -365,7 +365,7 @@ mod tests {
         for _ in 0..20 {
             let step = kernel.step(&law, &at, &mut rng);
             a += step.increment;
-            at = step.point;
+            at = step.evaluation;
         }
         let closed = (start - square(&at)) * (h / 4.0);
         assert!((a - closed).abs().max().double_value(&[]) < 1e-12);

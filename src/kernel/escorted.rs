@@ -142,7 +142,7 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
         let (mean, mut cost) = stride(u, &point, eps, Direction::GibbsReverse, self.integrator);
         cost += EvalCounts::arrival(point.len());
         let lambda = point.u.to_kind(Kind::Double) + gap_square(&at.x, &point.x, &mean) / (4.0 * u.h * eps);
-        Arrival { lambda, point, acceptance: None, cost }
+        Arrival { lambda, evaluation: point, acceptance: None, cost }
     }
 
     fn validate(&self) -> Result<()> {

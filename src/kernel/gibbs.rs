@@ -204,7 +204,7 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
             cost += products(n, 1 - more, 1 + more);
             lambda = &lambda - log_r;
         }
-        Arrival { lambda, point, acceptance: None, cost }
+        Arrival { lambda, evaluation: point, acceptance: None, cost }
     }
 
     fn forward_unweighted(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
@@ -219,12 +219,12 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
         let arrived = if self.scans() { None } else { mv.at_y.take() };
         if let Some(point) = arrived {
             // an exact reversal pays nothing at fixed θ, and has evaluated where it arrived
-            return Step { increment: point.u.zeros_like(), point, acceptance: None, cost: mv.cost };
+            return Step { increment: point.u.zeros_like(), evaluation: point, acceptance: None, cost: mv.cost };
         }
         let (alpha, mut cost) = (mv.alpha.shallow_clone(), mv.cost);
         let arrival = self.backward(u, at, mv, rng);
         cost += arrival.cost;
-        Step { point: arrival.point, increment: alpha - arrival.lambda, acceptance: None, cost }
+        Step { evaluation: arrival.evaluation, increment: alpha - arrival.lambda, acceptance: None, cost }
     }
 
     fn validate(&self) -> Result<()> {

@@ -34,7 +34,7 @@ impl<E: Energy + ?Sized> Invariant<E> for Mala {
         let accept: Tensor = uniform.log().lt_tensor(&log_ratio);
         let acceptance = log_ratio.exp().clamp_max(1.0).nan_to_num(0.0, None, None).mean(Kind::Double);
         let cost = EvalCounts::evaluation(there.len());
-        Transition { point: there.mix(&accept, at), acceptance, cost }
+        Transition { evaluation: there.mix(&accept, at), acceptance, cost }
     }
 
     fn validate(&self) -> Result<()> {

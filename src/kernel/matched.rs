@@ -57,7 +57,7 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Matched {
         let r = combine(&[(1.0, &wide(&at.x)), (-1.0, &wide(&point.x)), (-1.0, &wide(&mean))]);
         let density = stretched(&j, &r, u.h, 4.0 * u.h * eps);
         let lambda = wide(&point.u) + density;
-        Arrival { lambda, point, acceptance: None, cost }
+        Arrival { lambda, evaluation: point, acceptance: None, cost }
     }
 
     fn validate(&self) -> Result<()> {

@@ -66,6 +66,7 @@ impl AddAssign for EvalCounts {
 
 /// What [`Kernel::forward`] hands to [`Kernel::backward`] across the change of θ.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Move {
     /// Where the walkers go, `[n, d]`.
     pub y: Tensor,
@@ -81,17 +82,52 @@ pub struct Move {
     pub fault: Option<String>,
 }
 
+impl Move {
+    /// To `y` `[n, d]` with α `[n]` (f64), at the price of `cost`.
+    pub fn new(y: Tensor, alpha: Tensor, cost: EvalCounts) -> Self {
+        Move { y, alpha, at_y: None, acceptance: None, cost, fault: None }
+    }
+
+    /// With y evaluated under θ_k.
+    pub fn evaluated(self, at_y: Evaluation) -> Self {
+        Move { at_y: Some(at_y), ..self }
+    }
+
+    /// With the mean acceptance probability of a kernel that rejects, 0-dimensional.
+    pub fn accepted(self, acceptance: Tensor) -> Self {
+        Move { acceptance: Some(acceptance), ..self }
+    }
+
+    /// With the reason why it cannot be weighed: ends the run.
+    pub fn unweighable(self, fault: impl Into<String>) -> Self {
+        Move { fault: Some(fault.into()), ..self }
+    }
+}
+
 /// What [`Kernel::backward`] returns.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Arrival {
     /// λ = U_{k+1}(y) − log r_{k+1}(y→x), up to the same constant, `[n]`, f64.
     pub lambda: Tensor,
     /// Where the walkers are now, evaluated under θ_{k+1} and kept for the next move.
-    pub point: Evaluation,
+    pub evaluation: Evaluation,
     /// Mean acceptance probability, for kernels that reject in this half.
     pub acceptance: Option<Tensor>,
     /// Passes spent.
     pub cost: EvalCounts,
+}
+
+impl Arrival {
+    /// λ `[n]` (f64), and where the walkers are, evaluated under θ_{k+1}, at the price of `cost`.
+    pub fn new(lambda: Tensor, evaluation: Evaluation, cost: EvalCounts) -> Self {
+        Arrival { lambda, evaluation, acceptance: None, cost }
+    }
+
+    /// With the mean acceptance probability of a kernel that rejects in this half, 0-dimensional.
+    pub fn accepted(self, acceptance: Tensor) -> Self {
+        Arrival { acceptance: Some(acceptance), ..self }
+    }
 }
 
 /// A normalised forward density f paired with a normalised backward density r, for energies of type `E`.
@@ -118,7 +154,7 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         let arrival = self.backward(u, at, mv, rng);
         cost += arrival.cost;
         let acceptance = acceptance.or(arrival.acceptance);
-        Step { point: arrival.point, increment: alpha - arrival.lambda, acceptance, cost }
+        Step { evaluation: arrival.evaluation, increment: alpha - arrival.lambda, acceptance, cost }
     }
 
     /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training watches it.
@@ -165,7 +201,7 @@ impl<E: Energy + ?Sized, K: Kernel<E> + ?Sized> Kernel<E> for &K {
 #[derive(Debug)]
 pub struct Step {
     /// Where the walkers are.
-    pub point: Evaluation,
+    pub evaluation: Evaluation,
     /// α − λ, `[n]`, f64.
     pub increment: Tensor,
     /// Mean acceptance probability, for kernels that reject.

@@ -101,7 +101,7 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Ode {
             lambda: point.u.to_kind(Kind::Double),
             acceptance: None,
             cost: EvalCounts::evaluation(point.len()),
-            point,
+            evaluation: point,
         }
     }
 

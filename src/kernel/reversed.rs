@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 #[derive(Debug)]
 pub struct Transition {
     /// Where the walkers are, with U and ∇U under the same θ.
-    pub point: Evaluation,
+    pub evaluation: Evaluation,
     /// Mean acceptance probability: one number, left where the walkers are.
     pub acceptance: Tensor,
     /// Passes spent.
@@ -57,11 +57,11 @@ impl<K> Reversed<K> {
     {
         let mut all = self.kernel.sweep(u, at, rng);
         for _ in 1..self.sweeps {
-            let next = self.kernel.sweep(u, &all.point, rng);
+            let next = self.kernel.sweep(u, &all.evaluation, rng);
             all.cost += next.cost;
             // a new tensor: the first may belong to the kernel
             all.acceptance = &all.acceptance + next.acceptance;
-            all.point = next.point;
+            all.evaluation = next.evaluation;
         }
         if self.sweeps > 1 {
             all.acceptance = &all.acceptance / self.sweeps as f64;
@@ -74,9 +74,9 @@ impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let moved = self.travel(u, at, rng);
         Move {
-            y: moved.point.x.shallow_clone(),
-            alpha: moved.point.u.to_kind(Kind::Double),
-            at_y: Some(moved.point),
+            y: moved.evaluation.x.shallow_clone(),
+            alpha: moved.evaluation.u.to_kind(Kind::Double),
+            at_y: Some(moved.evaluation),
             acceptance: Some(moved.acceptance),
             cost: moved.cost,
             fault: None,
@@ -89,14 +89,14 @@ impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
             lambda: point.u.to_kind(Kind::Double),
             acceptance: None,
             cost: EvalCounts::evaluation(point.len()),
-            point,
+            evaluation: point,
         }
     }
 
     fn step(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Step {
         let moved = self.travel(u, at, rng);
-        let increment = moved.point.u.zeros_like().to_kind(Kind::Double);
-        Step { point: moved.point, increment, acceptance: Some(moved.acceptance), cost: moved.cost }
+        let increment = moved.evaluation.u.zeros_like().to_kind(Kind::Double);
+        Step { evaluation: moved.evaluation, increment, acceptance: Some(moved.acceptance), cost: moved.cost }
     }
 
     fn validate(&self) -> Result<()> {

@@ -67,12 +67,12 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Split {
             Langevin::Ula => {
                 let moved = Ula::new(step).step(u, &carried, rng);
                 cost += moved.cost;
-                Arrival { lambda: lambda - moved.increment, point: moved.point, acceptance: None, cost }
+                Arrival { lambda: lambda - moved.increment, evaluation: moved.evaluation, acceptance: None, cost }
             }
             Langevin::Mala => {
                 let moved = Mala::new(step).sweep(u, &carried, rng);
                 cost += moved.cost;
-                Arrival { lambda, point: moved.point, acceptance: Some(moved.acceptance), cost }
+                Arrival { lambda, evaluation: moved.evaluation, acceptance: Some(moved.acceptance), cost }
             }
         }
     }

@@ -79,7 +79,7 @@ impl<E: Energy + ?Sized> Kernel<E> for Ula {
             ReverseAt::New => reverse_cost(&at.x, &point, self.h),
             ReverseAt::Old => point.u.to_kind(Kind::Double),
         };
-        Arrival { lambda, acceptance: None, cost: EvalCounts::evaluation(point.len()), point }
+        Arrival { lambda, acceptance: None, cost: EvalCounts::evaluation(point.len()), evaluation: point }
     }
 
     fn validate(&self) -> Result<()> {

@@ -266,7 +266,13 @@ pub(crate) mod tests {
             let mut at = crate::density::Energy::evaluate(&m, &x);
             let step = Ula::new(0.1).step(&m, &at, &mut rng);
             let mut out = m.param_grad(&mut at, &w);
-            out.extend([at.u.copy(), at.grad().copy(), step.increment, step.point.x.copy(), m.evaluate_data(&x).u]);
+            out.extend([
+                at.u.copy(),
+                at.grad().copy(),
+                step.increment,
+                step.evaluation.x.copy(),
+                m.evaluate_data(&x).u,
+            ]);
             out
         };
         for kind in [Kind::Float, Kind::Double] {

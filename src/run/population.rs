@@ -49,12 +49,12 @@ impl Population {
         model: &M,
         weighted: bool,
     ) -> (EvalCounts, Option<Tensor>) {
-        let step = kernel.step(model, &self.walkers.point, &mut self.rng);
+        let step = kernel.step(model, self.walkers.evaluation(), &mut self.rng);
         if weighted {
             let zero = Tensor::zeros_like(&step.increment);
-            self.walkers.commit(step.point, &step.increment, &zero);
+            self.walkers.commit(step.evaluation, &step.increment, &zero);
         } else {
-            self.walkers.relocate(step.point);
+            self.walkers.relocate(step.evaluation);
         }
         (step.cost, step.acceptance)
     }
@@ -66,7 +66,7 @@ impl Population {
         model: &M,
         weighted: bool,
     ) -> (EvalCounts, Option<Tensor>) {
-        let (at, rng) = (&self.walkers.point, &mut self.rng);
+        let (at, rng) = (self.walkers.evaluation(), &mut self.rng);
         let mut mv = if weighted { kernel.forward(model, at, rng) } else { kernel.forward_unweighted(model, at, rng) };
         let spent = (mv.cost, mv.acceptance.take());
         self.pending = Some(mv);
@@ -75,7 +75,7 @@ impl Population {
 
     /// Where the energy under θ_k is known and the next weight is decided: y if the kernel evaluated it, else x.
     pub fn known(&self) -> &Evaluation {
-        self.pending.as_ref().and_then(|mv| mv.at_y.as_ref()).unwrap_or(&self.walkers.point)
+        self.pending.as_ref().and_then(|mv| mv.at_y.as_ref()).unwrap_or(self.walkers.evaluation())
     }
 
     /// The backward half, at θ_{k+1}, and A += α − λ.
@@ -87,11 +87,11 @@ impl Population {
     ) -> (EvalCounts, Option<Tensor>) {
         let Some(mv) = self.pending.take() else { return Default::default() };
         let alpha = mv.alpha.shallow_clone();
-        let arrival = kernel.backward(model, &self.walkers.point, mv, &mut self.rng);
+        let arrival = kernel.backward(model, self.walkers.evaluation(), mv, &mut self.rng);
         if weighted {
-            self.walkers.commit(arrival.point, &alpha, &arrival.lambda);
+            self.walkers.commit(arrival.evaluation, &alpha, &arrival.lambda);
         } else {
-            self.walkers.relocate(arrival.point);
+            self.walkers.relocate(arrival.evaluation);
         }
         (arrival.cost, None)
     }

@@ -80,7 +80,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
         self.walkers.start(model, s.walkers, false)?;
         self.walkers.walkers.drop_weights();
         tally.cost += EvalCounts::evaluation(s.walkers);
-        self.trainer.kernel.check(model, &self.walkers.walkers.point)
+        self.trainer.kernel.check(model, self.walkers.walkers.evaluation())
     }
 
     /// Walkers from fresh data and `moves` moves, then eq. (4) with them in place of the model's expectation.
@@ -133,7 +133,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
     fn load(&mut self, model: &M, _k: usize, from: &Checkpoint) -> Result<()> {
         restore_parameters(model.vars(), from)?;
         self.walkers.load(model, from, "walkers")?;
-        self.trainer.kernel.check(model, &self.walkers.walkers.point)?;
+        self.trainer.kernel.check(model, self.walkers.walkers.evaluation())?;
         self.descent.load(from)?;
         self.curvature.load(from)?;
         self.exact.load(from)?;

@@ -37,7 +37,7 @@ impl Gradient {
         let rows = seen.len();
         tally.cost.forward += rows as u64;
         let energy_data = seen.u.mean(Kind::Double);
-        let energy_walkers = walkers.point.u.to_kind(Kind::Double).dot(w);
+        let energy_walkers = walkers.evaluation().u.to_kind(Kind::Double).dot(w);
         let mut grads = Vec::new();
         if descent.is_some() {
             let mut on_data = seen.u.full_like(1.0 / rows as f64).to_kind(Kind::Double);
@@ -45,15 +45,15 @@ impl Gradient {
             if regularisation > 0.0 {
                 let twice = 2.0 * regularisation;
                 on_data = &on_data * (seen.u.to_kind(Kind::Double) * twice + 1.0);
-                on_walkers = &on_walkers + w * walkers.point.u.to_kind(Kind::Double) * twice;
+                on_walkers = &on_walkers + w * walkers.evaluation().u.to_kind(Kind::Double) * twice;
             }
             grads = model.param_grad(&mut seen, &on_data);
             // the batch's share of memory is free before the walkers ask for theirs
             drop(seen);
-            if walkers.point.graph_is_gone() {
+            if walkers.evaluation().graph_is_gone() {
                 tally.cost.forward += walkers.len() as u64;
             }
-            let from_walkers = model.param_grad(&mut walkers.point, &on_walkers);
+            let from_walkers = model.param_grad(walkers.evaluation_mut(), &on_walkers);
             grads.iter_mut().zip(from_walkers).for_each(|(g, more)| *g = &*g + more);
             tally.cost.backward += (rows + walkers.len()) as u64;
             grads = model.precondition(grads);

@@ -135,7 +135,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             self.walkers.walkers.drop_weights();
         }
         tally.cost += EvalCounts::evaluation(s.walkers + self.monitor.as_ref().map_or(0, |m| m.walkers.len()));
-        self.trainer.kernel.check(model, &self.walkers.walkers.point)
+        self.trainer.kernel.check(model, self.walkers.walkers.evaluation())
     }
 
     fn measure(&mut self, model: &M, k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
@@ -223,7 +223,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         if let Some(monitor) = &mut self.monitor {
             monitor.load(model, from, "monitor")?;
         }
-        self.trainer.kernel.check(model, &self.walkers.walkers.point)?;
+        self.trainer.kernel.check(model, self.walkers.walkers.evaluation())?;
         self.descent.load(from)?;
         self.curvature.load(from)?;
         self.exact.load(from)?;

@@ -101,11 +101,11 @@ fn walk<K: for<'a> Kernel<At<'a, Drifting>>>(
         let mut walkers = Walkers::start_from(path.base(), &At::new(path, 0.0), N, false, &mut rng)?;
         for k in 0..STEPS {
             let (now, next) = At::step(path, k as f64 / STEPS as f64, (k + 1) as f64 / STEPS as f64);
-            let mv = kernel.forward(&now, &walkers.point, &mut rng);
+            let mv = kernel.forward(&now, walkers.evaluation(), &mut rng);
             let alpha = mv.alpha.shallow_clone();
             let at = if weight == Weight::Right { &next } else { &now };
-            let arrival = kernel.backward(at, &walkers.point, mv, &mut rng);
-            let point = if weight == Weight::Right { arrival.point } else { next.evaluate(&arrival.point.x) };
+            let arrival = kernel.backward(at, walkers.evaluation(), mv, &mut rng);
+            let point = if weight == Weight::Right { arrival.evaluation } else { next.evaluate(&arrival.evaluation.x) };
             for (name, t) in [("alpha", &alpha), ("lambda", &arrival.lambda)] {
                 if t.size() != [N as i64] || t.kind() != Kind::Double {
                     let expected = format!("[{N}] in f64: a weight for each walker");

@@ -108,8 +108,8 @@ where
                 Walkers::new(path.evaluate(0.0, &x), f64::NAN)
             }
         };
-        check_shapes(&self.walkers.point, of.walkers)?;
-        of.kernel.check(&first, &self.walkers.point)?;
+        check_shapes(self.walkers.evaluation(), of.walkers)?;
+        of.kernel.check(&first, self.walkers.evaluation())?;
         tally.cost += EvalCounts::evaluation(of.walkers);
         Ok(())
     }
@@ -124,7 +124,7 @@ where
         let mut numbers: Vec<Tensor> = spent.acceptance.iter().map(Tensor::shallow_clone).collect();
         let known = numbers.len();
         if self.of.weighted {
-            numbers.push(walkers.with_weight(&walkers.point.u).to_kind(Kind::Double).dot(&walkers.weights()));
+            numbers.push(walkers.with_weight(&walkers.evaluation().u).to_kind(Kind::Double).dot(&walkers.weights()));
         }
         let read = fetch(&numbers);
         if self.of.weighted {
@@ -150,14 +150,14 @@ where
     fn step(&mut self, path: &P, k: usize, tally: &mut Tally) -> Result<Health> {
         let (of, walkers, rng) = (&self.of, &mut self.walkers, &mut self.rng);
         let (now, next) = At::step(path, self.grid.at(k), self.grid.at(k + 1));
-        let mut mv = of.kernel.forward(&now, &walkers.point, rng);
+        let mut mv = of.kernel.forward(&now, walkers.evaluation(), rng);
         tally.add((mv.cost, mv.acceptance.take()));
         let (alpha, fault) = (mv.alpha.shallow_clone(), mv.fault.clone().filter(|_| of.weighted));
-        let mut arrival = of.kernel.backward(&next, &walkers.point, mv, rng);
+        let mut arrival = of.kernel.backward(&next, walkers.evaluation(), mv, rng);
         tally.add((arrival.cost, arrival.acceptance.take()));
         if !of.weighted {
-            walkers.relocate(arrival.point);
-            check_shapes(&walkers.point, of.walkers)?;
+            walkers.relocate(arrival.evaluation);
+            check_shapes(walkers.evaluation(), of.walkers)?;
             let known = walkers.x().sum(Kind::Double).double_value(&[]).is_finite();
             return Ok(if known {
                 Health::Fine
@@ -165,9 +165,9 @@ where
                 Health::Lost("positions of the walkers are not finite".into())
             });
         }
-        let (alpha, lambda) = zero_density::increment(walkers, alpha, &arrival.lambda, &arrival.point.u);
-        walkers.commit(arrival.point, &alpha, &lambda);
-        check_shapes(&walkers.point, of.walkers)?;
+        let (alpha, lambda) = zero_density::increment(walkers, alpha, &arrival.lambda, &arrival.evaluation.u);
+        walkers.commit(arrival.evaluation, &alpha, &lambda);
+        check_shapes(walkers.evaluation(), of.walkers)?;
         if let Some(fault) = fault {
             return Ok(Health::Lost(fault));
         }

@@ -34,7 +34,7 @@ impl Walkers {
         let stats = [
             ("log_weight", numbers(self.log_weights())?),
             ("weight", numbers(&self.weights())?),
-            ("energy", numbers(&self.point.u)?),
+            ("energy", numbers(&self.evaluation.u)?),
         ];
         arviz::write(path.as_ref(), d, &numbers(self.x())?, &stats)
     }

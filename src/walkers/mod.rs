@@ -38,7 +38,7 @@ impl std::fmt::Display for Estimate {
 #[derive(Debug)]
 pub struct Walkers {
     /// Positions with U and ∇U under the current parameters.
-    pub point: Evaluation,
+    evaluation: Evaluation,
     log_weights: Tensor,
     banked: f64,
     banked_variance: f64,
@@ -100,7 +100,14 @@ impl Walkers {
     /// Walkers at `point`, drawn exactly from a law with the given log Z_0; A = 0.
     pub fn new(point: Evaluation, log_z0: f64) -> Self {
         let log_weights = Tensor::zeros([point.len() as i64], (Kind::Double, point.x.device()));
-        Walkers { point, log_weights, banked: log_z0, banked_variance: 0.0, resamplings: 0, summary: OnceCell::new() }
+        Walkers {
+            evaluation: point,
+            log_weights,
+            banked: log_z0,
+            banked_variance: 0.0,
+            resamplings: 0,
+            summary: OnceCell::new(),
+        }
     }
 
     /// No walkers: what a run without any shows.
@@ -146,7 +153,7 @@ impl Walkers {
 
     /// Writes all of them.
     pub(crate) fn save(&self, to: &mut Checkpoint, name: &str) -> Result<()> {
-        self.point.save(to, name)?;
+        self.evaluation.save(to, name)?;
         to.put(format!("{name}.log_weights"), &self.log_weights);
         to.put_numbers(format!("{name}.banked"), &[self.banked, self.banked_variance]);
         to.put_json(&format!("{name}.resamplings"), &self.resamplings)
@@ -167,12 +174,12 @@ impl Walkers {
         }
         let [banked, banked_variance] = from.numbers(&format!("{name}.banked"))?;
         let resamplings = from.json(&format!("{name}.resamplings"))?;
-        Ok(Walkers { point, log_weights, banked, banked_variance, resamplings, summary: OnceCell::new() })
+        Ok(Walkers { evaluation: point, log_weights, banked, banked_variance, resamplings, summary: OnceCell::new() })
     }
 
     /// Number of walkers N.
     pub fn len(&self) -> usize {
-        self.point.len()
+        self.evaluation.len()
     }
 
     /// Whether there are none.
@@ -182,7 +189,23 @@ impl Walkers {
 
     /// Positions, `[n, d]`.
     pub fn x(&self) -> &Tensor {
-        &self.point.x
+        &self.evaluation.x
+    }
+
+    /// Positions with U and ∇U under the current parameters.
+    pub fn evaluation(&self) -> &Evaluation {
+        &self.evaluation
+    }
+
+    /// The same without the weights.
+    pub fn into_evaluation(self) -> Evaluation {
+        self.evaluation
+    }
+
+    /// The same, for a gradient in θ, which spends the graph that it holds. Positions and energies belong to the weights: to
+    /// move walkers there are [`commit`](Walkers::commit) and [`relocate`](Walkers::relocate).
+    pub fn evaluation_mut(&mut self) -> &mut Evaluation {
+        &mut self.evaluation
     }
 
     /// Log-weights A, `[n]`, f64, since the last resampling.
@@ -247,7 +270,7 @@ impl Walkers {
     pub(crate) fn look(all: &[&Walkers]) -> Vec<bool> {
         let numbers = |w: &&Walkers| {
             let [top, total, square] = &w.summary().sums;
-            [w.point.u.sum(Kind::Double), top.shallow_clone(), total.shallow_clone(), square.shallow_clone()]
+            [w.evaluation.u.sum(Kind::Double), top.shallow_clone(), total.shallow_clone(), square.shallow_clone()]
         };
         let read = fetch(&all.iter().flat_map(numbers).collect::<Vec<_>>());
         let finite = |(w, read): (&&Walkers, &[f64])| {
@@ -288,13 +311,13 @@ impl Walkers {
 
     /// A += α − λ, and the walkers move to `point`: the only place where a kernel changes A. Both `[n]`, f64.
     pub fn commit(&mut self, point: Evaluation, alpha: &Tensor, lambda: &Tensor) {
-        self.point = point;
+        self.evaluation = point;
         self.reweight(&(alpha - lambda));
     }
 
     /// Moves without touching A (PCD, CD).
     pub fn relocate(&mut self, point: Evaluation) {
-        self.point = point;
+        self.evaluation = point;
     }
 
     /// A = 0 and log Ẑ unknown: for walkers that will move without weights.
@@ -324,10 +347,10 @@ impl Walkers {
     /// Draws ancestors in proportion to e^A, banks log mean e^A, permutes everything cached per walker, sets A = 0.
     pub fn resample(&mut self, scheme: Scheme, rng: &mut Rng) {
         let w = Vec::<f64>::try_from(self.summary().weights.to_device(tch::Device::Cpu)).unwrap_or_default();
-        let ancestors = Tensor::from_slice(&scheme.ancestors(&w, rng)).to_device(self.point.x.device());
+        let ancestors = Tensor::from_slice(&scheme.ancestors(&w, rng)).to_device(self.evaluation.x.device());
         self.banked_variance += self.epoch_variance();
         self.banked += self.told().log_mean;
-        self.point = self.point.select(&ancestors);
+        self.evaluation = self.evaluation.select(&ancestors);
         self.log_weights = self.log_weights.zeros_like();
         self.summary = OnceCell::new();
         self.resamplings += 1;
@@ -345,7 +368,7 @@ impl Walkers {
     /// n equally weighted draws from the walkers, `[n, d]`, by systematic resampling; none where there are no walkers.
     pub fn samples(&self, n: usize, rng: &mut Rng) -> Tensor {
         if self.is_empty() {
-            return self.point.x.copy();
+            return self.evaluation.x.copy();
         }
         let w = Vec::<f64>::try_from(self.summary().weights.to_device(tch::Device::Cpu)).unwrap_or_default();
         // Whole combs of N teeth, each in random order: any first n of them are fair draws.
@@ -355,7 +378,7 @@ impl Walkers {
             let order = rng.permutation(drawn.len());
             picks.extend(order.iter().map(|&i| drawn[i as usize]).take(n - picks.len()));
         }
-        self.point.x.index_select(0, &Tensor::from_slice(&picks).to_device(self.point.x.device()))
+        self.evaluation.x.index_select(0, &Tensor::from_slice(&picks).to_device(self.evaluation.x.device()))
     }
 
     /// Conditional ESS of adding δ to A: (Σ w e^δ)² / Σ w e^{2δ}, in (0, 1]; 0 where δ is not finite.

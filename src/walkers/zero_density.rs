@@ -23,7 +23,7 @@ pub(crate) fn fault(walkers: &Walkers) -> Option<String> {
     if walkers.is_finite() {
         return None;
     }
-    let (log_z, known) = (walkers.log_z().value, walkers.with_weight(&walkers.point.u).isfinite().all());
+    let (log_z, known) = (walkers.log_z().value, walkers.with_weight(&walkers.evaluation().u).isfinite().all());
     if log_z.is_finite() && known.int64_value(&[]) != 0 {
         return None;
     }

@@ -60,10 +60,10 @@ pub fn walk<K: for<'a> Kernel<At<'a, Drifting>> + ?Sized>(
     let mut walkers = Walkers::start_from(path.base(), &At::new(path, 0.0), n, false, &mut rng).unwrap();
     for k in 0..steps {
         let (now, next) = At::step(path, k as f64 / steps as f64, (k + 1) as f64 / steps as f64);
-        let mv = kernel.forward(&now, &walkers.point, &mut rng);
+        let mv = kernel.forward(&now, walkers.evaluation(), &mut rng);
         let alpha = mv.alpha.shallow_clone();
-        let arrival = kernel.backward(&next, &walkers.point, mv, &mut rng);
-        walkers.commit(arrival.point, &alpha, &arrival.lambda);
+        let arrival = kernel.backward(&next, walkers.evaluation(), mv, &mut rng);
+        walkers.commit(arrival.evaluation, &alpha, &arrival.lambda);
         spoil(&mut walkers, &mut rng);
     }
     walkers
@@ -90,10 +90,10 @@ pub fn worst(z: &[f64]) -> f64 {
 
 /// A scheme-independent resampling that forgets to permute what is cached: the reject twin.
 pub fn resample_positions_only(walkers: &mut Walkers, rng: &mut Rng) {
-    let (u, g) = (walkers.point.u.copy(), walkers.point.grad().copy());
+    let (u, g) = (walkers.evaluation().u.copy(), walkers.evaluation().grad().copy());
     walkers.resample(Scheme::Systematic, rng);
     let x = walkers.x().shallow_clone();
-    walkers.point = Evaluation::new(x, u, g);
+    walkers.relocate(Evaluation::new(x, u, g));
 }
 
 pub fn energy_at<E: Energy>(e: &E, x: f64) -> f64 {

@@ -411,10 +411,10 @@ fn a_diffusion_is_an_interpolant_and_its_truncated_start_is_corrected() {
     for k in 0..60 {
         let (now, next) = At::step(&path, k as f64 / 60.0, (k + 1) as f64 / 60.0);
         let step = Ode::new(Map::Rk4);
-        let mv = step.forward(&now, &walkers.point, &mut rng);
+        let mv = step.forward(&now, walkers.evaluation(), &mut rng);
         let alpha = mv.alpha.shallow_clone();
-        let arrival = step.backward(&next, &walkers.point, mv, &mut rng);
-        walkers.commit(arrival.point, &alpha, &arrival.lambda);
+        let arrival = step.backward(&next, walkers.evaluation(), mv, &mut rng);
+        walkers.commit(arrival.evaluation, &alpha, &arrival.lambda);
     }
     let mean = walkers.mean(&walkers.x().select(1, 0)).unwrap();
     assert!(((mean.value - 0.8) / mean.se).abs() > 5.0, "a start that is not ρ_0 must show: {mean}");

@@ -229,7 +229,7 @@ fn ula_at_a_fixed_quadratic_telescopes() {
         for _ in 0..7 {
             let step = kernel.step(&u, &at, &mut rng);
             a += step.increment;
-            at = step.point;
+            at = step.evaluation;
         }
         let exact = (&g0 - at.grad().square().sum_dim_intlist(-1, false, None::<Kind>)) * (h / 4.0);
         assert!((a - exact).abs().max().double_value(&[]) < 1e-12);
@@ -293,7 +293,7 @@ impl<'a> Kernel<At<'a, Drifting>> for Shifted {
         let before = At::new(u.path, u.t - 1.0 / 20.0);
         let y = mv.y.copy();
         let wrong = self.0.backward(&before, at, mv, rng);
-        Arrival { lambda: wrong.lambda, point: u.evaluate(&y), acceptance: None, cost: wrong.cost }
+        Arrival::new(wrong.lambda, u.evaluate(&y), wrong.cost)
     }
 }
 
@@ -316,7 +316,7 @@ impl<'a> Kernel<At<'a, Drifting>> for Quiet {
 impl<E: Energy + ?Sized> Invariant<E> for Pretender {
     fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition {
         let moved = self.0.step(u, at, rng);
-        Transition { point: moved.point, acceptance: Tensor::from(1.0), cost: moved.cost }
+        Transition { evaluation: moved.evaluation, acceptance: Tensor::from(1.0), cost: moved.cost }
     }
 }
 
@@ -374,10 +374,11 @@ struct HalfNoise(Ula);
 
 impl<E: Energy + ?Sized> Kernel<E> for HalfNoise {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
-        let mv = Kernel::<E>::forward(&self.0, u, at, rng);
+        let mut mv = Kernel::<E>::forward(&self.0, u, at, rng);
         let drift = &at.x - at.grad() * self.0.h;
         let y = &drift + (&mv.y - &drift) * 0.5;
-        Move { y, ..mv }
+        mv.y = y;
+        mv
     }
     fn backward(&self, u: &E, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
         Kernel::<E>::backward(&self.0, u, at, mv, rng)
@@ -390,12 +391,14 @@ struct Blind(f64);
 
 impl<E: Energy + ?Sized> Kernel<E> for Blind {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
-        let mv = Kernel::<E>::forward(&Ula::new(self.0), u, at, rng);
-        Move { alpha: mv.alpha.zeros_like(), ..mv }
+        let mut mv = Kernel::<E>::forward(&Ula::new(self.0), u, at, rng);
+        mv.alpha = mv.alpha.zeros_like();
+        mv
     }
     fn backward(&self, u: &E, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
-        let arrival = Kernel::<E>::backward(&Ula::new(self.0), u, at, mv, rng);
-        Arrival { lambda: arrival.lambda.zeros_like(), ..arrival }
+        let mut arrival = Kernel::<E>::backward(&Ula::new(self.0), u, at, mv, rng);
+        arrival.lambda = arrival.lambda.zeros_like();
+        arrival
     }
 }
 
@@ -405,8 +408,9 @@ struct Short(f64);
 
 impl<E: Energy + ?Sized> Kernel<E> for Short {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
-        let mv = Kernel::<E>::forward(&Ula::new(self.0), u, at, rng);
-        Move { alpha: mv.alpha.mean(Kind::Double).view([1]), ..mv }
+        let mut mv = Kernel::<E>::forward(&Ula::new(self.0), u, at, rng);
+        mv.alpha = mv.alpha.mean(Kind::Double).view([1]);
+        mv
     }
     fn backward(&self, u: &E, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
         Kernel::<E>::backward(&Ula::new(self.0), u, at, mv, rng)

@@ -231,9 +231,9 @@ fn at_fixed_parameters_reversals_are_free_and_the_same_scan_is_not() {
     let mut w = Walkers::start(&rbm, n, false, &mut rng).unwrap();
     w.resample(jarzynski::Scheme::Multinomial, &mut rng);
     for _ in 0..30 {
-        w.relocate(Gibbs::with(GibbsReverse::Exact).step(&rbm, &w.point, &mut rng).point);
+        w.relocate(Gibbs::with(GibbsReverse::Exact).step(&rbm, w.evaluation(), &mut rng).evaluation);
     }
-    let a = Gibbs::with(GibbsReverse::SameScan).step(&rbm, &w.point, &mut rng).increment;
+    let a = Gibbs::with(GibbsReverse::SameScan).step(&rbm, w.evaluation(), &mut rng).increment;
     let square = (&a - mean).square();
     let se = (square.var(true).double_value(&[]) / n as f64).sqrt();
     assert!(((square.mean(Kind::Double).double_value(&[]) - variance) / se).abs() < 5.0, "{variance}");
@@ -409,7 +409,7 @@ impl<'a> Kernel<At<'a, RbmPath>> for Stale {
     ) -> jarzynski::kernel::Arrival {
         let (point, before) = (u.evaluate(&mv.y), At::new(u.path, u.t - u.h));
         let wrong = self.0.backward(&before, at, mv, rng);
-        jarzynski::kernel::Arrival { lambda: wrong.lambda, point, acceptance: None, cost: wrong.cost }
+        jarzynski::kernel::Arrival::new(wrong.lambda, point, wrong.cost)
     }
 }
 
@@ -556,7 +556,7 @@ fn tempering_crosses_where_gibbs_does_not() {
     let mut rng = Rng::new(4);
     let mut at = rbm.evaluate(&Tensor::zeros([500, dv], (Kind::Double, Device::Cpu)));
     for _ in 0..200 {
-        at = Gibbs::new().step(&rbm, &at, &mut rng).point;
+        at = Gibbs::new().step(&rbm, &at, &mut rng).evaluation;
     }
     assert!(at.x.select(1, 0).mean(Kind::Double).double_value(&[]) < 0.2);
     for (bad, words) in [

@@ -109,5 +109,5 @@ fn arviz_gets_positions_weights_and_energies() {
     assert!(close(&flat, run.walkers.x()));
     let stat = |name: &str| numbers(&json["sample_stats"][name][0]);
     assert!(close(&stat("log_weight"), run.walkers.log_weights()) && close(&stat("weight"), &run.walkers.weights()));
-    assert!(close(&stat("energy"), &run.walkers.point.u));
+    assert!(close(&stat("energy"), &run.walkers.evaluation().u));
 }

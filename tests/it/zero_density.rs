@@ -71,8 +71,9 @@ struct Generous(Reversed<Mala>);
 
 impl Kernel<At<'_, Wall>> for Generous {
     fn forward(&self, u: &At<Wall>, at: &Evaluation, rng: &mut Rng) -> Move {
-        let mv = self.0.forward(u, at, rng);
-        Move { alpha: &mv.alpha + 0.01, ..mv }
+        let mut mv = self.0.forward(u, at, rng);
+        mv.alpha = &mv.alpha + 0.01;
+        mv
     }
     fn backward(&self, u: &At<Wall>, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
         self.0.backward(u, at, mv, rng)
