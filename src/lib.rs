@@ -52,7 +52,7 @@ pub use polars;
 pub use run::{Callback, Checkpointing, Driver, Outcome, Run, RunInfo, StepView, Warning, log_prob};
 pub use sweep::Sweep;
 pub use tch;
-pub use train::{FlowSettings, FlowTrainer, Method, Optim, Schedule, Settings, Trainer, TrustRegion};
+pub use train::{FlowSettings, FlowTrainer, Method, Optim, Schedule, ScoreMatching, Settings, Trainer, TrustRegion};
 pub use transport::{Ais, Transport, anneal, check_kernel, transport};
 pub use tune::{CostModel, Tune, Tuned, VarianceModel, tune};
 pub use walkers::{Estimate, Scheme, Walkers};

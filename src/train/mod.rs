@@ -9,11 +9,13 @@ mod likelihood;
 mod monitoring;
 mod optim;
 mod optimiser;
+mod score_matching;
 mod settings;
 mod trust_region;
 
 pub use flow_matching::FlowTrainer;
 pub use optim::{Optim, Schedule};
+pub use score_matching::ScoreMatching;
 pub use settings::{FlowSettings, Method, Settings};
 pub use trust_region::TrustRegion;
 

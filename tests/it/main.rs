@@ -18,6 +18,7 @@ mod records;
 mod resample;
 mod resume;
 mod run;
+mod score_matching;
 mod sweep;
 mod train;
 mod tune;
