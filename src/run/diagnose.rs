@@ -77,6 +77,12 @@ const RULES: &[Rule] = &[
         text: "the training walkers' log Ẑ is off by more than its error bar, since they drive θ themselves. Use `log_z_monitor` and `cross_entropy_monitor`",
     },
     Rule {
+        code: "lineages",
+        suspect: |c| below(c("lineages"), 10.0),
+        share: 0.0,
+        text: "the walkers descend from fewer than ten of those that started: error bars count the others as independent and are too short where moves do not mix them. More steps, more walkers, or replicates with other seeds",
+    },
+    Rule {
         code: "step",
         suspect: |c| above(c("h_curvature"), 2.0),
         share: 0.0,
@@ -84,7 +90,8 @@ const RULES: &[Rule] = &[
     },
     Rule {
         code: "acceptance",
-        suspect: |c| below(c("acceptance"), 0.2).map(|low| low || c("acceptance") > 0.95),
+        // along a prescribed path short steps cost time only; in training they cost mixing
+        suspect: |c| below(c("acceptance"), 0.2).map(|low| low || (c("acceptance") > 0.95 && !c("lr").is_nan())),
         share: 0.5,
         text: "acceptance far from .57, where MALA mixes best: a smaller h if it is low, a larger one if it is near 1",
     },
@@ -164,10 +171,14 @@ impl Run {
                 });
             }
         }
-        let heavy = self.population().pareto_k();
-        if self.weighted && heavy > 0.7 {
+        let heavy = self.population().worst_pareto_k();
+        if self.weighted && heavy > 0.5 {
+            let what = match heavy > 0.7 {
+                true => "above .7: neither the ESS nor an error bar says anything",
+                false => "between .5 and .7: error bars shrink more slowly with the number of walkers than they say",
+            };
             let text = format!(
-                "the final weights have a heavy tail (k̂ = {heavy:.2}, above .7): neither the ESS nor an error bar says anything. Smaller steps, more of them."
+                "the weights have, or had before a resampling, a heavy tail (k̂ = {heavy:.2}, {what}). Smaller steps, more of them."
             );
             let last = self.stats.height().saturating_sub(1);
             found.push(Warning {

@@ -274,6 +274,7 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
         };
         self.progress.end(words.as_deref());
         let (label, weighted, config) = (self.procedure.name(), self.procedure.weighted(), self.procedure.config());
+        let self_interacting = self.procedure.self_interacting();
         let _threads = Threads::request(pace.threads);
         let subject = self.subject.borrow();
         let procedure = self.procedure;
@@ -283,6 +284,7 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
             walkers,
             monitor,
             weighted,
+            self_interacting,
             label: label.into(),
             config,
             seed: pace.seed,

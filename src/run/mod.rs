@@ -63,6 +63,9 @@ pub struct Run {
     pub monitor: Option<Walkers>,
     /// Whether the walkers carry weights (PCD's and CD's do not).
     pub weighted: bool,
+    /// Whether the walkers drive the parameters under which they are weighed, as training walkers do: their own log Ẑ is then
+    /// biased low, and only a monitor's is not.
+    pub self_interacting: bool,
     /// `jarzynski`, `pcd`, `cd` or `transport`.
     pub label: String,
     /// Method, kernel and settings.
@@ -94,6 +97,7 @@ impl Run {
             walkers: population("walkers")?.unwrap_or_else(Walkers::none),
             monitor: population("monitor")?,
             weighted: info.weighted,
+            self_interacting: info.label == "jarzynski",
             outcome: info.outcome(dir),
             label: info.label,
             config: info.config,
@@ -116,9 +120,11 @@ impl Run {
         self.monitor.as_ref().unwrap_or(&self.walkers)
     }
 
-    /// log Ẑ of the final model, nats; `None` for PCD and CD, which have none: use [`anneal`](crate::anneal).
+    /// log Ẑ of the final model, nats; `None` where no walkers tell it: PCD and CD have no weights, and training walkers
+    /// without a monitor are biased by more than any error bar. [`anneal`](crate::anneal) estimates log Z of any model.
     pub fn log_z(&self) -> Option<Estimate> {
-        self.weighted.then(|| self.population().log_z())
+        let told = self.weighted && !self.population().is_empty() && (self.monitor.is_some() || !self.self_interacting);
+        told.then(|| self.population().log_z())
     }
 
     /// log ρ_θ(x) = −U_θ(x) − log Ẑ at rows x `[m, d]`, nats, f64, and the standard error that log Ẑ gives to all of them.
@@ -129,7 +135,8 @@ impl Run {
             return Err(crate::error::Error::param(
                 "run",
                 &self.label,
-                "a weighted run; `anneal` estimates log Z of any model",
+                "a run whose walkers know log Z: weighted, and with a monitor if it was a training; `anneal` estimates log Z \
+                 of any model",
             ));
         };
         Ok((log_prob(model, x, z.value)?, z.se))
@@ -167,14 +174,24 @@ impl Run {
         };
         let mut text = format!("{}: {how}, {} rows, {:.1} s", self.label, self.stats.height(), self.seconds);
         if let Some(z) = self.log_z() {
-            let who = if self.monitor.is_some() { "monitor" } else { "walkers" };
-            let w = self.population();
-            let (n, plural) = (w.resamplings(), if w.resamplings() == 1 { "" } else { "s" });
-            text += &format!("\nlog Z = {z} ({who}), ESS/N = {:.3}, {n} resampling{plural}", w.ess());
+            let who = match (&self.monitor, self.label.as_str()) {
+                (Some(_), _) => "monitor",
+                (None, "flow") => "of the learned start, t = 0; `transport` along the flow gives that of t = 1",
+                (None, _) => "walkers",
+            };
+            text += &format!("\nlog Z = {z} ({who}), {}", spread(self.population()));
+        } else if self.weighted && !self.walkers.is_empty() {
+            text += &format!("\nlog Z is not known without a monitor, {}", spread(&self.walkers));
         }
         self.warnings().iter().for_each(|w| text += &format!("\nwarning, {w}"));
         text
     }
+}
+
+/// `ESS/N = .5, 1 resampling`.
+fn spread(walkers: &Walkers) -> String {
+    let (n, plural) = (walkers.resamplings(), if walkers.resamplings() == 1 { "" } else { "s" });
+    format!("ESS/N = {:.3}, {n} resampling{plural}", walkers.ess())
 }
 
 /// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]`, f64.
@@ -182,5 +199,6 @@ pub fn log_prob<M: Model>(model: &M, x: &Tensor, log_z: f64) -> Result<Tensor> {
     check_rows("x", x, model.dim())?;
     let (kind, device) = model.options();
     let x = x.to_device(device).to_kind(kind);
+    model.check_data(&x)?;
     guard(|| Ok(-no_grad(|| model.energy(&x)).to_kind(Kind::Double) - log_z))
 }

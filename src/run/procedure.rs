@@ -41,6 +41,11 @@ pub trait Procedure<S> {
     /// Whether walkers carry weights.
     fn weighted(&self) -> bool;
 
+    /// Whether the walkers drive the parameters under which they are weighed.
+    fn self_interacting(&self) -> bool {
+        false
+    }
+
     /// Draws the start. Evaluations are added to `tally`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::Trainer;
 use super::batches::Batches;
 use super::descent::Descent;
 use super::gradient::Gradient;
-use super::monitoring::{self, Curvature, ExactLogZ};
+use super::monitoring::{self, Curvature, ExactLogZ, HeldOut};
 use crate::density::{Model, restore_parameters, save_parameters};
 use crate::error::Result;
 use crate::io::Checkpoint;
@@ -26,6 +26,7 @@ pub(super) struct Contrastive<K> {
     gradient: Gradient,
     curvature: Curvature,
     exact: ExactLogZ,
+    held_out: HeldOut,
 }
 
 impl<K> Contrastive<K> {
@@ -44,6 +45,7 @@ impl<K> Contrastive<K> {
             gradient: Gradient::default(),
             curvature: Curvature::default(),
             exact: ExactLogZ::default(),
+            held_out: HeldOut::new(trainer.validation.clone(), trainer.keep_best),
             identity,
             trainer,
         }
@@ -106,12 +108,14 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
 
     fn row(&mut self, model: &M, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
         let last = k == self.trainer.settings.steps;
-        self.gradient.row(self.descent.rate(k), self.exact.at(model, k, last, spent), row);
+        let exact = self.exact.at(model, k, last, spent);
+        self.gradient.row(self.descent.rate(k), exact, row);
         row.extend([
             ("h_curvature", self.curvature.take()),
             ("forward", spent.cost.forward as f64),
             ("backward", spent.cost.backward as f64),
         ]);
+        self.held_out.row(model, k, last, exact, row);
         Ok(())
     }
 
@@ -127,6 +131,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
         self.walkers.save(to, "walkers")?;
         self.curvature.save(to);
         self.exact.save(to)?;
+        self.held_out.save(to)?;
         self.batches.save(to, "data")
     }
 
@@ -137,6 +142,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
         self.descent.load(from)?;
         self.curvature.load(from)?;
         self.exact.load(from)?;
+        self.held_out.load(from, model.options().1)?;
         self.batches.load(from, "data")
     }
 
@@ -148,7 +154,10 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
         monitoring::details(rows)
     }
 
-    fn finish(self: Box<Self>, _model: &M, _outcome: &Outcome) -> Result<Parts> {
+    fn finish(self: Box<Self>, model: &M, _outcome: &Outcome) -> Result<Parts> {
+        if self.held_out.restore_best(model) {
+            return Ok(Parts { walkers: Walkers::none(), monitor: None });
+        }
         Ok(Parts { walkers: self.walkers.walkers, monitor: None })
     }
 }

@@ -3,7 +3,7 @@
 use super::batches::Batches;
 use super::descent::Descent;
 use super::gradient::Gradient;
-use super::monitoring::{Curvature, ExactLogZ};
+use super::monitoring::{Curvature, ExactLogZ, HeldOut};
 use super::trust_region::Advance;
 use super::{Method, Trainer};
 use crate::density::{Model, restore_parameters, save_parameters};
@@ -30,6 +30,7 @@ pub(super) struct Likelihood<K> {
     gradient: Gradient,
     curvature: Curvature,
     exact: ExactLogZ,
+    held_out: HeldOut,
 }
 
 impl<K> Likelihood<K> {
@@ -53,6 +54,7 @@ impl<K> Likelihood<K> {
             gradient: Gradient::default(),
             curvature: Curvature::default(),
             exact: ExactLogZ::default(),
+            held_out: HeldOut::new(trainer.validation.clone(), trainer.keep_best),
             ess_min,
             identity,
             trainer,
@@ -124,6 +126,10 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         self.ess_min.is_some()
     }
 
+    fn self_interacting(&self) -> bool {
+        true
+    }
+
     /// X_0 ~ ρ_0 exactly, A_0 = U_base − U_θ; without weights A stays 0.
     fn begin(&mut self, model: &M, tally: &mut Tally) -> Result<()> {
         let s = &self.trainer.settings;
@@ -153,6 +159,9 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
     fn row(&mut self, model: &M, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
         let last = k == self.trainer.settings.steps;
         let exact = self.exact.at(model, k, last, spent);
+        let weighted = self.ess_min.is_some();
+        let lowest = if weighted { self.walkers.walkers.take_lowest_ess() } else { f64::NAN };
+        let lowest_monitor = self.monitor.as_mut().map_or(f64::NAN, |m| m.walkers.take_lowest_ess());
         let (walkers, monitor) = (&self.walkers.walkers, self.monitor.as_ref().map(|m| &m.walkers));
         let nan = Estimate { value: f64::NAN, se: f64::NAN };
         let energy_data = self.gradient.energy_data;
@@ -165,8 +174,8 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             ("log_z_se", log_z.se),
             ("log_z_monitor", watched.value),
             ("log_z_monitor_se", watched.se),
-            ("ess", self.ess_min.map_or(f64::NAN, |_| walkers.ess())),
-            ("ess_monitor", monitor.map_or(f64::NAN, Walkers::ess)),
+            ("ess", lowest),
+            ("ess_monitor", lowest_monitor),
             ("resampled", self.ess_min.map_or(f64::NAN, |_| spent.resampled as f64)),
             ("resampled_monitor", monitor.map_or(f64::NAN, |_| spent.resampled_monitor as f64)),
             ("step_fraction", spent.per_update(spent.step_fraction)),
@@ -176,6 +185,8 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             ("forward", spent.cost.forward as f64),
             ("backward", spent.cost.backward as f64),
         ]);
+        let log_z = if self.monitor.is_some() { watched.value } else { exact };
+        self.held_out.row(model, k, last, log_z, row);
         Ok(())
     }
 
@@ -213,6 +224,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         }
         self.curvature.save(to);
         self.exact.save(to)?;
+        self.held_out.save(to)?;
         self.batches.save(to, "data")
     }
 
@@ -227,6 +239,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         self.descent.load(from)?;
         self.curvature.load(from)?;
         self.exact.load(from)?;
+        self.held_out.load(from, model.options().1)?;
         self.batches.load(from, "data")
     }
 
@@ -242,7 +255,11 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         super::monitoring::details(rows)
     }
 
-    fn finish(self: Box<Self>, _model: &M, _outcome: &Outcome) -> Result<Parts> {
+    fn finish(self: Box<Self>, model: &M, _outcome: &Outcome) -> Result<Parts> {
+        if self.held_out.restore_best(model) {
+            // the walkers belong to the last parameters, not to the best
+            return Ok(Parts { walkers: Walkers::none(), monitor: None });
+        }
         Ok(Parts { walkers: self.walkers.walkers, monitor: self.monitor.map(|m| m.walkers) })
     }
 }

@@ -14,6 +14,7 @@ mod settings;
 mod trust_region;
 
 pub use flow_matching::FlowTrainer;
+pub use monitoring::Validation;
 pub use optim::{Optim, Schedule};
 pub use score_matching::ScoreMatching;
 pub use settings::{FlowSettings, Method, Settings};
@@ -24,6 +25,7 @@ use crate::error::{Error, Result, guard};
 use crate::kernel::Kernel;
 use crate::run::store::{fingerprint, shapes};
 use crate::run::{Callback, Checkpointing, Driver, Procedure, Run};
+use crate::walkers::Scheme;
 use contrastive::Contrastive;
 use descent::non_negative;
 use likelihood::Likelihood;
@@ -53,12 +55,27 @@ pub struct Trainer<K> {
     pub settings: Settings,
     /// Where the run is kept on disk, if anywhere.
     pub checkpointing: Option<Checkpointing>,
+    /// Held-out data that are evaluated as the run goes.
+    pub validation: Option<Validation>,
+    /// Whether the model is left with the parameters of lowest cross-entropy of the held-out data.
+    pub keep_best: bool,
+}
+
+fn at_least_one(name: &'static str, n: usize) -> Result<()> {
+    if n == 0 { Err(Error::param(name, n, "at least 1")) } else { Ok(()) }
 }
 
 impl<K> Trainer<K> {
     /// With default settings.
     pub fn new(kernel: K, method: Method) -> Self {
-        Trainer { kernel, method, settings: Settings::default(), checkpointing: None }
+        Trainer {
+            kernel,
+            method,
+            settings: Settings::default(),
+            checkpointing: None,
+            validation: None,
+            keep_best: false,
+        }
     }
 
     /// Number of walkers N.
@@ -146,6 +163,21 @@ impl<K> Trainer<K> {
         self
     }
 
+    /// Evaluates held-out `data` `[m, d]` every so many updates, at recorded rows: columns `energy_validation` and
+    /// `cross_entropy_validation`.
+    pub fn validation(mut self, data: &Tensor, every: usize) -> Self {
+        self.validation = Some(Validation { data: data.shallow_clone(), every });
+        self
+    }
+
+    /// Leaves the model with the parameters of lowest `cross_entropy_validation`, which [`validation`](Trainer::validation) must
+    /// measure and a monitor (or exact log Z) must know. The run that comes back has no walkers then: they belong to the last
+    /// parameters.
+    pub fn keep_best(mut self) -> Self {
+        self.keep_best = true;
+        self
+    }
+
     /// Method, kernel and settings.
     fn config(&self) -> serde_json::Value
     where
@@ -162,6 +194,9 @@ impl<K> Trainer<K> {
     {
         let mut config = self.config();
         config["data"] = fingerprint(data)?.into();
+        if let Some(v) = &self.validation {
+            config["validation"] = serde_json::json!([fingerprint(&v.data)?, v.every, self.keep_best]);
+        }
         config["parameters"] = shapes(model.vars());
         if self.settings.schedule != Schedule::Constant {
             config["schedule over"] = self.settings.steps.into();
@@ -171,7 +206,6 @@ impl<K> Trainer<K> {
 
     fn validate(&self) -> Result<()> {
         let s = &self.settings;
-        let at_least_one = |name, n: usize| if n == 0 { Err(Error::param(name, n, "at least 1")) } else { Ok(()) };
         at_least_one("walkers", s.walkers)?;
         at_least_one("moves", s.moves)?;
         at_least_one("every", s.every)?;
@@ -185,14 +219,49 @@ impl<K> Trainer<K> {
                 return Err(Error::param("ess_min", ess_min, "a fraction in [0, 1]"));
             }
             Method::Cd { k: 0 } => return Err(Error::param("k", 0, "at least 1 move from the data")),
-            Method::Pcd | Method::Cd { .. } if s.trust_region.is_some_and(|u| u.bound().is_some()) => {
-                let expected = "TrustRegion::Unlimited: only weights have an ESS";
-                return Err(Error::param("trust_region", self.method.name(), expected));
-            }
             _ => {}
         }
+        self.refuse_what_does_not_apply()?;
         s.rates().validate(None)?;
         self.limit().validate()
+    }
+
+    /// A setting without effect is a mistake of whoever made it.
+    fn refuse_what_does_not_apply(&self) -> Result<()> {
+        let (s, method) = (&self.settings, self.method.name());
+        let weighted = matches!(self.method, Method::Jarzynski { .. });
+        let contrastive = matches!(self.method, Method::Cd { .. });
+        let refused =
+            |name, value: String, expected: &str| Err(Error::param(name, format!("{value} for {method}"), expected));
+        if let Some(region) = s.trust_region.filter(|r| !weighted && r.bound().is_some()) {
+            let expected = "TrustRegion::Unlimited: only weights have an ESS";
+            return refused("trust_region", format!("{region:?}"), expected);
+        }
+        if let Some(n) = s.monitor.filter(|n| !weighted && *n > 0) {
+            return refused("monitor", n.to_string(), "none: without weights there is no log Z to monitor");
+        }
+        if !weighted && s.scheme != Scheme::default() {
+            return refused(
+                "scheme",
+                format!("{:?}", s.scheme),
+                "the default: walkers without weights are not resampled",
+            );
+        }
+        if contrastive && s.moves != 1 {
+            return refused(
+                "moves",
+                s.moves.to_string(),
+                "the default: `Method::Cd { k }` says how many moves are made",
+            );
+        }
+        if contrastive && s.stratified {
+            return refused("stratified", "true".into(), "false: walkers start from the data");
+        }
+        if s.every > s.steps && s.steps > 0 {
+            let expected = format!("at most {} steps: no row but the first and the last would be recorded", s.steps);
+            return Err(Error::param("every", s.every, expected));
+        }
+        Ok(())
     }
 
     fn limit(&self) -> TrustRegion {
@@ -229,6 +298,8 @@ impl<K> Trainer<K> {
             method: self.method,
             settings: self.settings.clone(),
             checkpointing: self.checkpointing.clone(),
+            validation: self.validation.clone(),
+            keep_best: self.keep_best,
         };
         trainer.open(&*model, data)?.complete(callback)
     }
@@ -244,7 +315,7 @@ impl<K> Trainer<K> {
         self.clone().open(model, data)
     }
 
-    fn open<'a, M: Model, H: Borrow<M>>(self, model: H, data: &Tensor) -> Result<Driver<'a, M, H>>
+    fn open<'a, M: Model, H: Borrow<M>>(mut self, model: H, data: &Tensor) -> Result<Driver<'a, M, H>>
     where
         K: Kernel<M> + 'a,
     {
@@ -253,9 +324,25 @@ impl<K> Trainer<K> {
         let (procedure, checkpointing) = {
             let model: &M = model.borrow();
             guard(|| check_rows("data", data, model.dim()).and_then(|()| model.check_data(data)))?;
+            let n = data.size()[0] as usize;
+            if let Some(batch) = self.settings.batch.filter(|batch| *batch > n) {
+                return Err(Error::param("batch", batch, format!("at most the {n} rows of the data")));
+            }
             self.settings.rates().validate(Some(model.vars()))?;
             let (kind, device) = model.options();
             let data = data.to_device(device).to_kind(kind);
+            if let Some(validation) = &mut self.validation {
+                at_least_one("validation.every", validation.every)?;
+                let held_out = &validation.data;
+                guard(|| check_rows("validation", held_out, model.dim()).and_then(|()| model.check_data(held_out)))?;
+                validation.data = held_out.to_device(device).to_kind(kind);
+            }
+            let known = matches!(self.method, Method::Jarzynski { .. }) && self.settings.monitor != Some(0);
+            if self.keep_best && (self.validation.is_none() || (!known && model.log_z_exact().is_none())) {
+                let expected =
+                    "`validation` data, and a run that knows log Z: Jarzynski with a monitor, or exact log Z";
+                return Err(Error::param("keep_best", self.method.name(), expected));
+            }
             let checkpointing = self.checkpointing.clone();
             let identity = match checkpointing {
                 Some(_) => guard(|| self.identity(model, &data))?,

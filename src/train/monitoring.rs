@@ -1,11 +1,12 @@
 //! Watch a training: the curvature against the kernel's bound, exact log Z where it can be had, a line of progress.
 
 use crate::density::{CURVATURE_PASSES, Model, curvature};
-use crate::error::Result;
+use crate::error::{Result, no_grad};
 use crate::io::Checkpoint;
 use crate::kernel::EvalCounts;
-use crate::run::{Recorder, Tally};
+use crate::run::{Recorder, Row, Tally};
 use crate::walkers::Walkers;
+use tch::{Device, Kind, Tensor};
 
 /// h λ_max for kernels with such a bound, at every 50th update and at few walkers: a thousandth of a run's passes.
 #[derive(Debug)]
@@ -69,6 +70,75 @@ impl ExactLogZ {
 
     pub fn load(&mut self, from: &Checkpoint) -> Result<()> {
         self.saved_up = from.json("exact")?;
+        Ok(())
+    }
+}
+
+/// Held-out data: never trained on.
+#[derive(Debug)]
+pub struct Validation {
+    /// Rows, `[m, d]`.
+    pub data: Tensor,
+    /// Updates between two evaluations, at recorded rows.
+    pub every: usize,
+}
+
+impl Clone for Validation {
+    fn clone(&self) -> Self {
+        Validation { data: self.data.shallow_clone(), every: self.every }
+    }
+}
+
+/// Evaluates held-out data, and holds the best parameters if they are asked for.
+#[derive(Debug, Default)]
+pub(super) struct HeldOut {
+    of: Option<Validation>,
+    keep_best: bool,
+    /// The update of the last evaluation.
+    last: Option<usize>,
+    best: f64,
+    parameters: Vec<Tensor>,
+}
+
+impl HeldOut {
+    /// `of`: data as the model takes them.
+    pub fn new(of: Option<Validation>, keep_best: bool) -> Self {
+        HeldOut { of, keep_best, last: None, best: f64::INFINITY, parameters: Vec::new() }
+    }
+
+    /// Columns, where they are due. `log_z`: the best there is, NaN where it is not known.
+    pub fn row<M: Model>(&mut self, model: &M, k: usize, last: bool, log_z: f64, row: &mut Row) {
+        let Some(of) = &self.of else { return };
+        if !last && self.last.is_some_and(|then| k < then + of.every) {
+            return;
+        }
+        self.last = Some(k);
+        let energy = no_grad(|| model.energy(&of.data)).mean(Kind::Double).double_value(&[]);
+        let cross_entropy = log_z + energy;
+        row.extend([("energy_validation", energy), ("cross_entropy_validation", cross_entropy)]);
+        if self.keep_best && cross_entropy < self.best {
+            self.best = cross_entropy;
+            self.parameters = model.vars().trainable_variables().iter().map(|p| p.detach().copy()).collect();
+        }
+    }
+
+    /// Puts the best parameters into the model, if they are asked for and known; says whether it did.
+    pub fn restore_best<M: Model>(&self, model: &M) -> bool {
+        let mut params = model.vars().trainable_variables();
+        no_grad(|| params.iter_mut().zip(&self.parameters).for_each(|(p, best)| p.copy_(best)));
+        !self.parameters.is_empty()
+    }
+
+    pub fn save(&self, to: &mut Checkpoint) -> Result<()> {
+        to.put_numbers("held out", &[self.best]);
+        self.parameters.iter().enumerate().for_each(|(i, p)| to.put(format!("best.{i}"), p));
+        to.put_json("held out", &self.last)
+    }
+
+    pub fn load(&mut self, from: &Checkpoint, device: Device) -> Result<()> {
+        [self.best] = from.numbers("held out")?;
+        self.last = from.json("held out")?;
+        self.parameters = (0..).map_while(|i| from.find(&format!("best.{i}"))).map(|p| p.to_device(device)).collect();
         Ok(())
     }
 }

@@ -1,12 +1,14 @@
 //! Hold a kernel to its contract: exact averages under a moving target, and a wrong weight that must be noticed.
 
+use super::Transport;
 use crate::density::{At, Base, Energy, Evaluation, Flow, Path};
 use crate::display::{Html, escape, show};
 use crate::error::{Error, Result, guard};
 use crate::io::frame::Rows;
-use crate::kernel::{EvalCounts, Kernel};
+use crate::kernel::{Arrival, EvalCounts, Kernel, Move};
 use crate::model::Gaussian;
 use crate::numeric::Rng;
+use crate::run::Outcome;
 use crate::walkers::Walkers;
 use polars::prelude::DataFrame;
 use tch::{Kind, Tensor};
@@ -82,40 +84,33 @@ impl Contract {
 const N: usize = 40_000;
 const STEPS: usize = 20;
 
-/// At which parameters the backward half is asked.
-#[derive(Clone, Copy, PartialEq)]
-enum Weight {
-    Right,
-    /// λ at θ_k instead of θ_{k+1}: the mistake that a weight must not survive.
-    Shifted,
+/// A kernel with λ at θ_k instead of θ_{k+1}: the mistake that a weight must not survive.
+#[derive(Debug)]
+struct Shifted<'k, K>(&'k K);
+
+impl<'a, K: Kernel<At<'a, Drifting>>> Kernel<At<'a, Drifting>> for Shifted<'_, K> {
+    fn forward(&self, u: &At<'a, Drifting>, at: &Evaluation, rng: &mut Rng) -> Move {
+        self.0.forward(u, at, rng)
+    }
+
+    fn backward(&self, u: &At<'a, Drifting>, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
+        let before = At { t: u.t - u.h, ..*u };
+        let wrong = self.0.backward(&before, at, mv, rng);
+        Arrival::new(wrong.lambda, u.evaluate(&wrong.evaluation.x), wrong.cost)
+    }
 }
 
-fn walk<K: for<'a> Kernel<At<'a, Drifting>>>(
-    kernel: &K,
-    path: &Drifting,
-    weight: Weight,
-    seed: u64,
-) -> Result<Walkers> {
-    guard(|| {
-        let mut rng = Rng::new(seed);
-        let mut walkers = Walkers::start_from(path.base(), &At::new(path, 0.0), N, false, &mut rng)?;
-        for k in 0..STEPS {
-            let (now, next) = At::step(path, k as f64 / STEPS as f64, (k + 1) as f64 / STEPS as f64);
-            let mv = kernel.forward(&now, walkers.evaluation(), &mut rng);
-            let alpha = mv.alpha.shallow_clone();
-            let at = if weight == Weight::Right { &next } else { &now };
-            let arrival = kernel.backward(at, walkers.evaluation(), mv, &mut rng);
-            let point = if weight == Weight::Right { arrival.evaluation } else { next.evaluate(&arrival.evaluation.x) };
-            for (name, t) in [("alpha", &alpha), ("lambda", &arrival.lambda)] {
-                if t.size() != [N as i64] || t.kind() != Kind::Double {
-                    let expected = format!("[{N}] in f64: a weight for each walker");
-                    return Err(Error::Shape { name, got: t.size(), expected });
-                }
-            }
-            walkers.commit(point, &alpha, &arrival.lambda);
-        }
-        Ok(walkers)
-    })
+/// The walkers after all steps of a transport along the path.
+fn walk<K: for<'a> Kernel<At<'a, Drifting>>>(kernel: &K, path: &Drifting, seed: u64) -> Result<Walkers> {
+    let run = Transport::new(kernel, STEPS, N, seed).every(STEPS).quiet().run(path)?;
+    match run.outcome {
+        Outcome::Finished => Ok(run.walkers),
+        Outcome::Diverged { step, cause } | Outcome::Paused { step, cause } => Err(Error::param(
+            "kernel",
+            format!("{kernel:?}"),
+            format!("one that can be followed; step {step}: {cause}"),
+        )),
+    }
 }
 
 /// log Ẑ, E|x − m|² and E x_0 against the closed form, in standard errors; the farthest.
@@ -191,12 +186,12 @@ where
             broken.push(format!("{what}: {measured}, wanted {wanted}"));
         }
     };
-    let right = walk(&kernel, &path, Weight::Right, 11)?;
+    let right = walk(&kernel, &path, 11)?;
     let z = farthest(&right)?;
     claim("exact under a moving target", format!("{z:.1} standard errors off"), "at most 5", z < 5.0);
     let ess = right.ess();
     claim("the check can tell", format!("ESS/N {ess:.3}"), "above .05: a smaller h", ess > 0.05);
-    let twin = farthest(&walk(&kernel, &path, Weight::Shifted, 11)?)?;
+    let twin = farthest(&walk(&Shifted(&kernel), &path, 11)?)?;
     claim("a wrong weight is noticed", format!("{twin:.1} standard errors off"), "more than 5", twin > 5.0);
     let steps: Vec<f64> = (0..5).map(|i| h / 2f64.powi(i)).collect();
     let rms = steps.iter().map(|h| increment(&family(*h), &path)).collect::<Result<Vec<_>>>()?;
@@ -206,10 +201,10 @@ where
         let (p, se) = slope(&steps, &rms);
         claim("order at fixed θ", format!("h^{p:.2} ± {se:.2}"), "above h^.5, or none", p - 5.0 * se > 0.5 || p > 0.9);
     }
-    let again = walk(&kernel, &path, Weight::Right, 11)?;
+    let again = walk(&kernel, &path, 11)?;
     let same = right.x().equal(again.x()) && right.log_weights().equal(again.log_weights());
     claim("same seed, same bits", if same { "the same" } else { "others" }.into(), "the same", same);
-    let other = walk(&kernel, &path, Weight::Right, 12)?;
+    let other = walk(&kernel, &path, 12)?;
     let differs = !right.x().equal(other.x());
     claim("another seed, other bits", if differs { "others" } else { "the same" }.into(), "others", differs);
     let cost = guard(|| {

@@ -290,5 +290,6 @@ where
     K: for<'a, 'b> Kernel<At<'a, Geometric<Box<dyn Base>, &'b M>>>,
 {
     let path = Geometric { base: model.base()?, target: model };
-    Transport::new(kernel, steps, walkers, seed).ess_min(0.5).every(steps.div_ceil(100).max(1)).run(&path)
+    let transport = Transport::new(kernel, steps, walkers, seed).ess_min(0.5).every(steps.div_ceil(100).max(1));
+    transport.run_as("anneal", &path, &mut |_| Vec::new())
 }

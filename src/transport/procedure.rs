@@ -25,7 +25,11 @@ pub(super) struct Along<K> {
 impl<K> Along<K> {
     pub fn new(of: Transport<K>, label: &'static str) -> Result<Self> {
         let grid = of.grid()?;
-        let root = Rng::new(of.seed);
+        // a transport named otherwise has streams of its own: AIS of a model is independent of the training with the same seed
+        let root = match label {
+            "transport" => Rng::new(of.seed),
+            label => label.bytes().fold(Rng::new(of.seed), |rng, byte| rng.split(u64::from(byte) + 256)),
+        };
         Ok(Along { rng: root.split(1), of, label, grid, walkers: Walkers::none() })
     }
 }
@@ -119,6 +123,7 @@ where
     }
 
     fn row(&mut self, _path: &P, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
+        let lowest = if self.of.weighted { self.walkers.take_lowest_ess() } else { f64::NAN };
         let walkers = &self.walkers;
         row.put("t", self.grid.at(k));
         let mut numbers: Vec<Tensor> = spent.acceptance.iter().map(Tensor::shallow_clone).collect();
@@ -133,7 +138,8 @@ where
                 ("energy_walkers", read[known]),
                 ("log_z", z.value),
                 ("log_z_se", z.se),
-                ("ess", walkers.ess()),
+                ("ess", lowest),
+                ("lineages", walkers.lineages() as f64),
             ]);
         }
         row.extend([
@@ -164,6 +170,12 @@ where
             } else {
                 Health::Lost("positions of the walkers are not finite".into())
             });
+        }
+        for (name, t) in [("alpha", &alpha), ("lambda", &arrival.lambda)] {
+            if t.size() != [of.walkers as i64] || t.kind() != Kind::Double {
+                let expected = format!("[{}] in f64: a weight for each walker", of.walkers);
+                return Err(Error::Shape { name, got: t.size(), expected });
+            }
         }
         let (alpha, lambda) = zero_density::increment(walkers, alpha, &arrival.lambda, &arrival.evaluation.u);
         walkers.commit(arrival.evaluation, &alpha, &lambda);

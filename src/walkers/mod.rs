@@ -1,5 +1,6 @@
 //! Carry the walkers X_k with their log-weights A_k: weights, ESS, log Z, exact averages, commit, resample.
 
+mod epochs;
 mod export;
 mod pareto_k;
 mod resample;
@@ -11,6 +12,7 @@ use crate::density::{Base, Energy, Evaluation, Model};
 use crate::error::{Error, Result};
 use crate::io::Checkpoint;
 use crate::numeric::{Rng, fetch};
+use epochs::Epochs;
 use std::cell::OnceCell;
 use tch::{Device, Kind, Tensor};
 
@@ -43,6 +45,7 @@ pub struct Walkers {
     banked: f64,
     banked_variance: f64,
     resamplings: u64,
+    epochs: Epochs,
     summary: OnceCell<Summary>,
 }
 
@@ -100,12 +103,14 @@ impl Walkers {
     /// Walkers at `point`, drawn exactly from a law with the given log Z_0; A = 0.
     pub fn new(point: Evaluation, log_z0: f64) -> Self {
         let log_weights = Tensor::zeros([point.len() as i64], (Kind::Double, point.x.device()));
+        let epochs = Epochs::new(point.len());
         Walkers {
             evaluation: point,
             log_weights,
             banked: log_z0,
             banked_variance: 0.0,
             resamplings: 0,
+            epochs,
             summary: OnceCell::new(),
         }
     }
@@ -156,6 +161,7 @@ impl Walkers {
         self.evaluation.save(to, name)?;
         to.put(format!("{name}.log_weights"), &self.log_weights);
         to.put_numbers(format!("{name}.banked"), &[self.banked, self.banked_variance]);
+        self.epochs.save(to, name);
         to.put_json(&format!("{name}.resamplings"), &self.resamplings)
     }
 
@@ -174,7 +180,16 @@ impl Walkers {
         }
         let [banked, banked_variance] = from.numbers(&format!("{name}.banked"))?;
         let resamplings = from.json(&format!("{name}.resamplings"))?;
-        Ok(Walkers { evaluation: point, log_weights, banked, banked_variance, resamplings, summary: OnceCell::new() })
+        let epochs = Epochs::load(from, name, point.len())?;
+        Ok(Walkers {
+            evaluation: point,
+            log_weights,
+            banked,
+            banked_variance,
+            resamplings,
+            epochs,
+            summary: OnceCell::new(),
+        })
     }
 
     /// Number of walkers N.
@@ -238,6 +253,23 @@ impl Walkers {
         pareto_k::pareto_shape(&a)
     }
 
+    /// The largest k̂ of all epochs, those that a resampling ended and the present one; NaN where none can be told.
+    pub fn worst_pareto_k(&self) -> f64 {
+        let worst = self.pareto_k().max(self.epochs.worst_k());
+        if worst == f64::NEG_INFINITY { f64::NAN } else { worst }
+    }
+
+    /// Walkers of the start from which the present ones descend. Walkers of one ancestor are not independent: error bars after
+    /// resampling, which count them as if they were, are too short where moves do not mix them.
+    pub fn lineages(&self) -> usize {
+        self.epochs.lineages()
+    }
+
+    /// The lowest ESS/N since the last call, that before each resampling included.
+    pub(crate) fn take_lowest_ess(&mut self) -> f64 {
+        self.ess().min(self.epochs.take_lowest_ess())
+    }
+
     fn summary(&self) -> &Summary {
         self.summary.get_or_init(|| {
             if self.is_empty() {
@@ -291,7 +323,11 @@ impl Walkers {
         Estimate { value: self.banked + self.told().log_mean, se }
     }
 
+    /// NaN for a single walker, which says nothing about its own error.
     fn epoch_variance(&self) -> f64 {
+        if self.len() == 1 {
+            return f64::NAN;
+        }
         (1.0 / self.ess() - 1.0).max(0.0) / self.len() as f64
     }
 
@@ -306,7 +342,7 @@ impl Walkers {
         let value = sum(&(w * &g));
         let square = sum(&(w * (g - &value)).square());
         let read = fetch(&[value, square]);
-        Ok(Estimate { value: read[0], se: read[1].sqrt() })
+        Ok(Estimate { value: read[0], se: if self.len() == 1 { f64::NAN } else { read[1].sqrt() } })
     }
 
     /// A += α − λ, and the walkers move to `point`: the only place where a kernel changes A. Both `[n]`, f64.
@@ -347,7 +383,9 @@ impl Walkers {
     /// Draws ancestors in proportion to e^A, banks log mean e^A, permutes everything cached per walker, sets A = 0.
     pub fn resample(&mut self, scheme: Scheme, rng: &mut Rng) {
         let w = Vec::<f64>::try_from(self.summary().weights.to_device(tch::Device::Cpu)).unwrap_or_default();
-        let ancestors = Tensor::from_slice(&scheme.ancestors(&w, rng)).to_device(self.evaluation.x.device());
+        let parents = scheme.ancestors(&w, rng);
+        self.epochs.end(&parents, self.ess(), self.pareto_k());
+        let ancestors = Tensor::from_slice(&parents).to_device(self.evaluation.x.device());
         self.banked_variance += self.epoch_variance();
         self.banked += self.told().log_mean;
         self.evaluation = self.evaluation.select(&ancestors);

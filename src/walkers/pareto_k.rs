@@ -12,7 +12,9 @@ pub(crate) fn pareto_shape(log_weights: &[f64]) -> f64 {
         return f64::NAN;
     }
     let mut a = log_weights.to_vec();
-    a.sort_by(f64::total_cmp);
+    // the tail alone is sorted
+    a.select_nth_unstable_by(n - kept - 1, f64::total_cmp);
+    a[n - kept..].sort_by(f64::total_cmp);
     let top = a[n - 1];
     let threshold = (a[n - kept - 1] - top).exp();
     // exceedances, rising

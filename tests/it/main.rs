@@ -1,10 +1,12 @@
 //! All tests that run on every machine, in one binary.
 
+mod alarms;
 mod calibration;
 mod cli;
 mod common;
 mod data;
 mod diagnose;
+mod driver;
 mod experiments;
 mod export;
 mod faults;

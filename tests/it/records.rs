@@ -7,7 +7,8 @@ use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, Mixture, Rbm, Rb
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{
-    Ais, Escorted, FlowTrainer, Gibbs, Mala, Method, Optim, Reversed, Rng, Run, Settings, Trainer, Ula, transport,
+    Ais, Escorted, FlowTrainer, Gibbs, Mala, Method, Optim, Reversed, Rng, Run, ScoreMatching, Settings, Trainer, Ula,
+    transport,
 };
 
 const JARZYNSKI: Method = Method::Jarzynski { ess_min: 0.9 };
@@ -28,12 +29,18 @@ fn runs() -> Vec<Run> {
     let mut flow = FlowNet::from_noise(&Bridge::default(), &small, &shape).unwrap();
     vec![
         train(JARZYNSKI),
+        Trainer::new(Ula::new(2.5), JARZYNSKI)
+            .settings(s.clone())
+            .validation(&data, 4)
+            .train(&mut model(), &data)
+            .unwrap(),
         train(Method::Pcd),
         train(Method::Cd { k: 1 }),
         mala.train(&mut model(), &data).unwrap(),
         transport(Escorted::new(8.0), &path, 8, 100, 0).unwrap(),
         Trainer::new(Gibbs::new(), JARZYNSKI).settings(adam).train(&mut rbm, &binary).unwrap(),
         Ais::new(20, 50, 1).run(&rbm).unwrap(),
+        ScoreMatching::new(0.3).steps(5).progress(0.0).train(&mut model(), &data).unwrap(),
         FlowTrainer::new().steps(12).batch(16).quiet().train(&mut flow, &small).unwrap(),
     ]
 }
@@ -93,7 +100,7 @@ fn parquet_files_carry_their_manifest() {
 #[test]
 fn arviz_gets_positions_weights_and_energies() {
     let dir = tempfile::tempdir().unwrap();
-    let run = runs().remove(4);
+    let run = runs().into_iter().find(|run| run.label == "transport").unwrap();
     let path = dir.path().join("walkers.json");
     run.write_arviz(&path).unwrap();
     let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
