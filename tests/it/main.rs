@@ -1,11 +1,9 @@
 //! All tests that run on every machine, in one binary.
 
 mod calibration;
-mod cli;
 mod common;
 mod data;
 mod diagnose;
-mod experiments;
 mod export;
 mod faults;
 mod figures;

@@ -175,8 +175,31 @@ impl Rbm {
         Units { w: share(&self.w), b: share(&self.b), c: share(&self.c), log_var: self.log_var.as_ref().map(share) }
     }
 
-    /// Takes over parameters, those of σ² where they are given.
-    pub(crate) fn set(&self, units: &Units) {
+    /// Takes over recorded parameters, those of σ² where they are given; the base stays.
+    ///
+    /// # Errors
+    /// `Shape` for parameters of another machine.
+    pub fn set_units(&self, units: &Units) -> Result<()> {
+        let own = self.units();
+        let pairs = [("W", &own.w, &units.w), ("b", &own.b, &units.b), ("c", &own.c, &units.c)];
+        for (name, own, given) in pairs {
+            if own.size() != given.size() {
+                return Err(Error::Shape { name, got: given.size(), expected: format!("{:?}", own.size()) });
+            }
+        }
+        match (&own.log_var, &units.log_var) {
+            (None, Some(given)) => Err(Error::Shape { name: "log σ²", got: given.size(), expected: "none".into() }),
+            (Some(own), Some(given)) if own.size() != given.size() => {
+                Err(Error::Shape { name: "log σ²", got: given.size(), expected: format!("{:?}", own.size()) })
+            }
+            _ => {
+                self.set(units);
+                Ok(())
+            }
+        }
+    }
+
+    fn set(&self, units: &Units) {
         crate::error::no_grad(|| {
             self.w.shallow_clone().copy_(&units.w);
             self.b.shallow_clone().copy_(&units.b);
