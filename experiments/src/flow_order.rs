@@ -1,5 +1,6 @@
 //! Measure the order of every scheme for flows: how fast its weights vanish with the step, and what that costs.
 
+use crate::evaluate::with_error;
 use crate::{Context, Experiment, Output};
 use jarzynski::io::frame;
 use jarzynski::io::frame::Rows;
@@ -203,7 +204,7 @@ impl Experiment for FlowOrder {
         let (d, e) = (frame::column_f64(&order, "d")?, frame::column_f64(&order, "exponent")?);
         let (se, expected) = (frame::column_f64(&order, "exponent_se")?, frame::column_f64(&order, "expected")?);
         for i in (0..e.len()).filter(|i| ["rms_increment", "rms_a"].contains(&&quantity[*i][..])) {
-            let text = format!("{:<11} d = {} {:<13} h^{:.2} ± {:.2}", scheme[i], d[i], quantity[i], e[i], se[i]);
+            let text = format!("{:<11} d = {} {:<13} h^{}", scheme[i], d[i], quantity[i], with_error(e[i], se[i], 2));
             out.note(format!("{text}  (declared {})", expected[i]));
         }
         #[cfg(feature = "plot")]

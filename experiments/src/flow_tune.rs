@@ -1,4 +1,4 @@
-//! Choose ε, h and the scheme by the variance law, and hold the choice against a grid.
+//! Choose ε, h and the scheme by the variance model, and hold the choice against a grid.
 
 use crate::flow_exact::FlowExact;
 use crate::flow_order::FlowOrder;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// Open questions 1 and 2: which kernel makes the weights vary least, and what better integrators buy.
 ///
-/// Table `noise`: `path, steps, eps, seed, ess, predicted`: Prop. 2 at fixed cost against ε, with the law's ESS. Table
+/// Table `noise`: `path, steps, eps, seed, ess, predicted`: Prop. 2 at fixed cost against ε, with the model's ESS. Table
 /// `grid`: `path, scheme, eps, steps, ess, cost`: for each scheme and noise the fewest steps that reach `ess`. Table
 /// `choice`: `path, among, scheme, steps, eps, ess, cost, grid_scheme, grid_cost, ratio`: what `tune` takes among the
 /// schemes without a Jacobian and among all, and the cheapest of the grid.
@@ -124,12 +124,12 @@ impl FlowTune {
         }
     }
 
-    fn noise(&self, name: &str, path: &Interpolant, law: &VarianceModel, rows: &mut Rows) -> Result<()> {
+    fn noise(&self, name: &str, path: &Interpolant, model: &VarianceModel, rows: &mut Rows) -> Result<()> {
         for &steps in &self.steps {
             for &eps in &self.eps {
                 for seed in (self.seed..).take(self.seeds) {
                     let (ess, _) = self.ess_of(path, "escorted", eps, steps, seed)?;
-                    rows.push((name, steps, eps, seed, ess, law.ess(1.0 / steps as f64, eps)));
+                    rows.push((name, steps, eps, seed, ess, model.ess(1.0 / steps as f64, eps)));
                 }
             }
         }
@@ -139,7 +139,7 @@ impl FlowTune {
 
 impl Experiment for FlowTune {
     const NAME: &'static str = "flow-tune";
-    const ABOUT: &'static str = "noise, steps and scheme of a flow chosen by the variance law, against a grid";
+    const ABOUT: &'static str = "noise, steps and scheme of a flow chosen by the variance model, against a grid";
     const SMALL: &'static str =
         "eps = [0.5]\nsteps = [16]\ness = 0.5\nschemes = [\"escorted\", \"euler-mala\"]\nwalkers = 100\nseeds = 1";
 
@@ -158,11 +158,11 @@ impl Experiment for FlowTune {
         let mut grid = Rows::new(&["path", "scheme", "eps", "steps", "ess", "cost"]);
         let mut choice =
             Rows::new(&["path", "among", "scheme", "steps", "eps", "ess", "cost", "grid_scheme", "grid_cost", "ratio"]);
-        let mut laws = Vec::new();
+        let mut models = Vec::new();
         for (name, path) in [("mixture, d = 2", FlowExact::mixture()?), ("mixture, d = 5", FlowOrder::path(5)?)] {
             let path = path.on(Kind::Double, context.device)?;
-            let law = VarianceModel::pilot(&path, 12, 2_000, self.seed)?;
-            self.noise(name, &path, &law, &mut noise)?;
+            let model = VarianceModel::pilot(&path, 12, 2_000, self.seed)?;
+            self.noise(name, &path, &model, &mut noise)?;
             let mut cheapest: Vec<(String, f64, usize, f64)> = Vec::new();
             for scheme in &self.schemes {
                 let noiseless = FlowKernel::named(scheme, 1.0)?.noise().is_none();
@@ -204,17 +204,17 @@ impl Experiment for FlowTune {
                 choice.push(row);
             }
             out.note(format!(
-                "{name}: I₂ = {:.3}, I_a = {:.1}; the law's ε at h = 1/{} is {:.2}",
-                law.i2(),
-                law.ia(),
+                "{name}: I₂ = {:.3}, I_a = {:.1}; the model's ε at h = 1/{} is {:.2}",
+                model.i2(),
+                model.ia(),
                 self.steps[0],
-                law.best_noise(1.0 / self.steps[0] as f64)
+                model.best_noise(1.0 / self.steps[0] as f64)
             ));
-            laws.push((name, law));
+            models.push((name, model));
         }
         let (noise, grid) = (noise.finish()?, grid.finish()?);
         #[cfg(feature = "plot")]
-        out.figure("flow-tune", self.figure(&noise, &grid, &choice.finish()?, &laws)?);
+        out.figure("flow-tune", self.figure(&noise, &grid, &choice.finish()?, &models)?);
         out.table("noise", noise);
         out.table("grid", grid);
         out.table("choice", choice.finish()?);
@@ -229,15 +229,15 @@ impl FlowTune {
         noise: &DataFrame,
         grid: &DataFrame,
         choice: &DataFrame,
-        laws: &[(&str, VarianceModel)],
+        models: &[(&str, VarianceModel)],
     ) -> Result<jarzynski::plot::Figure> {
         use jarzynski::plot::{Figure, Panel};
-        let mut figure = Figure::new(980, 760).columns(2).title("The noise that the variance law chooses");
+        let mut figure = Figure::new(980, 760).columns(2).title("The noise that the variance model chooses");
         let (lo, hi) = (self.eps[0], self.eps[self.eps.len() - 1]);
         let fine: Vec<f64> = (0..=120).map(|i| lo * (hi / lo).powf(i as f64 / 120.0)).collect();
-        for (name, law) in laws {
+        for (name, model) in models {
             let mut panel =
-                Panel::new(&format!("Prop. 2 at K steps, dashed: the law; {name}")).x("noise ε").y("ESS / N").log_x();
+                Panel::new(&format!("Prop. 2 at K steps, dashed: the model; {name}")).x("noise ε").y("ESS / N").log_x();
             panel = panel.ylim(0.0, 1.0);
             let own = frame::filter(noise, "path", name)?;
             let bands = frame::bands(&own, &["steps", "eps"], "seed", &["ess"])?;
@@ -245,13 +245,14 @@ impl FlowTune {
                 let part = frame::filter(&bands, "steps", &steps.to_string())?;
                 let read = |c: &str| frame::column_f64(&part, c);
                 let (label, h) = (format!("K = {steps}"), 1.0 / steps as f64);
-                let predicted: Vec<f64> = fine.iter().map(|e| law.ess(h, *e)).collect();
+                let predicted: Vec<f64> = fine.iter().map(|e| model.ess(h, *e)).collect();
                 panel = panel.errorbars(&label, &read("eps")?, &read("ess")?, &read("ess_se")?);
-                panel = panel.dashed(&label, &fine, &predicted).vline("theory: the law's choice", law.best_noise(h));
+                panel =
+                    panel.dashed(&label, &fine, &predicted).vline("theory: the model's choice", model.best_noise(h));
             }
             figure = figure.panel(panel);
         }
-        for (name, _) in laws {
+        for (name, _) in models {
             let title = format!("cost of ESS/N = {}; {name}", self.ess);
             let mut panel = Panel::new(&title).x("noise ε").y("evaluations per walker").log_x().log_y();
             let own = frame::filter(grid, "path", name)?;

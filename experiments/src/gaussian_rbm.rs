@@ -1,6 +1,6 @@
 //! Train Gaussian-Bernoulli RBMs by the three methods where the likelihood is exact: a mixture, and real grey digits.
 
-use crate::evaluate::stack;
+use crate::evaluate::{signed_with_error, stack, with_error};
 use crate::images::pixels;
 use crate::rbm_exact::{COLUMNS, METHODS, named};
 use crate::{Context, Experiment, Output};
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 /// Visible units are real, (46), with learned variances; hidden units are few, so that log Z is a sum over them.
 ///
 /// Tables: `likelihood` along training (exact, on data not trained on); `masses` of the mixture's modes under the final
-/// models, by weighted annealed walkers; `summary`. `exact` of a likelihood is that of the law the data come from.
+/// models, by weighted annealed walkers; `summary`. `exact` of a likelihood is that of the distribution the data come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GaussianRbm {
@@ -34,7 +34,7 @@ pub struct GaussianRbm {
     pub weights: Vec<f64>,
     /// Standard deviation of each of its modes.
     pub spread: f64,
-    /// Points drawn from the mixture for training, and as many to judge.
+    /// Points drawn from the mixture for training, and as many to evaluate by.
     pub points: usize,
     /// Fresh Gaussian noise on every batch of digits, in units of pixels scaled to [−1, 1].
     pub noise: f64,
@@ -55,7 +55,7 @@ pub struct GaussianRbm {
     pub ess_min: f64,
     /// Steps between recorded rows.
     pub every: usize,
-    /// Steps and walkers of the annealing that judges the final models' modes.
+    /// Steps and walkers of the annealing that evaluates the final models' modes.
     pub anneal: (usize, usize),
     /// First seed.
     pub seed: u64,
@@ -87,7 +87,7 @@ impl Default for GaussianRbm {
     }
 }
 
-/// Data to train on, data to judge by, and the mean log-density of the latter where it is known.
+/// Data to train on, data to evaluate by, and the mean log-density of the latter where it is known.
 struct Case {
     train: Tensor,
     test: Tensor,
@@ -136,10 +136,10 @@ impl GaussianRbm {
     fn case(&self, set: &str, device: Device) -> Result<Case> {
         let mut rng = Rng::new(self.seed).split(0x6a55);
         if set == "mixture" {
-            let law = self.mixture(device)?;
-            let (train, test) = (law.sample(self.points, &mut rng), law.sample(self.points, &mut rng));
-            let log_z = law.log_z_exact().unwrap_or(f64::NAN);
-            let known = -law.evaluate_data(&test).u.mean(Kind::Double).double_value(&[]) - log_z;
+            let truth = self.mixture(device)?;
+            let (train, test) = (truth.sample(self.points, &mut rng), truth.sample(self.points, &mut rng));
+            let log_z = truth.log_z_exact().unwrap_or(f64::NAN);
+            let known = -truth.evaluate_data(&test).u.mean(Kind::Double).double_value(&[]) - log_z;
             return Ok(Case { train, test, noise: 0.0, known });
         }
         let (train, test) = data::digits()?.scale(-1.0, 1.0)?.on(device).split(1_400)?;
@@ -239,10 +239,10 @@ impl Experiment for GaussianRbm {
                 }
                 let (mean, se) = frame::mean_se(&finals);
                 summary.push((set, method, "log_lik", mean, se, known));
-                notes.push(format!("{set:<8} {method:<9} test log-likelihood {mean:.3} ± {se:.3} nats, exact"));
+                notes.push(format!("{set:<8} {method:<9} test log-likelihood {} nats, exact", with_error(mean, se, 3)));
             }
             if known.is_finite() {
-                notes.push(format!("{set:<8} the law itself {known:.3}"));
+                notes.push(format!("{set:<8} the true distribution {known:.3}"));
             }
             tables.push(frame::label(&stack(&runs, COLUMNS)?, "data", set)?);
         }
@@ -275,14 +275,17 @@ impl GaussianRbm {
                 let (mean, error) = frame::mean_se(&of.iter().map(|&i| value[i] - exact[i]).collect::<Vec<_>>());
                 let square: f64 = of.iter().map(|&i| ((value[i] - exact[i]) / se[i]).powi(2)).sum();
                 let rms = (square / of.len() as f64).sqrt();
-                out.note(format!("{set:<8} {who}: mean error {mean:+.3} ± {error:.3} nats, rms z {rms:.2}"));
+                out.note(format!(
+                    "{set:<8} {who}: mean error {} nats, rms z {rms:.2}",
+                    signed_with_error(mean, error, 3)
+                ));
             }
         }
         let all = frame::bands(out.get("masses")?, &["method", "part"], "seed", &["value", "exact"])?;
         for method in METHODS.iter().filter(|_| all.height() > 0) {
             let rows = frame::filter(&all, "method", method)?;
             let (v, se) = (frame::column_f64(&rows, "value")?, frame::column_f64(&rows, "value_se")?);
-            let text: Vec<String> = v.iter().zip(se).map(|(v, s)| format!("{v:.3} ± {s:.3}")).collect();
+            let text: Vec<String> = v.iter().zip(se).map(|(v, s)| with_error(*v, s, 3)).collect();
             out.note(format!("masses   {method:<9} {} of {:?}", text.join("  "), self.weights));
         }
         Ok(())

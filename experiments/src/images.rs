@@ -1,7 +1,8 @@
 //! Compare the three methods on images: train, anneal every final model the same way, classify, draw. Shared by `digits` and `mnist`.
 
 use crate::evaluate::classifier::Classifier;
-use crate::evaluate::stack;
+use crate::evaluate::held_out::{hold_out, mean_by_class};
+use crate::evaluate::{stack, with_error};
 use crate::{Context, Output};
 use jarzynski::Result;
 use jarzynski::data::Dataset;
@@ -13,10 +14,14 @@ use jarzynski::run::Run;
 use jarzynski::tch::{Kind, Tensor};
 use jarzynski::train::{Method, Optim, Settings, Trainer, TrustRegion};
 use jarzynski::transport::Transport;
-use jarzynski::walkers::Walkers;
+use jarzynski::walkers::{Estimate, Walkers};
 use serde::{Deserialize, Serialize};
 
 /// What both experiments configure.
+///
+/// Tables: `steps`, the trainings' rows, whose cross-entropies are of the training batch; `masses`, each class's share of a
+/// population; `summary` with the final models' `cross_entropy_training` and `cross_entropy_held_out` on images with fresh
+/// noise (held-out ones weighted so that classes have the shares of the training data) by the log Ẑ of an annealed population.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Images {
@@ -26,7 +31,7 @@ pub struct Images {
     pub mixed: bool,
     /// Classes taken.
     pub labels: Vec<i64>,
-    /// Images of each class: unbalanced on purpose.
+    /// Images of each class to train on: unbalanced on purpose. All others of these classes are held out.
     pub counts: Vec<usize>,
     /// Fresh Gaussian noise on every data batch, in units of pixels scaled to [−1, 1].
     pub noise: f64,
@@ -48,7 +53,7 @@ pub struct Images {
     pub ess: f64,
     /// Resample below this ESS/N.
     pub ess_min: f64,
-    /// Steps of the annealing that judges every final model.
+    /// Steps of the annealing that evaluates every final model.
     pub anneal_steps: usize,
     /// Its walkers.
     pub anneal_walkers: usize,
@@ -87,10 +92,11 @@ const STEPS: &[&str] = &[
 ];
 
 /// What is known of one final model.
-struct Judged {
+struct Evaluated {
     method: &'static str,
     seed: u64,
-    cross_entropy: f64,
+    /// On the training images and on held-out ones.
+    cross_entropy: [Estimate; 2],
     log_z: f64,
     log_z_se: f64,
     ess: f64,
@@ -112,6 +118,14 @@ fn masses(classifier: &Classifier, classes: usize, walkers: &Walkers, weighted: 
         .collect()
 }
 
+/// Mean and standard error over seeds of a method's cross-entropies on training and on held-out images.
+fn over_seeds(evaluated: &[Evaluated], method: &str) -> [(f64, f64); 2] {
+    [0, 1].map(|i| {
+        let of = evaluated.iter().filter(|j| j.method == method);
+        frame::mean_se(&of.map(|j| j.cross_entropy[i].value).collect::<Vec<_>>())
+    })
+}
+
 /// First rows of a tensor as pixels.
 pub(super) fn pixels(x: &Tensor, n: usize) -> Vec<Vec<f32>> {
     let rows = x
@@ -131,12 +145,12 @@ impl Images {
         context: &Context,
         model: impl Fn(u64) -> Result<M>,
     ) -> Result<Output> {
-        let chosen = data.select(&self.labels, &self.counts)?;
+        let (chosen, held_out) = hold_out(data, &self.labels, &self.counts)?;
         let classifier = Classifier::train(data, &self.labels, self.noise, self.classifier_steps, self.seed)?;
         let total: usize = self.counts.iter().sum();
         let kernel = Reversed::sweeps(Mala::new(self.h), self.moves);
         let once = Reversed::new(Mala::new(self.h));
-        let (mut runs, mut judged): (Vec<(String, u64, Run)>, Vec<Judged>) = Default::default();
+        let (mut runs, mut evaluated): (Vec<(String, u64, Run)>, Vec<Evaluated>) = Default::default();
         let mut table = frame::Rows::new(&["method", "seed", "label", "data", "model", "se"]);
         for method in [Method::Jarzynski { ess_min: self.ess_min }, Method::Pcd, Method::Cd { k: self.moves }] {
             for seed in (self.seed..).take(self.seeds.max(1)) {
@@ -177,41 +191,47 @@ impl Images {
                     .every(self.anneal_steps.max(1))
                     .run::<Geometric<Box<dyn Base>, &M>>(&path)?;
                 add(name.to_string(), &annealed.walkers, true)?;
-                judged.push(self.judge(name, seed, &net, &chosen, &annealed)?);
+                evaluated.push(self.evaluate(name, seed, &net, [&chosen, &held_out], &annealed)?);
                 runs.push((name.to_string(), seed, run));
             }
         }
         let mut out = Output::default();
         out.table("steps", stack(&runs, STEPS)?);
         out.table("masses", table.finish()?);
-        out.table("summary", self.summary(&judged, &classifier)?);
-        self.say(&mut out, &runs, &judged, &classifier)?;
+        out.table("summary", self.summary(&evaluated, &classifier)?);
+        self.say(&mut out, &runs, &evaluated, &classifier)?;
         #[cfg(feature = "plot")]
         {
-            let curves = self.curves(title, &out, &judged)?;
+            let curves = self.curves(title, &out, &evaluated)?;
             out.figure("curves", curves);
-            out.figure("samples", self.samples(title, &chosen, &judged));
+            out.figure("samples", self.samples(title, &chosen, &evaluated));
         }
         Ok(out)
     }
 
-    /// Cross-entropy on freshly noised data, log Z and samples by the annealed population.
-    fn judge<M: Model>(
+    /// Cross-entropies on training and held-out images with fresh noise, log Z and samples by the annealed population.
+    fn evaluate<M: Model>(
         &self,
         method: &'static str,
         seed: u64,
         net: &M,
-        data: &Dataset,
+        [training, held_out]: [&Dataset; 2],
         annealed: &Run,
-    ) -> Result<Judged> {
+    ) -> Result<Evaluated> {
         let mut rng = Rng::new(seed).split(0x7e57);
-        let x = &data.x + rng.normal(&data.x.size(), Kind::Float, data.x.device()) * self.noise;
-        let energy = net.evaluate_data(&x).u.mean(Kind::Double).double_value(&[]);
+        let noisy = |x: &Tensor, rng: &mut Rng| x + rng.normal(&x.size(), Kind::Float, x.device()) * self.noise;
+        let energy = net.evaluate_data(&noisy(&training.x, &mut rng)).u.mean(Kind::Double).double_value(&[]);
         let z = annealed.walkers.log_z();
-        Ok(Judged {
+        let unseen = net.evaluate_data(&noisy(&held_out.x, &mut Rng::new(seed).split(0x4e1d))).u;
+        let (unseen, classes) = (Vec::<f64>::try_from(unseen.to_kind(Kind::Double))?, held_out.labels.as_deref());
+        let unseen = mean_by_class(&unseen, classes.unwrap_or_default(), &self.labels, &self.counts);
+        Ok(Evaluated {
             method,
             seed,
-            cross_entropy: energy + z.value,
+            cross_entropy: [
+                Estimate { value: energy + z.value, se: z.se },
+                Estimate { value: unseen.value + z.value, se: unseen.se.hypot(z.se) },
+            ],
             log_z: z.value,
             log_z_se: z.se,
             ess: annealed.walkers.ess(),
@@ -219,12 +239,17 @@ impl Images {
         })
     }
 
-    fn summary(&self, judged: &[Judged], classifier: &Classifier) -> Result<jarzynski::polars::prelude::DataFrame> {
+    fn summary(
+        &self,
+        evaluated: &[Evaluated],
+        classifier: &Classifier,
+    ) -> Result<jarzynski::polars::prelude::DataFrame> {
         let mut rows = frame::Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
-        for j in judged {
+        for j in evaluated {
             let case = format!("seed={}", j.seed);
             for (quantity, value, se) in [
-                ("cross_entropy", j.cross_entropy, j.log_z_se),
+                ("cross_entropy_training", j.cross_entropy[0].value, j.cross_entropy[0].se),
+                ("cross_entropy_held_out", j.cross_entropy[1].value, j.cross_entropy[1].se),
                 ("log_z", j.log_z, j.log_z_se),
                 ("ess_anneal", j.ess, f64::NAN),
             ] {
@@ -235,22 +260,28 @@ impl Images {
         rows.finish()
     }
 
-    fn say(&self, out: &mut Output, runs: &[(String, u64, Run)], judged: &[Judged], c: &Classifier) -> Result<()> {
+    fn say(
+        &self,
+        out: &mut Output,
+        runs: &[(String, u64, Run)],
+        evaluated: &[Evaluated],
+        c: &Classifier,
+    ) -> Result<()> {
         out.note(format!("classifier's accuracy on held-out noisy images: {:.3}", c.accuracy));
         let all = frame::bands(out.get("masses")?, &["method", "label"], "seed", &["model", "data"])?;
         for method in ["data", "jarzynski", "jarzynski-monitor", "jarzynski-walkers", "pcd", "pcd-walkers", "cd"] {
             let part = frame::filter(&all, "method", if method == "data" { "jarzynski" } else { method })?;
             let column = if method == "data" { "data" } else { "model" };
             let (v, se) = (frame::column_f64(&part, column)?, frame::column_f64(&part, &format!("{column}_se"))?);
-            let text: Vec<String> = v.iter().zip(se).map(|(v, s)| format!("{v:.3} ± {s:.3}")).collect();
+            let text: Vec<String> = v.iter().zip(se).map(|(v, s)| with_error(*v, s, 3)).collect();
             out.note(format!("masses {method:<18} {}", text.join("  ")));
         }
         for method in ["jarzynski", "pcd", "cd"] {
-            let v: Vec<f64> = judged.iter().filter(|j| j.method == method).map(|j| j.cross_entropy).collect();
-            let (m, se) = frame::mean_se(&v);
+            let [training, held_out] = over_seeds(evaluated, method).map(|(m, se)| with_error(m, se, 2));
             let seconds: Vec<f64> = runs.iter().filter(|r| r.0 == method).map(|r| r.2.seconds).collect();
             out.note(format!(
-                "cross-entropy of the {method:<9} model by annealing {m:.2} ± {se:.2} nats; {:.0} s a run",
+                "cross-entropy of the {method:<9} model by annealing: training images {training}, held-out images {held_out} \
+                 nats; {:.0} s a run",
                 frame::mean_se(&seconds).0
             ));
         }
@@ -261,7 +292,7 @@ impl Images {
     }
 
     #[cfg(feature = "plot")]
-    fn curves(&self, title: &str, out: &Output, judged: &[Judged]) -> Result<jarzynski::plot::Figure> {
+    fn curves(&self, title: &str, out: &Output, evaluated: &[Evaluated]) -> Result<jarzynski::plot::Figure> {
         use jarzynski::plot::{Figure, Panel};
         let steps = frame::filter(out.get("steps")?, "method", "jarzynski")?;
         let columns = ["cross_entropy", "cross_entropy_monitor", "ess", "ess_monitor", "step_fraction"];
@@ -272,24 +303,22 @@ impl Images {
             let edge = |sign: f64| y.iter().zip(&se).map(|(y, s)| y + sign * s).collect::<Vec<_>>();
             Ok(panel.band(label, &x, &edge(-1.0), &edge(1.0)).line(label, &x, &y))
         };
-        let entropy = Panel::new("cross-entropy of the Jarzynski run").x("updates").y("H / nats");
+        let entropy = Panel::new("cross-entropy of the Jarzynski run, training batch").x("updates").y("H / nats");
         let mut entropy = curve(entropy, "jarzynski-walkers", "cross_entropy")?;
         entropy = curve(entropy, "monitor", "cross_entropy_monitor")?;
         let mut finals = Panel::new("final models, annealed from the exact start").y("H / nats");
         let methods = ["jarzynski", "pcd", "cd"];
-        let stats: Vec<(f64, f64)> = methods
-            .iter()
-            .map(|m| {
-                let v: Vec<f64> = judged.iter().filter(|j| j.method == *m).map(|j| j.cross_entropy).collect();
-                frame::mean_se(&v)
-            })
-            .collect();
+        let stats = methods.map(|m| over_seeds(evaluated, m));
         finals = finals.categories(&methods);
         for (i, m) in methods.iter().enumerate() {
-            finals = finals.errorbars(m, &[i as f64], &[stats[i].0], &[stats[i].1]);
+            for (who, shift, (value, se)) in
+                [("training images", -0.12, stats[i][0]), ("held-out images", 0.12, stats[i][1])]
+            {
+                finals = finals.errorbars(&format!("{m}, {who}"), &[i as f64 + shift], &[value], &[se]);
+            }
         }
         let last = self.steps as f64;
-        entropy = entropy.errorbars("exact start, annealed", &[last], &[stats[0].0], &[stats[0].1]);
+        entropy = entropy.errorbars("exact start, annealed", &[last], &[stats[0][0].0], &[stats[0][0].1]);
         let ess = Panel::new("effective sample size").x("updates").y("ESS / N").ylim(0.0, 1.0);
         let ess = curve(curve(ess, "jarzynski-walkers", "ess")?, "monitor", "ess_monitor")?;
         let all = frame::bands(out.get("masses")?, &["method", "label"], "seed", &["model", "data"])?;
@@ -305,7 +334,7 @@ impl Images {
     }
 
     #[cfg(feature = "plot")]
-    fn samples(&self, title: &str, data: &Dataset, judged: &[Judged]) -> jarzynski::plot::Figure {
+    fn samples(&self, title: &str, data: &Dataset, evaluated: &[Evaluated]) -> jarzynski::plot::Figure {
         use jarzynski::plot::{Figure, Panel};
         let side = (data.dim() as f64).sqrt().round() as usize;
         let mut rng = Rng::new(self.seed).split(0x91c);
@@ -316,7 +345,7 @@ impl Images {
         let mut figure =
             Figure::new(980, 440).title(&format!("{title}: data and annealed, weighted samples")).columns(2);
         figure = figure.panel(grid("data with the training noise", &pixels(&noisy, 48)));
-        for j in judged.iter().filter(|j| j.seed == self.seed) {
+        for j in evaluated.iter().filter(|j| j.seed == self.seed) {
             figure = figure.panel(grid(j.method, &j.samples));
         }
         figure

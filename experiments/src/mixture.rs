@@ -1,6 +1,6 @@
 //! Learn the masses of two distant modes in 50 dimensions by Jarzynski, PCD and CD: the setting of the 2023 paper.
 
-use crate::evaluate::stack;
+use crate::evaluate::{signed_with_error, stack};
 use crate::{Context, Experiment, Output};
 use jarzynski::Result;
 use jarzynski::density::Model;
@@ -84,7 +84,7 @@ impl MixtureModes {
         Mixture::with_sigma(&[at(a), at(b)], masses, &[1.0; 2], Kind::Double, device)
     }
 
-    /// The law that made the data, on the CPU.
+    /// The distribution that made the data, on the CPU.
     pub fn teacher(&self) -> Result<Mixture> {
         self.teacher_on(Device::Cpu)
     }
@@ -93,8 +93,13 @@ impl MixtureModes {
         self.modes(-10.0, 6.0, &[0.25, 0.75], device)
     }
 
+    /// As many fresh points of the teacher as there are data, held out.
+    fn fresh(&self, seed: u64, context: &Context) -> Result<Tensor> {
+        Ok(self.teacher_on(context.device)?.sample(self.data, &mut Rng::new(seed).split(98)))
+    }
+
     /// One training run; the frame has, besides the trainer's columns, the first mode's mass by the model (`mass`), by
-    /// the walkers and by the monitor.
+    /// the walkers and by the monitor, and the exact cross-entropy on fresh points.
     pub fn train(&self, method: Method, seed: u64) -> Result<(Mixture, Run)> {
         self.train_in(method, seed, &Context::default())
     }
@@ -119,6 +124,7 @@ impl MixtureModes {
         };
         let mut trainer = Trainer::new(Ula::new(self.h), method).settings(settings);
         trainer.checkpointing = context.checkpointing(&format!("{}-{seed}", method.name()));
+        let fresh = self.fresh(seed, context)?;
         let run = trainer.train_with(&mut model, &data, &mut |v: &StepView<Mixture>| {
             // Which side of the saddle: the modes' own labels mean nothing while they overlap.
             let side = |w: &jarzynski::walkers::Walkers| {
@@ -132,12 +138,18 @@ impl MixtureModes {
             vec![
                 ("moves".into(), (v.step * self.steps / steps.max(1)) as f64),
                 ("mass".into(), v.model.masses().double_value(&[0])),
+                ("cross_entropy_held_out".into(), cross_entropy(v.model, &fresh)),
                 ("mass_walkers".into(), side(v.walkers)),
                 ("mass_monitor".into(), v.monitor.map_or(f64::NAN, side)),
             ]
         })?;
         Ok((model, run))
     }
+}
+
+/// Exact, of points x under a mixture.
+fn cross_entropy(model: &Mixture, x: &Tensor) -> f64 {
+    model.evaluate_data(x).u.mean(Kind::Double).double_value(&[]) + model.log_z_exact().unwrap_or(f64::NAN)
 }
 
 const STEPS: &[&str] = &[
@@ -149,6 +161,7 @@ const STEPS: &[&str] = &[
     "cross_entropy",
     "cross_entropy_monitor",
     "cross_entropy_exact",
+    "cross_entropy_held_out",
     "log_z",
     "log_z_se",
     "log_z_monitor",
@@ -184,14 +197,17 @@ impl Experiment for MixtureModes {
             for seed in (self.seed..).take(self.seeds.max(1)) {
                 let (model, run) = self.train_in(method, seed, context)?;
                 let name = method.name();
-                // The data's own cross-entropy under the teacher: the floor up to the fit to 10⁴ points.
+                // The points' own cross-entropy under the teacher: on held-out points no model is lower but by chance, on the
+                // training points a model that fits them is.
                 let teacher = self.teacher_on(context.device)?;
                 let data = teacher.sample(self.data, &mut Rng::new(seed).split(99));
-                let floor = teacher.evaluate_data(&data).u.mean(Kind::Double).double_value(&[])
-                    + teacher.log_z_exact().unwrap_or(f64::NAN);
+                let fresh = self.fresh(seed, context)?;
                 let last = |c: &str| run.column(c).ok().and_then(|v| v.last().copied()).unwrap_or(f64::NAN);
                 finals.push((name, seed, "mass", model.masses().double_value(&[0])));
-                finals.push((name, seed, "cross_entropy_gap", last("cross_entropy_exact") - floor));
+                for (quantity, x) in [("gap_training", &data), ("gap_held_out", &fresh)] {
+                    let gap = cross_entropy(&model, x) - cross_entropy(&teacher, x);
+                    finals.push((name, seed, format!("cross_entropy_{quantity}"), gap));
+                }
                 finals.push((name, seed, "log_z_error", last("log_z") - last("log_z_exact")));
                 finals.push((name, seed, "log_z_error_monitor", last("log_z_monitor") - last("log_z_exact")));
                 runs.push((name.to_string(), seed, run));
@@ -231,8 +247,10 @@ impl MixtureModes {
             let case = format!("d={} N={}", self.dim, self.walkers);
             rows.push((case, &method[i], &quantity[i], value[i], se[i], exact));
             notes.push(format!(
-                "{:<10} {:<20} {:+.4} ± {:.4}  (exact {exact})",
-                method[i], quantity[i], value[i], se[i]
+                "{:<10} {:<26} {}  (exact {exact})",
+                method[i],
+                quantity[i],
+                signed_with_error(value[i], se[i], 4)
             ));
         }
         rows.finish()
@@ -241,12 +259,19 @@ impl MixtureModes {
     #[cfg(feature = "plot")]
     fn figure(&self, steps: &jarzynski::polars::prelude::DataFrame) -> Result<jarzynski::plot::Figure> {
         use jarzynski::plot::{Figure, Panel};
-        let bands =
-            frame::bands(steps, &["method", "moves"], "seed", &["mass", "cross_entropy_exact", "ess", "ess_monitor"])?;
+        let columns = ["mass", "cross_entropy_exact", "cross_entropy_held_out", "ess", "ess_monitor"];
+        let bands = frame::bands(steps, &["method", "moves"], "seed", &columns)?;
         let mass = Panel::new("mass of the mode at −10").x("ULA steps per walker").y("mass");
         let mass = mass.frame(&bands, "method", "moves", "mass")?.hline("exact", 0.25).ylim(0.0, 1.0);
-        let entropy = Panel::new("exact cross-entropy").x("ULA steps per walker").y("H / nats");
-        let entropy = entropy.frame(&bands, "method", "moves", "cross_entropy_exact")?;
+        let entropy = Panel::new("exact cross-entropy, training batch and held-out points")
+            .x("ULA steps per walker")
+            .y("H / nats");
+        let mut entropy = entropy.frame(&bands, "method", "moves", "cross_entropy_exact")?;
+        for method in frame::distinct(&bands, "method")? {
+            let part = frame::filter(&bands, "method", &method)?;
+            let (x, y) = (frame::column_f64(&part, "moves")?, frame::column_f64(&part, "cross_entropy_held_out")?);
+            entropy = entropy.dashed(&format!("{method}, held-out"), &x, &y);
+        }
         let own = frame::filter(steps, "method", "jarzynski")?;
         let error = |column: &str| -> Result<Vec<f64>> {
             let (a, b) = (frame::column_f64(&own, column)?, frame::column_f64(&own, "log_z_exact")?);

@@ -35,7 +35,10 @@ impl Output {
         self
     }
 
-    /// The figure of that name. Errors: there is none.
+    /// The figure of that name.
+    ///
+    /// # Errors
+    /// `Param` where there is none; the message lists them.
     #[cfg(feature = "plot")]
     pub fn get_figure(&self, name: &str) -> Result<&jarzynski::plot::Figure> {
         let found = self.figures.iter().find(|(n, _)| n == name).map(|(_, figure)| figure);
@@ -45,7 +48,10 @@ impl Output {
         })
     }
 
-    /// The table of that name. Errors: there is none.
+    /// The table of that name.
+    ///
+    /// # Errors
+    /// `Param` where there is none; the message lists them.
     pub fn get(&self, name: &str) -> Result<&DataFrame> {
         let found = self.tables.iter().find(|(n, _)| n == name).map(|(_, df)| df);
         found.ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! Train RBMs small enough to enumerate by the three methods: exact likelihood, exact gradient error, online log Z.
 
 use crate::evaluate::gradient_bias::{GradientBias, flat};
-use crate::evaluate::stack;
+use crate::evaluate::{signed_with_error, stack, with_error};
 use crate::{Context, Experiment, Output};
 use jarzynski::data;
 use jarzynski::data::Dataset;
@@ -272,7 +272,10 @@ impl Experiment for RbmExact {
                 }
                 let (mean, se) = frame::mean_se(&finals);
                 summary.push((set, method, "log_lik", mean, se, f64::NAN));
-                notes.push(format!("{set:<8} {method:<9} log-likelihood {mean:.4} ± {se:.4} nats, exact, over seeds"));
+                notes.push(format!(
+                    "{set:<8} {method:<9} log-likelihood {} nats, exact, over seeds",
+                    with_error(mean, se, 4)
+                ));
             }
             notes.push(format!("{set:<8} no model exceeds {:.4}", ceiling(&data)));
             summary.push((set, "data", "log_lik", ceiling(&data), f64::NAN, f64::NAN));
@@ -307,7 +310,11 @@ impl RbmExact {
             let off: Vec<f64> = value.iter().zip(&exact).map(|(v, e)| v - e).collect();
             let rms = (z.iter().map(|z| z * z).sum::<f64>() / z.len() as f64).sqrt();
             let (mean, error) = frame::mean_se(&off);
-            out.note(format!("{who}: mean error {mean:+.4} ± {error:.4} nats, rms z {rms:.2} over {} runs", z.len()));
+            out.note(format!(
+                "{who}: mean error {} nats, rms z {rms:.2} over {} runs",
+                signed_with_error(mean, error, 4),
+                z.len()
+            ));
         }
         for set in &self.sets {
             for method in METHODS {

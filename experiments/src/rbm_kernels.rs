@@ -1,6 +1,6 @@
 //! Measure what the backward density of a Gibbs sweep does to the weights: the four choices, and (48) as printed.
 
-use crate::evaluate::pool;
+use crate::evaluate::{pool, signed_with_error};
 use crate::{Context, Experiment, Output};
 use jarzynski::density::{At, Evaluation};
 use jarzynski::io::frame;
@@ -186,11 +186,10 @@ impl RbmKernels {
         let last = self.steps.last().copied().unwrap_or(0) as f64;
         for i in (0..z.len()).filter(|i| steps[*i] == last) {
             out.note(format!(
-                "{:<9} {:<14} K={last}: log Ẑ − log Z {:+.4} ± {:.4} ({:+.1} se), Var A {:.3}, ESS/N {:.4}",
+                "{:<9} {:<14} K={last}: log Ẑ − log Z {} ({:+.1} se), Var A {:.3}, ESS/N {:.4}",
                 model[i],
                 back[i],
-                z[i] - exact[i],
-                se[i],
+                signed_with_error(z[i] - exact[i], se[i], 4),
                 (z[i] - exact[i]) / se[i],
                 var[i],
                 ess[i]

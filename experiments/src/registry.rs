@@ -130,6 +130,22 @@ pub fn find(name: &str) -> Result<&'static Entry> {
     })
 }
 
+/// The experiments as a page of the documentation, `experiments/README.md`.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "# The experiments\n\n\
+         Each is a file in `src/`: a configuration, tables, figures. `make figure-NAME` runs one (`ARGS='--seed 7 --full'` is\n\
+         passed on), `make figures` all but those on request; `jarzynski --help` says what else there is. Results go to\n\
+         `results/NAME/`. This page is written from `src/registry.rs`.\n\n\
+         | name | shows | data to download | `make figures` |\n|---|---|---|---|\n",
+    );
+    for e in ALL {
+        let runs = if e.on_request { "on request" } else { "yes" };
+        text += &format!("| `{}` | {} | {} | {runs} |\n", e.name, e.about, e.data.unwrap_or("–"));
+    }
+    text
+}
+
 /// The experiment that was begun in `dir` and did not finish, with its configuration: what `resume` runs.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Show that ULA samples a law of its own, and that its weights give back the right one: \[G\], example 4.1.
+//! Show that ULA samples a distribution of its own, and that its weights give back the right one: \[G\], example 4.1.
 
 use crate::evaluate::pool;
 use crate::{Context, Experiment, Output};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// Walkers that start from N(0, Σ) exactly and make `steps` moves of ULA at fixed U = xᵀΣ⁻¹x/2.
 ///
-/// By then they have the law of ULA, N(0, Σ(I − (h/2)Σ⁻¹)⁻¹), \[G\](73); their weights e^A undo it.
+/// By then they have ULA's stationary distribution, N(0, Σ(I − (h/2)Σ⁻¹)⁻¹), \[G\](73); their weights e^A undo it.
 ///
 /// **How large a step the weights bear.** At a fixed quadratic U the log-weight telescopes to
 /// A = (h/4)(|∇U(X_0)|² − |∇U(X_K)|²). In an eigendirection of Σ with variance λ and r = h/λ, X_0 ~ N(0, λ), so that
@@ -89,13 +89,13 @@ impl Experiment for UlaBias {
             let runs: Result<Vec<Measured>> = (0..self.seeds as u64)
                 .map(|s| self.measure(h, context.device, &mut Rng::new(self.seed.wrapping_add(s)).split(i as u64)))
                 .collect();
-            let (runs, law, case) = (runs?, self.biased(h), format!("h={h}"));
+            let (runs, biased_exact, case) = (runs?, self.biased(h), format!("h={h}"));
             let ess = runs.iter().map(|m| m.ess).sum::<f64>() / runs.len() as f64;
             let pooled = |pick: &dyn Fn(&Measured) -> Estimate| pool(&runs.iter().map(pick).collect::<Vec<_>>());
             for (q, (name, ..)) in QUANTITIES.iter().enumerate() {
                 let e = pooled(&|m| m.plain[q]);
                 rows.push((&case[..], "plain", *name, e.value, e.se, exact[q], 1.0));
-                biased.push(Some(law[q]));
+                biased.push(Some(biased_exact[q]));
             }
             for (q, (name, ..)) in QUANTITIES.iter().enumerate() {
                 let e = pooled(&|m| m.reweighted[q]);
@@ -107,8 +107,8 @@ impl Experiment for UlaBias {
             biased.push(None);
             let (p, r) = (pooled(&|m| m.plain[2]), pooled(&|m| m.reweighted[2]));
             out.note(format!(
-                "{case}: cov_11 plain {p} (law of ULA {:.5}), reweighted {r} (exact {:.5}); ESS/N {ess:.3} (exact {:.3})",
-                law[2],
+                "{case}: cov_11 plain {p} (ULA's own {:.5}), reweighted {r} (exact {:.5}); ESS/N {ess:.3} (exact {:.3})",
+                biased_exact[2],
                 exact[2],
                 self.ess(h)
             ));
@@ -155,7 +155,8 @@ impl UlaBias {
             let slowest = self.eigenvalues.iter().map(|v| (1.0 - h / v).abs()).fold(0.0, f64::max);
             let needed = (FORGOTTEN.ln() / (2.0 * slowest.ln())).ceil().max(1.0);
             if (self.steps as f64) < needed {
-                let expected = format!("at least {needed}, for the walkers to reach the law of ULA at h = {h}");
+                let expected =
+                    format!("at least {needed}, for the walkers to reach ULA's stationary distribution at h = {h}");
                 return Err(Error::param("steps", self.steps, expected));
             }
         }
@@ -164,10 +165,10 @@ impl UlaBias {
 
     /// Starts exactly, moves `steps` times, measures with and without the weights.
     fn measure(&self, h: f64, device: Device, rng: &mut Rng) -> Result<Measured> {
-        let (law, kernel) = (Tilted::on(device, self), Ula::new(h));
-        let mut walkers = Walkers::start_from(&law, &law, self.walkers, false, rng)?;
+        let (target, kernel) = (Tilted::on(device, self), Ula::new(h));
+        let mut walkers = Walkers::start_from(&target, &target, self.walkers, false, rng)?;
         for _ in 0..self.steps {
-            kernel.advance(&law, &law, &mut walkers, rng);
+            kernel.advance(&target, &target, &mut walkers, rng);
         }
         let (reweighted, log_z, ess) = (second_moments(&walkers)?, walkers.log_z(), walkers.ess());
         let plain = second_moments(&Walkers::new(walkers.into_evaluation(), 0.0))?;
@@ -181,7 +182,7 @@ impl UlaBias {
         [c * c * a + s * s * b, s * c * (a - b), s * s * a + c * c * b]
     }
 
-    /// The covariance of ULA's own law, \[G\](73).
+    /// The covariance of ULA's stationary distribution, \[G\](73).
     fn biased(&self, h: f64) -> [f64; 3] {
         self.covariance(|v| v / (1.0 - h / (2.0 * v)))
     }
@@ -207,18 +208,18 @@ fn second_moments(walkers: &Walkers) -> Result<[Estimate; 3]> {
 fn worst(moments: &DataFrame) -> Result<String> {
     let read = |name| jarzynski::io::frame::column_f64(moments, name);
     let (value, se, exact, biased) = (read("value")?, read("se")?, read("exact")?, read("biased")?);
-    let (mut reweighted, mut on_law, mut off) = (0.0_f64, 0.0_f64, 0.0_f64);
+    let (mut reweighted, mut on_own, mut off) = (0.0_f64, 0.0_f64, 0.0_f64);
     for i in 0..value.len() {
         let z = |to: f64| ((value[i] - to) / se[i]).abs();
         if biased[i].is_nan() {
             reweighted = reweighted.max(z(exact[i]));
         } else {
-            (on_law, off) = (on_law.max(z(biased[i])), off.max(z(exact[i])));
+            (on_own, off) = (on_own.max(z(biased[i])), off.max(z(exact[i])));
         }
     }
     Ok(format!(
-        "largest distance in standard errors: reweighted from exact {reweighted:.1}, plain from the law of ULA \
-         {on_law:.1}, plain from exact {off:.0}"
+        "largest distance in standard errors: reweighted from exact {reweighted:.1}, plain from ULA's own \
+         {on_own:.1}, plain from exact {off:.0}"
     ))
 }
 
@@ -277,18 +278,19 @@ impl UlaBias {
         let most = self.h.iter().fold(0.0_f64, |m, h| m.max(*h)) * 1.06;
         let grid: Vec<f64> = (0..=200).map(|i| most * i as f64 / 200.0).collect();
         let exact = self.covariance(|v| v);
-        let mut figure = Figure::new(900, 640)
-            .title("ULA at a fixed Gaussian: plain averages follow ULA's own law, weighted ones the right law");
+        let mut figure = Figure::new(900, 640).title(
+            "ULA at a fixed Gaussian: plain averages follow ULA's own distribution, weighted ones the right one",
+        );
         for (q, (name, i, j)) in QUANTITIES.iter().enumerate() {
             let part = filter(moments, "quantity", name)?;
-            let law: Vec<f64> = grid.iter().map(|h| self.biased(*h)[q]).collect();
+            let theory: Vec<f64> = grid.iter().map(|h| self.biased(*h)[q]).collect();
             let below = |i: &i64| ['₀', '₁'][*i as usize];
             let mut panel = Panel::new(&format!("covariance of x{} and x{}", below(i), below(j)))
                 .x("step size h")
                 .y(&format!("E x{} x{}", below(i), below(j)))
                 .xlim(0.0, most)
                 .hline("exact", exact[q])
-                .dashed("plain, law [G](73)", &grid, &law);
+                .dashed("plain, theory [G](73)", &grid, &theory);
             for (method, label) in [("plain", "plain"), ("reweighted", "reweighted")] {
                 let of = filter(&part, "method", method)?;
                 panel = panel.errorbars(label, &self.h, &column_f64(&of, "value")?, &column_f64(&of, "se")?);
@@ -298,13 +300,13 @@ impl UlaBias {
         let ess = column_f64(&filter(&filter(moments, "method", "reweighted")?, "quantity", "log_z")?, "ess")?;
         let least = self.eigenvalues[0].min(self.eigenvalues[1]);
         let wide: Vec<f64> = (0..=400).map(|i| least * i as f64 / 400.0).collect();
-        let law: Vec<f64> = wide.iter().map(|h| self.ess(*h)).collect();
+        let theory: Vec<f64> = wide.iter().map(|h| self.ess(*h)).collect();
         let panel = Panel::new("effective sample size")
             .x("step size h")
             .y("ESS/N")
             .xlim(0.0, least * 1.04)
             .ylim(0.0, 1.05)
-            .dashed("reweighted, limit of many walkers", &wide, &law)
+            .dashed("reweighted, limit of many walkers", &wide, &theory)
             .points("reweighted", &self.h, &ess)
             .vline("λ_min(Σ)", least);
         Ok(figure.panel(panel))
@@ -318,16 +320,16 @@ mod tests {
     #[test]
     fn the_closed_form_is_a_gaussian() {
         let config = UlaBias::default();
-        let law = Tilted::on(Device::Cpu, &config);
+        let target = Tilted::on(Device::Cpu, &config);
         // Σ^{1/2} Σ^{1/2} Σ⁻¹ = I.
         let apply = |m: [f64; 3], x: [f64; 2]| [m[0] * x[0] + m[1] * x[1], m[1] * x[0] + m[2] * x[1]];
         for x in [[1.0, 0.0], [0.0, 1.0]] {
-            let y = apply(law.precision, apply(law.root, apply(law.root, x)));
+            let y = apply(target.precision, apply(target.root, apply(target.root, x)));
             assert!((y[0] - x[0]).abs() < 1e-14 && (y[1] - x[1]).abs() < 1e-14, "{y:?}");
         }
-        let x = law.sample(50, &mut Rng::new(1));
-        let auto = Evaluation::autograd(&law, &x);
-        let closed = law.evaluate(&x);
+        let x = target.sample(50, &mut Rng::new(1));
+        let auto = Evaluation::autograd(&target, &x);
+        let closed = target.evaluate(&x);
         assert!((closed.grad() - auto.grad()).abs().max().double_value(&[]) < 1e-13);
         assert!((closed.u - &auto.u).abs().max().double_value(&[]) < 1e-13);
     }
@@ -335,13 +337,13 @@ mod tests {
     #[test]
     fn the_weight_telescopes() {
         let config = UlaBias { walkers: 100, ..Default::default() };
-        let (law, kernel, h) = (Tilted::on(Device::Cpu, &config), Ula::new(0.1), 0.1);
+        let (target, kernel, h) = (Tilted::on(Device::Cpu, &config), Ula::new(0.1), 0.1);
         let mut rng = Rng::new(2);
         let square = |p: &Evaluation| p.grad().square().sum_dim_intlist(-1, false, None::<Kind>);
-        let mut at = law.evaluate(&law.sample(100, &mut rng));
+        let mut at = target.evaluate(&target.sample(100, &mut rng));
         let (start, mut a) = (square(&at), Tensor::zeros([100], (Kind::Double, Device::Cpu)));
         for _ in 0..20 {
-            let step = kernel.step(&law, &at, &mut rng);
+            let step = kernel.step(&target, &at, &mut rng);
             a += step.increment;
             at = step.evaluation;
         }

@@ -6,7 +6,7 @@ use jarzynski::tch::{Device, Kind, Tensor};
 /// Sliced 2-Wasserstein distance between points x with weights w (summing to 1) and points y, along `slices` random
 /// directions: √ of the mean over directions of ∫|F⁻¹(p) − G⁻¹(p)|² dp. x `[n, d]`, w `[n]` in f64, y `[m, d]`.
 ///
-/// Between two samples of one law it is not 0 but of order (1/n + 1/m)^{1/2}: compare with that.
+/// Between two samples of one distribution it is not 0 but of order (1/n + 1/m)^{1/2}: compare with that.
 pub(crate) fn sliced_wasserstein(x: &Tensor, w: &Tensor, y: &Tensor, slices: i64, rng: &mut Rng) -> f64 {
     let wide = |t: &Tensor| t.to_kind(Kind::Double);
     let (x, w, y) = (wide(x), wide(w), wide(y));

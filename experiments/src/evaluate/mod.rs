@@ -3,6 +3,7 @@
 pub(crate) mod classifier;
 pub(crate) mod distances;
 pub(crate) mod gradient_bias;
+pub(crate) mod held_out;
 
 use jarzynski::io::frame;
 use jarzynski::polars::prelude::{Column, DataFrame, DataType};
@@ -36,4 +37,16 @@ pub(crate) fn stack(runs: &[(String, u64, Run)], columns: &[&str]) -> Result<Dat
         frames.push(DataFrame::new(height, out)?);
     }
     frame::concat(&frames)
+}
+
+/// `1.23 ± 0.05` with so many places; the value alone where there is no error, as of one seed.
+pub(crate) fn with_error(value: f64, se: f64, places: usize) -> String {
+    let error = if se.is_finite() { format!(" ± {se:.places$}") } else { String::new() };
+    format!("{value:.places$}{error}")
+}
+
+/// As [`with_error`], with the sign of the value: for differences.
+pub(crate) fn signed_with_error(value: f64, se: f64, places: usize) -> String {
+    let sign = if value.is_sign_negative() { "" } else { "+" };
+    format!("{sign}{}", with_error(value, se, places))
 }

@@ -1,8 +1,9 @@
-//! Hold generated points against fresh data, and masses against the learned law by quadrature.
+//! Hold generated points against fresh data, and masses against the learned distribution by quadrature.
 
 use super::{COUNTS, FlowLearned, LABELS, REACH, Trained};
 use crate::evaluate::classifier::Classifier;
 use crate::evaluate::distances::{mmd_square, sliced_wasserstein};
+use crate::evaluate::held_out::mean_by_class;
 use jarzynski::Result;
 use jarzynski::data::{Dataset, Synthetic};
 use jarzynski::density::Path;
@@ -19,7 +20,7 @@ use jarzynski::walkers::Walkers;
 pub(super) struct Tables {
     pub masses: Rows,
     pub quality: Rows,
-    pub laws: Rows,
+    pub distributions: Rows,
 }
 
 /// Weights of a population with and without them.
@@ -45,7 +46,7 @@ fn shares(part: &Tensor, parts: usize, w: &Tensor) -> Vec<(f64, f64)> {
 }
 
 impl FlowLearned {
-    /// The learned law of a planar flow by quadrature: masses of the parts, log Z.
+    /// The learned distribution of a planar flow by quadrature: masses of the parts, log Z.
     fn learned(toy: &Synthetic, flow: &FlowNet) -> Result<(Vec<f64>, f64)> {
         let n = 441;
         let line = Tensor::linspace(-REACH, REACH, n, (Kind::Float, flow.vars().device()));
@@ -57,12 +58,12 @@ impl FlowLearned {
         Ok((shares(&toy.part(&grid), parts, &log.softmax(0, Kind::Double)).iter().map(|s| s.0).collect(), log_z))
     }
 
-    pub(super) fn judge_planar(&self, t: &Trained, tables: &mut Tables) -> Result<Vec<(String, Tensor)>> {
+    pub(super) fn evaluate_planar(&self, t: &Trained, tables: &mut Tables) -> Result<Vec<(String, Tensor)>> {
         let (toy, smoothing) = (Self::toy(&t.name)?, self.planar.smoothing);
         let (mut rng, device) = (Rng::new(t.seed).split(0x7e57), t.flow.vars().device());
         let masses = toy.masses()?;
         let (learned, log_z) = Self::learned(&toy, &t.flow)?;
-        // the law of the data in parts as they are told apart, by a large fresh sample
+        // the distribution of the data in parts as they are told apart, by a large fresh sample
         let many = Self::fresh(&toy, 200_000, smoothing, device, &mut rng)?;
         let data: Vec<f64> = shares(&toy.part(&many), masses.len(), &even(&many)).iter().map(|s| s.0).collect();
         let variant = if t.time_score { "(122) and time score" } else { "(122) alone" };
@@ -71,9 +72,9 @@ impl FlowLearned {
         let entropy_se = (energy.var(true).double_value(&[]) / 200_000.0).sqrt();
         let tv = learned.iter().zip(&data).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0;
         for (quantity, value, se) in
-            [("log_z", log_z, f64::NAN), ("cross_entropy", entropy, entropy_se), ("mass_error", tv, f64::NAN)]
+            [("log_z", log_z, f64::NAN), ("cross_entropy_held_out", entropy, entropy_se), ("mass_error", tv, f64::NAN)]
         {
-            tables.laws.push((&t.name, t.seed, variant, quantity, value, se));
+            tables.distributions.push((&t.name, t.seed, variant, quantity, value, se));
         }
         if let Synthetic::Gaussians { weights } = &toy {
             let sigma = (0.25f64.powi(2) + smoothing * smoothing).sqrt();
@@ -86,7 +87,7 @@ impl FlowLearned {
             let floor = exact.energy(1.0, &many.to_kind(Kind::Double));
             let gap = &energy + log_z - floor;
             let se = (gap.var(true).double_value(&[]) / 200_000.0).sqrt();
-            tables.laws.push((&t.name, t.seed, variant, "kl", gap.mean(Kind::Double).double_value(&[]), se));
+            tables.distributions.push((&t.name, t.seed, variant, "kl", gap.mean(Kind::Double).double_value(&[]), se));
         }
         if !t.time_score {
             return Ok(vec![]);
@@ -138,21 +139,25 @@ impl FlowLearned {
         Ok(pictures)
     }
 
-    pub(super) fn judge_digits(
+    pub(super) fn evaluate_digits(
         &self,
         t: &Trained,
-        data: &Dataset,
+        (data, held_out): &(Dataset, Dataset),
         classifier: &Classifier,
         tables: &mut Tables,
     ) -> Result<Vec<(String, Tensor)>> {
         let l = &self.digits;
         let mut rng = Rng::new(t.seed).split(0x7e57);
-        let noisy = |rng: &mut Rng| {
-            let x = data.x.repeat([8, 1]);
+        let noisy = |x: &Tensor, rng: &mut Rng| {
+            let x = x.repeat([8, 1]);
             &x + rng.normal(&x.size(), Kind::Float, x.device()) * l.smoothing
         };
-        let reference = noisy(&mut rng);
+        let reference = noisy(&data.x, &mut rng);
         let energy = tch::no_grad(|| t.flow.energy(1.0, &reference)).to_kind(Kind::Double);
+        let unseen = noisy(&held_out.x, &mut Rng::new(t.seed).split(0x4e1d));
+        let unseen = Vec::<f64>::try_from(tch::no_grad(|| t.flow.energy(1.0, &unseen)).to_kind(Kind::Double))?;
+        let classes = held_out.labels.as_deref().unwrap_or_default().repeat(8);
+        let unseen = mean_by_class(&unseen, &classes, &LABELS, &COUNTS);
         let (mean, total) = (energy.mean(Kind::Double).double_value(&[]), COUNTS.iter().sum::<usize>() as f64);
         let measure = |tables: &mut Tables, scheme: &str, steps: usize, method: &str, x: &Tensor, w: &Tensor| {
             let distance = sliced_wasserstein(x, w, &reference, 64, &mut Rng::new(t.seed).split(1));
@@ -177,7 +182,7 @@ impl FlowLearned {
                 tables.masses.push(row);
             }
         };
-        let other = noisy(&mut rng).narrow(0, 0, l.walkers.min(8 * data.len()) as i64);
+        let other = noisy(&data.x, &mut rng).narrow(0, 0, l.walkers.min(8 * data.len()) as i64);
         measure(tables, "data", 0, "data", &other, &even(&other));
         let mut pictures = vec![("data".to_string(), other)];
         // reweighted walkers are resampled on the way, so that plain ones need a run of their own
@@ -195,8 +200,12 @@ impl FlowLearned {
                 measure(tables, scheme, steps, "reweighted", w.x(), &w.weights());
                 let z = w.log_z();
                 let place = format!("{scheme}, K = {steps}");
-                tables.laws.push((&t.name, t.seed, &place, "log_z", z.value, z.se));
-                tables.laws.push((&t.name, t.seed, &place, "cross_entropy", mean + z.value, z.se));
+                tables.distributions.push((&t.name, t.seed, &place, "log_z", z.value, z.se));
+                tables.distributions.push((&t.name, t.seed, &place, "cross_entropy_training", mean + z.value, z.se));
+                // eight copies of an image with other noise are not eight images
+                let se = (8f64.sqrt() * unseen.se).hypot(z.se);
+                let held_out = unseen.value + z.value;
+                tables.distributions.push((&t.name, t.seed, &place, "cross_entropy_held_out", held_out, se));
                 if scheme == &l.schemes[0] {
                     pictures.push((format!("plain, {place}"), plain.walkers.x().copy()));
                     pictures

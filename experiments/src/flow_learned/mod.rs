@@ -4,6 +4,7 @@ mod evaluate;
 mod show;
 
 use crate::evaluate::classifier::Classifier;
+use crate::evaluate::held_out::hold_out;
 use crate::evaluate::stack;
 use crate::{Context, Experiment, Output};
 use evaluate::Tables;
@@ -48,12 +49,12 @@ pub struct Learning {
 
 /// A velocity and an energy learned by guide (121)-(122) and the time score; then plain and reweighted generation.
 ///
-/// The target of the weights is the *learned* law e^{−U(1, ·)}. In two dimensions its masses and log Z are known by quadrature:
+/// The target of the weights is the *learned* distribution e^{−U(1, ·)}. In two dimensions its masses and log Z are known by quadrature:
 /// table `masses` has, for each part of a data set, `dataset, seed, scheme, steps, method, part, value, se, learned, data,
 /// ess`. Table `quality`: `dataset, seed, scheme, steps, method, quantity, value` with the sliced Wasserstein distance and
-/// the squared MMD to fresh data, and, as method `data`, what two samples of the data have. Table `laws`: `dataset, seed,
-/// variant, quantity, value, se`: log Z, the cross-entropy of fresh data under the learned law and, where the data's law is
-/// known, the divergence from it; variant `(122) alone` is trained without the time score. Table `training`: the runs' rows.
+/// the squared MMD to fresh data, and, as method `data`, what two samples of the data have. Table `distributions`: `dataset, seed,
+/// variant, quantity, value, se`: log Z, the cross-entropy of held-out data under the learned distribution (and of the training images of the digits) and, where the data's distribution
+/// is known, the divergence from it; variant `(122) alone` is trained without the time score. Table `training`: the runs' rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlowLearned {
@@ -110,7 +111,7 @@ impl Default for FlowLearned {
 /// Half the side of the square that quadrature covers; every set lies well inside.
 const REACH: f64 = 5.5;
 const LABELS: [i64; 3] = [2, 3, 6];
-const COUNTS: [usize; 3] = [176, 88, 44];
+const COUNTS: [usize; 3] = [140, 70, 35];
 
 /// A trained flow with where it came from.
 struct Trained {
@@ -180,7 +181,7 @@ impl FlowLearned {
         })
     }
 
-    /// Fresh points of the law that the flow learns from: the data's, smoothed.
+    /// Fresh points of the distribution that the flow learns from: the data's, smoothed.
     fn fresh(toy: &Synthetic, n: usize, smoothing: f64, device: Device, rng: &mut Rng) -> Result<Tensor> {
         let x = toy.sample(n, rng)?.on(device).x;
         Ok(&x + rng.normal(&x.size(), x.kind(), device) * smoothing)
@@ -273,8 +274,8 @@ impl Experiment for FlowLearned {
         }
         self.sets.iter().try_for_each(|s| Self::toy(s).map(|_| ()))?;
         let all_digits = data::digits()?.scale(-1.0, 1.0)?.on(context.device);
-        let digits = (!self.digits.steps.is_empty()).then(|| all_digits.select(&LABELS, &COUNTS)).transpose()?;
-        let trained = self.train_all(digits.as_ref(), context)?;
+        let digits = (!self.digits.steps.is_empty()).then(|| hold_out(&all_digits, &LABELS, &COUNTS)).transpose()?;
+        let trained = self.train_all(digits.as_ref().map(|(training, _)| training), context)?;
         let _two = Threads::request(2);
         let classifier = match &digits {
             Some(_) => Some(Classifier::train(&all_digits, &LABELS, self.digits.smoothing, 600, self.seed)?),
@@ -285,24 +286,25 @@ impl Experiment for FlowLearned {
                 "dataset", "seed", "scheme", "steps", "method", "part", "value", "se", "learned", "data", "ess",
             ]),
             quality: Rows::new(&["dataset", "seed", "scheme", "steps", "method", "quantity", "value"]),
-            laws: Rows::new(&["dataset", "seed", "variant", "quantity", "value", "se"]),
+            distributions: Rows::new(&["dataset", "seed", "variant", "quantity", "value", "se"]),
         };
         let mut pictures = Vec::new();
         for t in &trained {
             let drawn = match (&digits, &classifier) {
-                (Some(set), Some(c)) if t.name == "digits" => self.judge_digits(t, set, c, &mut tables)?,
-                _ => self.judge_planar(t, &mut tables)?,
+                (Some(set), Some(c)) if t.name == "digits" => self.evaluate_digits(t, set, c, &mut tables)?,
+                _ => self.evaluate_planar(t, &mut tables)?,
             };
             if t.seed == self.seed && !drawn.is_empty() {
                 pictures.push((t.name.clone(), drawn));
             }
         }
-        let (masses, quality, laws) = (tables.masses.finish()?, tables.quality.finish()?, tables.laws.finish()?);
+        let (masses, quality, distributions) =
+            (tables.masses.finish()?, tables.quality.finish()?, tables.distributions.finish()?);
         let mut out = Output::default();
-        self.say(&masses, &quality, &laws, &mut out)?;
+        self.say(&masses, &quality, &distributions, &mut out)?;
         #[cfg(feature = "plot")]
-        self.figures(&masses, &quality, &laws, &pictures, &mut out)?;
-        out.table("masses", masses).table("quality", quality).table("laws", laws);
+        self.figures(&masses, &quality, &distributions, &pictures, &mut out)?;
+        out.table("masses", masses).table("quality", quality).table("distributions", distributions);
         let runs: Vec<(String, u64, Run)> = trained
             .into_iter()
             .map(|t| (if t.time_score { t.name } else { format!("{}, (122) alone", t.name) }, t.seed, t.run))

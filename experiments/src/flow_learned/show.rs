@@ -2,6 +2,7 @@
 
 use super::FlowLearned;
 use crate::Output;
+use crate::evaluate::with_error;
 use jarzynski::Result;
 use jarzynski::io::frame;
 use jarzynski::polars::prelude::DataFrame;
@@ -13,7 +14,7 @@ impl FlowLearned {
         &self,
         masses: &DataFrame,
         quality: &DataFrame,
-        laws: &DataFrame,
+        distributions: &DataFrame,
         out: &mut Output,
     ) -> Result<()> {
         let read = |name| frame::column_f64(masses, name);
@@ -25,17 +26,17 @@ impl FlowLearned {
             let far = z.iter().filter(|z| **z > 5.0).count();
             let worst = z.iter().fold(0.0f64, |a, b| a.max(*b));
             out.note(format!(
-                "{who}: {} masses against the learned law by quadrature, the farthest {worst:.1} se, {far} beyond 5 se",
+                "{who}: {} masses against the learned distribution by quadrature, the farthest {worst:.1} se, {far} beyond 5 se",
                 z.len()
             ));
         }
-        let bands = frame::bands(laws, &["dataset", "variant", "quantity"], "seed", &["value"])?;
+        let bands = frame::bands(distributions, &["dataset", "variant", "quantity"], "seed", &["value"])?;
         let text = |name| frame::column_str(&bands, name);
         let (set, variant, quantity) = (text("dataset")?, text("variant")?, text("quantity")?);
         let (v, s) = (frame::column_f64(&bands, "value")?, frame::column_f64(&bands, "value_se")?);
         for i in (0..v.len()).filter(|i| quantity[*i] != "log_z") {
-            let error = if s[i].is_nan() { String::new() } else { format!(" ± {:.3}", s[i]) };
-            out.note(format!("{:<12} {:<22} {:<13} {:.3}{error}", set[i], variant[i], quantity[i], v[i]));
+            let value = with_error(v[i], s[i], 3);
+            out.note(format!("{:<12} {:<22} {:<22} {value}", set[i], variant[i], quantity[i]));
         }
         let distances = frame::filter(quality, "quantity", "sliced_w2")?;
         let bands = frame::bands(&distances, &["dataset", "scheme", "steps", "method"], "seed", &["value"])?;
@@ -60,7 +61,7 @@ impl FlowLearned {
         &self,
         masses: &DataFrame,
         quality: &DataFrame,
-        laws: &DataFrame,
+        distributions: &DataFrame,
         pictures: &[(String, Vec<(String, Tensor)>)],
         out: &mut Output,
     ) -> Result<()> {
@@ -91,7 +92,7 @@ impl FlowLearned {
         }
         out.figure("distances", figure);
 
-        // masses at one setting, and what the time score does to the learned law
+        // masses at one setting, and what the time score does to the learned distribution
         let mut figure = Figure::new(980, 380).columns(2).title("Masses of the parts");
         if self.sets.iter().any(|s| s == "gaussians") {
             let own = frame::filter(masses, "dataset", "gaussians")?;
@@ -112,9 +113,10 @@ impl FlowLearned {
             }
             figure = figure.panel(panel);
         }
-        let errors = frame::filter(laws, "quantity", "mass_error")?;
+        let errors = frame::filter(distributions, "quantity", "mass_error")?;
         let bands = frame::bands(&errors, &["dataset", "variant"], "seed", &["value"])?;
-        let mut panel = Panel::new("mass error of the learned law").y("½ Σ |learned − data|").categories(&self.sets);
+        let mut panel =
+            Panel::new("mass error of the learned distribution").y("½ Σ |learned − data|").categories(&self.sets);
         for variant in frame::distinct(&bands, "variant")? {
             let part = frame::filter(&bands, "variant", &variant)?;
             let (v, se) = (frame::column_f64(&part, "value")?, frame::column_f64(&part, "value_se")?);

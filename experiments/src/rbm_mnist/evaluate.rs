@@ -1,4 +1,4 @@
-//! Judge RBMs that are too large to enumerate: annealed importance sampling, likelihood, classes of weighted samples.
+//! Evaluate RBMs that are too large to enumerate: annealed importance sampling, likelihood, classes of weighted samples.
 
 use super::{RbmMnist, Trained};
 use crate::evaluate::classifier::Classifier;
@@ -14,7 +14,7 @@ use jarzynski::transport::Ais;
 use jarzynski::walkers::Estimate;
 
 /// Data and a classifier of them.
-pub(super) struct Judge {
+pub(super) struct Evaluator {
     pub train: Dataset,
     pub test: Dataset,
     /// As many training images as there are test images.
@@ -57,7 +57,7 @@ pub(super) fn mass_rows() -> Rows {
     Rows::new(&["method", "seed", "label", "data", "model", "se"])
 }
 
-impl Judge {
+impl Evaluator {
     pub fn new(config: &RbmMnist, train: Dataset, test: Dataset) -> Result<Self> {
         let labels: Vec<i64> = train.counts().into_keys().collect();
         let classifier = Classifier::train(&train, &labels, 0.0, config.classifier_steps, config.seed)?;
@@ -66,7 +66,7 @@ impl Judge {
         let seen = train
             .x
             .index_select(0, &Tensor::from_slice(&rows[..test.len().min(train.len())]).to_device(train.x.device()));
-        Ok(Judge { train, test, seen, classifier, labels })
+        Ok(Evaluator { train, test, seen, classifier, labels })
     }
 
     /// The mean image of each class of the training data.

@@ -5,7 +5,7 @@ mod show;
 
 use crate::evaluate::stack;
 use crate::{Context, Experiment, Output};
-use evaluate::Judge;
+use evaluate::Evaluator;
 use jarzynski::data;
 use jarzynski::data::{Dataset, Split};
 use jarzynski::io::frame;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 /// the 8×8 digits.
 ///
 /// Every method runs at its own rate of plain gradient descent, the best of a search that `--search "[0.02, 0.05]"` repeats. Every
-/// model is judged afterwards by annealed importance sampling of its own, which is not in `seconds`.
+/// model is evaluated afterwards by annealed importance sampling of its own, which is not in `seconds`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RbmMnist {
@@ -51,7 +51,7 @@ pub struct RbmMnist {
     pub ess_min: f64,
     /// Steps between recorded rows.
     pub every: usize,
-    /// How many models along a training are judged, at geometric intervals.
+    /// How many models along a training are evaluated, at geometric intervals.
     pub checkpoints: usize,
     /// Temperatures of annealed importance sampling.
     pub ais_steps: usize,
@@ -251,14 +251,14 @@ impl RbmMnist {
         Ok(Trained { method: name.into(), seed, rbm, saved, run })
     }
 
-    /// Every method at every rate of `search`, one seed, judged at the end.
-    fn search(&self, judge: &Judge, out: &mut Output) -> Result<()> {
+    /// Every method at every rate of `search`, one seed, evaluated at the end.
+    fn search(&self, evaluator: &Evaluator, out: &mut Output) -> Result<()> {
         let mut rows = Rows::new(&["method", "rate", "log_lik_test", "log_z_ais", "log_z_ais_se", "ess", "seconds"]);
         for name in &self.methods {
             let mut best = (f64::NEG_INFINITY, f64::NAN);
             for &rate in &self.search {
-                let t = self.train(name, rate, &judge.train, self.seed, &Context::default())?;
-                let (z, test) = judge.at(self, &t.rbm, t.seed)?;
+                let t = self.train(name, rate, &evaluator.train, self.seed, &Context::default())?;
+                let (z, test) = evaluator.at(self, &t.rbm, t.seed)?;
                 let ess = if t.run.weighted { t.run.walkers.ess() } else { f64::NAN };
                 rows.push((name, rate, test, z.value, z.se, ess, t.run.seconds));
                 println!("{name} at rate {rate}: test {test:.2} nats, {:.0} s", t.run.seconds);
@@ -292,29 +292,29 @@ impl Experiment for RbmMnist {
         self.validate()?;
         let (train, test) = self.data()?;
         let (train, test) = (train.on(context.device), test.on(context.device));
-        let judge = Judge::new(self, train, test)?;
+        let evaluator = Evaluator::new(self, train, test)?;
         let mut out = Output::default();
         if !self.search.is_empty() {
-            self.search(&judge, &mut out)?;
+            self.search(&evaluator, &mut out)?;
             return Ok(out);
         }
         let mut trained = Vec::new();
         for seed in (self.seed..).take(self.seeds) {
             for (name, rate) in self.methods.iter().zip(&self.rates) {
-                trained.push(self.train(name, *rate, &judge.train, seed, context)?);
+                trained.push(self.train(name, *rate, &evaluator.train, seed, context)?);
             }
         }
         let (mut likelihood, mut masses) = (evaluate::likelihood_rows(), evaluate::mass_rows());
         let mut pictures = Vec::new();
         for t in &mut trained {
-            judge.likelihood(self, t, &mut likelihood)?;
-            pictures.push(judge.masses(self, t, &mut masses)?);
+            evaluator.likelihood(self, t, &mut likelihood)?;
+            pictures.push(evaluator.masses(self, t, &mut masses)?);
         }
         out.table("likelihood", likelihood.finish()?);
         out.table("masses", masses.finish()?);
         let runs: Vec<(String, u64, Run)> = trained.into_iter().map(|t| (t.method, t.seed, t.run)).collect();
         out.table("steps", stack(&runs, STEPS)?);
-        out.note(format!("classifier's accuracy on images it never saw: {:.3}", judge.classifier.accuracy));
+        out.note(format!("classifier's accuracy on images it never saw: {:.3}", evaluator.classifier.accuracy));
         self.say(&runs, &mut out)?;
         let summary = self.summary(&out)?;
         out.table("summary", summary);
@@ -322,7 +322,7 @@ impl Experiment for RbmMnist {
         {
             let curves = self.curves(&out)?;
             out.figure("curves", curves);
-            out.figure("samples", self.samples(&judge, &pictures));
+            out.figure("samples", self.samples(&evaluator, &pictures));
         }
         Ok(out)
     }

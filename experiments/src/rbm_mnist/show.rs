@@ -3,6 +3,7 @@
 use super::evaluate::LIKELIHOOD;
 use super::{RbmMnist, at_end};
 use crate::Output;
+use crate::evaluate::with_error;
 use jarzynski::Result;
 use jarzynski::io::frame;
 use jarzynski::io::frame::Rows;
@@ -17,8 +18,11 @@ impl RbmMnist {
             let (test, train, seconds, sweeps) =
                 (of("log_lik_test")?, of("log_lik_train")?, of("seconds")?, of("sweeps")?);
             out.note(format!(
-                "{method:<16} test {:.2} ± {:.2}, train {:.2} nats; {:.0} sweeps, {:.0} s",
-                test.0, test.1, train.0, sweeps.0, seconds.0
+                "{method:<16} test {}, train {:.2} nats; {:.0} sweeps, {:.0} s",
+                with_error(test.0, test.1, 2),
+                train.0,
+                sweeps.0,
+                seconds.0
             ));
         }
         for method in self.methods.iter().filter(|m| m.starts_with("jarzynski")) {
@@ -28,8 +32,11 @@ impl RbmMnist {
             let (z, z_se, walkers, seed) = (read("log_z")?, read("log_z_se")?, read("log_z_walkers")?, read("seed")?);
             for i in (0..z.len()).filter(|i| update[*i] == self.steps as f64) {
                 out.note(format!(
-                    "{method}, seed {}: log Z monitor {:.2} ± {:.2}, AIS {:.2} ± {:.2}, training walkers {:.2}",
-                    seed[i], z[i], z_se[i], ais[i], se[i], walkers[i]
+                    "{method}, seed {}: log Z monitor {}, AIS {}, training walkers {:.2}",
+                    seed[i],
+                    with_error(z[i], z_se[i], 2),
+                    with_error(ais[i], se[i], 2),
+                    walkers[i]
                 ));
             }
         }
@@ -66,7 +73,7 @@ impl RbmMnist {
 #[cfg(feature = "plot")]
 mod figures {
     use super::super::RbmMnist;
-    use super::super::evaluate::{Judge, Picture};
+    use super::super::evaluate::{Evaluator, Picture};
     use crate::Output;
     use crate::images::pixels;
     use jarzynski::Result;
@@ -140,17 +147,17 @@ mod figures {
         }
 
         /// Data, weighted samples and filters of every method's first model.
-        pub(in super::super) fn samples(&self, judge: &Judge, pictures: &[Picture]) -> Figure {
-            let side = (judge.train.dim() as f64).sqrt().round() as usize;
+        pub(in super::super) fn samples(&self, evaluator: &Evaluator, pictures: &[Picture]) -> Figure {
+            let side = (evaluator.train.dim() as f64).sqrt().round() as usize;
             let mut rng = Rng::new(self.seed).split(0x91c);
-            let pick = Tensor::from_slice(&rng.permutation(judge.train.len())[..48.min(judge.train.len())]);
-            let data = pixels(&judge.train.x.index_select(0, &pick.to_device(judge.train.x.device())), 48);
+            let pick = Tensor::from_slice(&rng.permutation(evaluator.train.len())[..48.min(evaluator.train.len())]);
+            let data = pixels(&evaluator.train.x.index_select(0, &pick.to_device(evaluator.train.x.device())), 48);
             let first: Vec<&Picture> = pictures.iter().filter(|p| p.seed == self.seed).collect();
             let rows = 1 + first.len() as u32;
             let mut figure = Figure::new(900, 215 * rows).columns(2).title(&self.name());
             let grid = |title: &str, images: &[Vec<f32>], range| Panel::images(title, images, (side, side), 12, range);
             figure = figure.panel(grid("data", &data, (0.0, 1.0)));
-            figure = figure.panel(grid("means of its classes", &judge.class_means(), (0.0, 1.0)));
+            figure = figure.panel(grid("means of its classes", &evaluator.class_means(), (0.0, 1.0)));
             for p in first {
                 let most = p.filters.iter().flatten().fold(0f32, |m, w| m.max(w.abs())).max(1e-6);
                 figure = figure.panel(grid(&format!("{}: weighted samples", p.method), &p.samples, (0.0, 1.0)));

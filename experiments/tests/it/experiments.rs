@@ -2,6 +2,8 @@
 
 use jarzynski::io::frame::{column_f64, column_str, distinct, filter};
 use jarzynski::polars::prelude::DataFrame;
+use jarzynski::tch::Kind;
+use jarzynski::{Method, Rng};
 use jarzynski_experiments::{
     Experiment, Output, Size, configure, continuous::Continuous, digits::Digits, divergences::Divergences, find,
     flow_exact::FlowExact, flow_learned::FlowLearned, flow_order::FlowOrder, flow_tune::FlowTune,
@@ -60,6 +62,16 @@ fn every_experiment_is_found_by_its_name_and_shows_its_configuration() {
 }
 
 #[test]
+fn the_documentation_lists_what_is_registered() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, registry::markdown()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(written, registry::markdown(), "UPDATE=1 cargo test -p jarzynski-experiments --test it documentation");
+}
+
+#[test]
 fn reweighting_removes_the_bias_of_ula() {
     let out = run::<UlaBias>("h = [0.1, 0.2]\nsteps = 60\nwalkers = 20_000\nseeds = 3");
     let moments = out.get("moments").unwrap();
@@ -73,13 +85,13 @@ fn reweighting_removes_the_bias_of_ula() {
     assert!(near(&z(&reweighted, "exact")), "{reweighted}");
     assert!(near(&z(&plain, "biased")), "{plain}");
 
-    // Reject twins: plain averages are not exact, weighted ones not ULA's law.
+    // Reject twins: plain averages are not exact, weighted ones not those of ULA's own distribution.
     for case in ["h=0.1", "h=0.2"] {
         let of = |df: &DataFrame| filter(&filter(df, "case", case).unwrap(), "quantity", "cov_11").unwrap();
         assert!(z(&of(&plain), "exact")[0] > FAR, "{case}: plain must be off");
-        let (right, law) = (of(&reweighted), column_f64(&of(&plain), "biased").unwrap()[0]);
+        let (right, own) = (of(&reweighted), column_f64(&of(&plain), "biased").unwrap()[0]);
         let read = |name| column_f64(&right, name).unwrap()[0];
-        assert!((read("value") - law) / read("se") < -FAR, "{case}: reweighted must leave ULA's law");
+        assert!((read("value") - own) / read("se") < -FAR, "{case}: reweighted must leave ULA's own distribution");
     }
 
     // Σ and [G](73) by matrix algebra of their own: Σ = R diag(1, ¼) Rᵀ at 30°, B⁻¹ = Σ⁻¹ − (h/2)Σ⁻².
@@ -92,9 +104,9 @@ fn reweighting_removes_the_bias_of_ula() {
     let precision = inverse(sigma);
     for (i, h) in [0.1, 0.2].into_iter().enumerate() {
         let two = square(precision);
-        let law = inverse([0, 1, 2].map(|q| precision[q] - 0.5 * h * two[q]));
+        let own = inverse([0, 1, 2].map(|q| precision[q] - 0.5 * h * two[q]));
         for q in 0..3 {
-            assert!((column_f64(&plain, "biased").unwrap()[3 * i + q] - law[q]).abs() < 1e-13);
+            assert!((column_f64(&plain, "biased").unwrap()[3 * i + q] - own[q]).abs() < 1e-13);
             assert!((column_f64(&plain, "exact").unwrap()[3 * i + q] - sigma[q]).abs() < 1e-15);
         }
     }
@@ -274,6 +286,27 @@ fn mixture_at_smoke_size_has_its_tables_and_an_unbiased_monitor() {
     }
     assert_eq!(columns(out.get("summary").unwrap()), ["case", "method", "quantity", "value", "se", "exact"]);
     assert_eq!(distinct(steps, "method").unwrap(), ["jarzynski", "pcd", "cd"]);
+    assert!(out.notes.iter().all(|n| !n.contains("NaN")), "{:?}", out.notes);
+}
+
+#[test]
+fn the_cross_entropy_of_held_out_points_is_of_points_that_were_not_trained_on() {
+    let config = MixtureModes { dim: 3, walkers: 200, monitor: 100, data: 150, steps: 40, ..Default::default() };
+    let (model, run) = config.train(Method::Pcd, 3).unwrap();
+    let last = |name: &str| *run.column(name).unwrap().last().unwrap();
+    // log ρ(x) of the student by its parameters, and of points that the test draws itself
+    let (mean, mass) = (model.means(), model.masses());
+    let exact = |split: u64| {
+        let x = config.teacher().unwrap().sample(150, &mut Rng::new(3).split(split));
+        let log = |j: i64| {
+            let square = (&x - mean.select(0, j)).square().sum_dim_intlist(-1, false, Kind::Double);
+            square * -0.5 - 1.5 * (2.0 * std::f64::consts::PI).ln() + mass.double_value(&[j]).ln()
+        };
+        -log(0).logaddexp(&log(1)).mean(Kind::Double).double_value(&[])
+    };
+    assert!((last("cross_entropy_held_out") - exact(98)).abs() < 1e-10);
+    assert!((last("cross_entropy_exact") - exact(99)).abs() < 1e-10);
+    assert!((exact(98) - exact(99)).abs() > 1e-3, "the two must differ for the test to tell");
 }
 
 #[test]
@@ -294,7 +327,15 @@ fn digits_at_smoke_size_have_their_tables_and_pictures() {
     for (name, figure) in &out.figures {
         assert!(figure.svg().is_ok(), "{name}");
     }
+    let summary = out.get("summary").unwrap();
+    let entropy = |quantity: &str| column_f64(&filter(summary, "quantity", quantity).unwrap(), "value").unwrap();
+    let (training, held_out) = (entropy("cross_entropy_training"), entropy("cross_entropy_held_out"));
+    assert!(training.len() == 3 && held_out.len() == 3 && training.iter().zip(&held_out).all(|(a, b)| a != b));
+    // one seed has no error over seeds
+    assert!(out.notes.iter().any(|n| n.contains("held-out images")), "{:?}", out.notes);
+    assert!(out.notes.iter().all(|n| !n.contains("NaN")), "{:?}", out.notes);
     assert!(refusal::<Digits>("lables = [1]").contains("lables"));
+    assert!(refusal::<Digits>("counts = [177, 88, 44]").contains("class 2"));
 }
 
 // ---- flows
@@ -406,7 +447,7 @@ fn learned_flows_at_smoke_size_have_their_tables_and_pictures() {
             assert!((total - 1.0).abs() < 1e-9, "{set}, {method}: {total}");
         }
     }
-    assert_eq!(distinct(out.get("laws").unwrap(), "dataset").unwrap(), ["moons", "digits"]);
+    assert_eq!(distinct(out.get("distributions").unwrap(), "dataset").unwrap(), ["moons", "digits"]);
     assert!(out.get("training").unwrap().height() > 0);
     #[cfg(feature = "plot")]
     for (name, figure) in &out.figures {
@@ -476,7 +517,7 @@ fn gaussian_rbms_at_smoke_size_have_exact_likelihoods_and_their_tables() {
     assert!(near(&z(&filter(summary, "quantity", "log_z_monitor").unwrap(), "exact")));
     let mixture = filter(&filter(summary, "quantity", "log_lik").unwrap(), "case", "mixture").unwrap();
     let (value, known) = (column_f64(&mixture, "value").unwrap(), column_f64(&mixture, "exact").unwrap());
-    assert!(value.iter().zip(&known).all(|(v, k)| v < k), "no model is likelier than the law: {mixture}");
+    assert!(value.iter().zip(&known).all(|(v, k)| v < k), "no model is likelier than the true distribution: {mixture}");
     let masses = out.get("masses").unwrap();
     for method in ["jarzynski", "pcd-1", "cd-1"] {
         let total: f64 = column_f64(&filter(masses, "method", method).unwrap(), "value").unwrap().iter().sum();

@@ -177,6 +177,18 @@ impl Rbm {
 
     /// Takes over recorded parameters, those of σ² where they are given; the base stays.
     ///
+    /// ```
+    /// use jarzynski::{Rng, model::{Rbm, RbmShape}, tch::{Device, Kind}};
+    /// # fn main() -> jarzynski::Result<()> {
+    /// let data = Rng::new(0).uniform_tensor(&[50, 6], Kind::Double, Device::Cpu).round();
+    /// let rbm = |hidden, scale| Rbm::bernoulli(&data, &RbmShape { hidden, scale, ..Default::default() });
+    /// let (one, other) = (rbm(4, 0.0)?, rbm(4, 1.0)?);
+    /// one.set_units(&other.units())?;
+    /// assert_eq!(one.exact_log_z()?, other.exact_log_z()?);
+    /// assert!(rbm(5, 0.0)?.set_units(&other.units()).is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `Shape` for parameters of another machine.
     pub fn set_units(&self, units: &Units) -> Result<()> {
