@@ -5,8 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 READY := scripts/setup.sh build; . scripts/env.sh
-EXPERIMENTS := ula-bias mixture digits divergences flow-exact flow-order flow-tune flow-learned continuous \
-	rbm-kernels rbm-exact gaussian-rbm rbm-mnist
+# builds the program and says where it is; the experiments are those that it lists
+PROGRAM := $(READY); cargo build --quiet -p jarzynski-experiments; jarzynski=$$CARGO_TARGET_DIR/$$CARGO_BUILD_TARGET/debug/jarzynski
 NAMES = $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb))
 
 .PHONY: help setup figures test check bench bench-peers interop notebooks lab doc datasets mnist clean clean-cache
@@ -18,27 +18,28 @@ help: ## this list
 setup: ## install everything in the cache folder now: libtorch, the notebooks' kernel (CUDA=1: libtorch with CUDA)
 	@scripts/setup.sh notebooks
 
-figures: $(addprefix figure-,$(EXPERIMENTS)) ## the main job: run the experiments, write figures and tables to results/
-	@printf '\nFigures (.svg, .png), tables (.csv, .parquet) and manifest.json:\n'
-	@printf '  results/%s/\n' $(EXPERIMENTS)
-
-# last of all figures, so that without MNIST the others are there
-figure-rbm-mnist figure-mnist: | mnist
+figures: ## the main job: run the experiments, write figures and tables to results/
+	@$(PROGRAM); names=$$($$jarzynski list figures); \
+	for name in $$names; do $(MAKE) --no-print-directory figure-$$name; done; \
+	printf '\nFigures (.svg, .png), tables (.csv, .parquet) and manifest.json:\n'; \
+	printf '  results/%s/\n' $$names
 
 mnist:
 	@python3 scripts/datasets.py mnist
 
 figure-%: ## one experiment: ula-bias, mixture, digits, divergences, mnist, flow-exact, ...
-	@$(READY); cargo run -- $* $(ARGS)
+	@$(PROGRAM); \
+	for set in $$($$jarzynski list data | sed -n 's/^$* //p'); do python3 scripts/datasets.py $$set; done; \
+	$$jarzynski $* $(ARGS)
 
 test: ## all tests
-	@$(READY); cargo test $(ARGS)
+	@$(READY); cargo test --workspace $(ARGS)
 
 check: ## formatting, clippy and documentation without warnings
 	@$(READY)
-	cargo fmt --check
-	@. scripts/env.sh; set -x; cargo clippy --all-targets -- -D warnings
-	@. scripts/env.sh; set -x; RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+	cargo fmt --all --check
+	@. scripts/env.sh; set -x; cargo clippy --workspace --all-targets -- -D warnings
+	@. scripts/env.sh; set -x; RUSTDOCFLAGS='-D warnings' cargo doc --workspace --lib --no-deps
 
 bench: ## benchmarks, as ratios measured in one run
 	@$(READY); cargo bench --profile dev --bench '*' $(ARGS)
@@ -67,7 +68,7 @@ datasets: ## get MNIST and Fashion-MNIST, checksummed
 	@python3 scripts/datasets.py $(ARGS)
 
 clean: ## remove results/ and this crate's own build; the cache stays
-	@. scripts/env.sh; cargo clean --quiet -p jarzynski; rm -rf results target notebooks/.ipynb_checkpoints
+	@. scripts/env.sh; cargo clean --quiet -p jarzynski -p jarzynski-experiments; rm -rf results target notebooks/.ipynb_checkpoints
 
 clean-cache: ## remove all that setup and the builds put in the cache folder
 	@. scripts/env.sh; cd "$$JZ_CACHE" 2> /dev/null || exit 0; \

@@ -15,7 +15,7 @@ if [ -z "${LIBTORCH:-}" ] && [ -z "${LIBTORCH_USE_PYTORCH:-}" ]; then
   export LIBTORCH=$JZ_CACHE/libtorch-$JZ_TORCH-cpu
   if [ -d "$JZ_CACHE/libtorch-$JZ_TORCH-cuda" ] || [ "${CUDA:-}" = 1 ]; then LIBTORCH=$JZ_CACHE/libtorch-$JZ_TORCH-cuda; fi
 fi
-JZ_TORCH_LIB=${LIBTORCH_LIB:-${LIBTORCH:-}}/lib
+export JZ_TORCH_LIB=${LIBTORCH_LIB:-${LIBTORCH:-}}/lib
 JZ_TORCH_INCLUDE=${LIBTORCH_INCLUDE:-${LIBTORCH:-}}/include
 if [ -n "${LIBTORCH_USE_PYTORCH:-}" ]; then    # found without importing it, which takes seconds; `python` in a venv is what torch-sys asks
   JZ_TORCH_PKG=$("$([ -n "${VIRTUAL_ENV:-}" ] && echo python || echo python3)" -c \
@@ -39,7 +39,10 @@ export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECK
 # overwrite each other's test binaries. A setting with a number per clone keeps them apart; above the crate's number of
 # modules, the number of codegen units has no other effect. (It cannot be set through the environment.)
 JZ_UNITS=$((1000 + $(printf %s "$JZ_ROOT" | cksum | cut -d' ' -f1) % 9000))
-cargo() { command cargo --config "profile.dev.package.jarzynski.codegen-units=$JZ_UNITS" "$@"; }
+cargo() {
+  command cargo --config "profile.dev.package.jarzynski.codegen-units=$JZ_UNITS" \
+    --config "profile.dev.package.jarzynski-experiments.codegen-units=$JZ_UNITS" "$@"
+}
 # libtorch's OpenMP threads would otherwise spin between operations and starve the library's own (5 times slower when busy).
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 # Spinning for some microseconds all the same spares a wake-up where one operation follows the other (training steps of a

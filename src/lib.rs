@@ -24,7 +24,6 @@ pub mod error;
 pub mod data;
 pub mod density;
 pub mod display;
-pub mod experiments;
 pub mod io;
 pub mod kernel;
 pub mod model;

@@ -1,158 +1,24 @@
 //! Feed every reader damaged, forged and lying files: each answers with a value or an error, in bounded time and memory.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "fuzz/harness.rs"]
+mod harness;
+
 use std::fs;
 use std::io::{Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, Once};
-use std::time::{Duration, Instant};
 
 use flate2::{Compression, write::GzEncoder};
 use jarzynski::data::{Column, CsvOptions, Dataset, read_csv, read_idx, read_idx_pair, read_parquet};
-use jarzynski::experiments::results::{Manifest, Results};
 use jarzynski::io::frame::Rows;
 use jarzynski::model::Mixture;
 use jarzynski::polars::prelude::{ParquetCompression, ParquetWriter};
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::{Checkpointing, Method, Outcome, Result, Rng, Run, Settings, Trainer, Ula, experiments};
+use jarzynski::{Checkpointing, Method, Outcome, Result, Rng, Run, Settings, Trainer, Ula};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// The largest single request for memory since a reader was called. What libtorch and the standard library ask for by
-/// themselves is not seen here, but in the memory of the whole process.
-static LARGEST: AtomicUsize = AtomicUsize::new(0);
-
-struct Watching;
-
-// SAFETY: the system's allocator does all the work.
-unsafe impl GlobalAlloc for Watching {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), SeqCst);
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), SeqCst);
-        unsafe { System.alloc_zeroed(layout) }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LARGEST.fetch_max(size, SeqCst);
-        unsafe { System.realloc(at, layout, size) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Watching = Watching;
-
-static QUIET: AtomicBool = AtomicBool::new(false);
-
-/// The most memory that the process has held so far, in bytes, where the system says.
-fn most_resident() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<usize>().ok()).map_or(0, |kb| kb << 10)
-}
-
-/// A test by itself; at its end, the process must not have grown by much.
-struct Alone {
-    _turn: MutexGuard<'static, ()>,
-    resident: usize,
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        let grown = most_resident() - self.resident;
-        assert!(std::thread::panicking() || grown < 256 << 20, "{grown} bytes more than at the start");
-    }
-}
-
-/// One test at a time, since they share what is measured.
-fn alone() -> Alone {
-    static ONE: Mutex<()> = Mutex::new(());
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !QUIET.load(SeqCst) {
-                before(info);
-            }
-        }));
-    });
-    let turn = ONE.lock().unwrap_or_else(|e| e.into_inner());
-    Alone { _turn: turn, resident: most_resident() }
-}
-
-const SLOW: Duration = Duration::from_secs(10);
-
-/// Calls a reader of files of `size` bytes that hold `input`; what it read, unless it refused.
-fn probe<T>(what: &str, input: &[u8], size: usize, read: impl FnOnce() -> Result<T>) -> Option<T> {
-    LARGEST.store(0, SeqCst);
-    QUIET.store(true, SeqCst);
-    let started = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(read));
-    QUIET.store(false, SeqCst);
-    let (elapsed, largest) = (started.elapsed(), LARGEST.load(SeqCst));
-    let shown = String::from_utf8_lossy(&input[..input.len().min(3_000)]);
-    assert!(elapsed < SLOW, "{what} took {elapsed:?} for {shown:?}");
-    assert!(largest <= 64 * size + (16 << 20), "{what} took {largest} bytes for a file of {size}: {shown:?}");
-    match result {
-        Ok(result) => result.ok(),
-        Err(_) => panic!("{what} panicked on {} bytes: {shown:?}\n{input:?}", input.len()),
-    }
-}
-
-fn below(rng: &mut Rng, n: usize) -> usize {
-    (rng.seed() % n.max(1) as u64) as usize
-}
-
-fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
-    of[below(rng, of.len())]
-}
-
-fn noise(rng: &mut Rng, n: usize) -> Vec<u8> {
-    (0..n.div_ceil(8)).flat_map(|_| rng.seed().to_le_bytes()).take(n).collect()
-}
-
-/// A valid file with one kind of damage: flipped, replaced, lost, repeated or foreign bytes.
-fn damage(rng: &mut Rng, valid: &[u8]) -> Vec<u8> {
-    let mut bytes = valid.to_vec();
-    let (at, length) = (below(rng, bytes.len()), 1 + below(rng, 16));
-    let end = (at + length).min(bytes.len());
-    match below(rng, 8) {
-        0 => bytes[at] ^= 1 << below(rng, 8),
-        1 => (0..length).for_each(|_| {
-            let at = below(rng, bytes.len());
-            bytes[at] ^= 1 << below(rng, 8);
-        }),
-        2 => bytes[at] = pick(rng, &[0, 1, 0x7f, 0x80, 0xff, b'9', b'-', b'e', b'"', b',', b'\n', b'[', b'{', b'}']),
-        3 => bytes[at..end].iter_mut().for_each(|b| *b = 0xff),
-        4 => drop(bytes.drain(at..end)),
-        5 => drop(bytes.splice(at..at, noise(rng, length))),
-        6 => drop(bytes.splice(at..at, valid[at..end].to_vec())),
-        _ => {
-            let from = below(rng, valid.len());
-            let part = valid[from..(from + length).min(valid.len())].to_vec();
-            bytes.splice(at..end, part);
-        }
-    }
-    bytes
-}
-
-/// Every truncation of `valid`, `damaged` files made of it and `random` bytes behind some of its first ones.
-fn inputs(seed: u64, valid: &[u8], damaged: usize, random: usize) -> impl Iterator<Item = Vec<u8>> {
-    let (mut rng, mut other) = (Rng::new(seed).split(1), Rng::new(seed).split(2));
-    let cut = (0..valid.len()).map(|n| valid[..n].to_vec());
-    let bad = (0..damaged).map(move |_| damage(&mut rng, valid));
-    let foreign = (0..random).map(move |_| {
-        let (head, tail) = (below(&mut other, 12).min(valid.len()), below(&mut other, 200));
-        [&valid[..head], &noise(&mut other, tail)].concat()
-    });
-    cut.chain(bad).chain(foreign)
-}
+use harness::{alone, below, inputs, most_resident, pick, probe, put};
 
 fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -170,12 +36,6 @@ fn bomb(head: &[u8], part: &[u8], size: usize) -> Vec<u8> {
 }
 
 /// Overwrites in place: cutting a file to nothing first makes some file systems wait for the disk.
-fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
-    let mut file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).unwrap();
-    file.write_all(bytes.as_ref()).unwrap();
-    file.set_len(bytes.as_ref().len() as u64).unwrap();
-}
-
 fn same(a: &Tensor, b: &Tensor) -> bool {
     a.size() == b.size() && a.equal(b)
 }
@@ -363,111 +223,6 @@ fn parquet_files() {
     println!("Parquet: {count} inputs");
 }
 
-/// Another value for a key: of any type, and extreme.
-fn value(rng: &mut Rng, depth: usize) -> toml::Value {
-    match below(rng, if depth < 4 { 8 } else { 6 }) {
-        0 => toml::Value::Integer(pick(rng, &[0, 1, -1, i64::MIN, i64::MAX, 1 << 31, 1 << 32, 7])),
-        1 => toml::Value::Float(pick(rng, &[0.0, -0.0, f64::NAN, f64::INFINITY, -1e308, 5e-324, 0.5, 1e300])),
-        2 => toml::Value::Boolean(rng.uniform() < 0.5),
-        3 => toml::Value::String(pick(rng, &["", "x", "jarzynski", "\n", "🦀", "in `", ", expected "]).into()),
-        4 => toml::Value::Array(vec![]),
-        5 => toml::Value::Table(toml::Table::new()),
-        6 => toml::Value::Array((0..below(rng, 4)).map(|_| value(rng, depth + 1)).collect()),
-        _ => toml::Value::Table((0..below(rng, 4)).map(|i| (format!("k{i}"), value(rng, depth + 1))).collect()),
-    }
-}
-
-/// Changes the value of a random key, within tables too.
-fn disturb(rng: &mut Rng, table: &mut toml::Table) {
-    let keys: Vec<String> = table.keys().cloned().collect();
-    if keys.is_empty() || rng.uniform() < 0.05 {
-        table.insert(pick(rng, &["", "seed", "unknown", "a.b", "é", "`"]).into(), value(rng, 0));
-        return;
-    }
-    let key = &keys[below(rng, keys.len())];
-    match table.get_mut(key) {
-        Some(toml::Value::Table(inner)) if rng.uniform() < 0.8 => disturb(rng, inner),
-        Some(toml::Value::Array(list)) if !list.is_empty() && rng.uniform() < 0.5 => {
-            let at = below(rng, list.len());
-            list[at] = value(rng, 0);
-        }
-        _ => drop(table.insert(key.clone(), value(rng, 0))),
-    }
-}
-
-fn nested(open: &str, close: &str, depth: usize) -> String {
-    open.repeat(depth) + &close.repeat(depth)
-}
-
-#[test]
-fn configurations() {
-    let _one = alone();
-    let mut count = 0;
-    for (i, entry) in experiments::ALL.iter().enumerate() {
-        let name = entry.name;
-        let mut rng = Rng::new(100 + i as u64);
-        let valid = entry.config(&toml::Table::new(), false).unwrap();
-        let table: toml::Table = valid.parse().unwrap();
-        assert_eq!(entry.config(&table, true).unwrap(), valid, "{name}: a whole configuration replaces the full one");
-        for j in 0..400 {
-            let mut changed = table.clone();
-            (0..1 + below(&mut rng, 3)).for_each(|_| disturb(&mut rng, &mut changed));
-            let text = changed.to_string();
-            count += 1;
-            let config =
-                probe(name, text.as_bytes(), text.len(), || experiments::find(name)?.config(&changed, j % 2 == 0));
-            // what is accepted is shown as what is accepted
-            if let Some(config) = config.filter(|c| !c.contains("nan")) {
-                assert_eq!(entry.config(&config.parse().unwrap(), false).unwrap(), config, "{name}");
-            }
-        }
-        for bytes in inputs(200 + i as u64, valid.as_bytes(), 400, 20) {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            count += 1;
-            // text that is no TOML is refused by the same parser before an experiment sees it
-            probe(name, &bytes, bytes.len(), || match text.parse::<toml::Table>() {
-                Ok(table) => entry.config(&table, false).map(|_| ()),
-                Err(_) => Ok(()),
-            });
-        }
-    }
-    for deep in [nested("a = [", "]", 1), format!("a = {}", nested("[", "]", 100_000)), "a.".repeat(100_000) + "a = 1"]
-    {
-        count += 1;
-        probe("deep TOML", b"", deep.len(), || {
-            let Ok(table) = deep.parse::<toml::Table>() else { return Ok(()) };
-            experiments::ALL[0].config(&table, false).map(|_| ())
-        });
-    }
-    println!("TOML: {count} inputs");
-    assert!(count >= 10_000);
-}
-
-#[test]
-fn the_program_refuses_what_is_no_configuration() {
-    let _one = alone();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.toml");
-    let deep = format!("a = {}", nested("[", "]", 100_000));
-    for content in [
-        b"seed = ".as_slice(),
-        b"\xff\xfe",
-        b"seed = 99999999999999999999",
-        b"seed = 1\nseed = 2",
-        b"seed = -1",
-        b"= 1",
-        b"[a",
-        "é = 1é".as_bytes(),
-        deep.as_bytes(),
-    ] {
-        put(&path, content);
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_jarzynski"));
-        let out = command.args(["config", "mixture", "--config"]).arg(&path).output().unwrap();
-        let said = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert!(out.status.code() == Some(1) && said.starts_with("jarzynski: "), "{:?} {said}", out.status);
-    }
-}
-
 // ---------------------------------------------------------------------------------------------------- runs that are kept
 
 fn mixture() -> Mixture {
@@ -627,7 +382,7 @@ fn damaged_files_of_a_kept_run_are_refused_or_change_nothing() {
         put(dir.join(name), &valid[which]);
     }
     for (which, text) in [(0, ""), (1, "a,b\n"), (2, "{\"label\":")] {
-        let deep = text.to_string() + &nested("[", "]", 100_000) + "\n";
+        let deep = text.to_string() + &"[".repeat(100_000) + &"]".repeat(100_000) + "\n";
         // of a checkpoint: a header that is nothing but depth, and lengths that no file has
         let headers = [deep.len() as u64, u64::MAX, u64::MAX - 7, i64::MAX as u64, 100_000_000, 8];
         for length in headers {
@@ -694,29 +449,6 @@ fn forged_checkpoints_with_the_right_digest_do_no_harm() {
     assert!(same(Run::open(dir).unwrap().walkers.x(), whole.walkers.x()));
     let run = trainer().resume_or_start(dir).train(&mut mixture(), &data()).unwrap();
     assert_eq!(rows(&run), rows(&expected));
-}
-
-#[test]
-fn manifests() {
-    let _one = alone();
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path();
-    let mut results = Results::create(dir).unwrap();
-    results.table("a", &Rows::new(&["x", "y"]).push((1, 2.5)).finish().unwrap()).unwrap();
-    results.finish(&serde_json::json!({ "walkers": 10, "list": [1.5, "é"] }), 7).unwrap();
-    let valid = fs::read(dir.join("manifest.json")).unwrap();
-    let deep = [b"{\"config\":".to_vec(), nested("[", "]", 100_000).into_bytes()].concat();
-    let mut count = 0;
-    for bytes in inputs(40, &valid, 3_000, 300).chain([deep]) {
-        put(dir.join("manifest.json"), &bytes);
-        count += 1;
-        if let Some(read) = probe("Manifest::read", &bytes, bytes.len(), || Manifest::read(dir)) {
-            // what was read can be written and is the same again
-            read.write(dir).unwrap();
-            assert_eq!(Manifest::read(dir).unwrap(), read);
-        }
-    }
-    println!("manifest: {count} inputs");
 }
 
 #[test]

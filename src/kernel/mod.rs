@@ -27,6 +27,7 @@ pub use ula::{ReverseAt, Ula};
 use crate::density::{Energy, Evaluation};
 use crate::error::Result;
 use crate::numeric::Rng;
+use crate::walkers::Walkers;
 use std::ops::AddAssign;
 use tch::Tensor;
 
@@ -155,6 +156,32 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         cost += arrival.cost;
         let acceptance = acceptance.or(arrival.acceptance);
         Step { evaluation: arrival.evaluation, increment: alpha - arrival.lambda, acceptance, cost }
+    }
+
+    /// One step of walkers with weights, the algorithm's box: forward at `from`, θ_k, backward at `to`, θ_{k+1}, and
+    /// A += α − λ. Returns the evaluations spent.
+    ///
+    /// ```
+    /// use jarzynski::{Kernel, Rng, Ula, Walkers, model::Gaussian};
+    /// # fn main() -> jarzynski::Result<()> {
+    /// let (mut rng, kernel) = (Rng::new(0), Ula::new(0.1));
+    /// let narrowing = |k: usize| Gaussian::new(&[0.0], &[1.0 - 0.05 * k as f64]);
+    /// let mut walkers = Walkers::start_from(&narrowing(0)?, &narrowing(0)?, 1_000, false, &mut rng)?;
+    /// for k in 0..10 {
+    ///     kernel.advance(&narrowing(k)?, &narrowing(k + 1)?, &mut walkers, &mut rng);
+    /// }
+    /// let exact = 0.5 * (2.0 * std::f64::consts::PI).ln() + 0.5f64.ln();
+    /// let z = walkers.log_z();
+    /// assert!(((z.value - exact) / z.se).abs() < 5.0);
+    /// # Ok(()) }
+    /// ```
+    fn advance(&self, from: &E, to: &E, walkers: &mut Walkers, rng: &mut Rng) -> EvalCounts {
+        let mv = self.forward(from, walkers.evaluation(), rng);
+        let (alpha, mut cost) = (mv.alpha.shallow_clone(), mv.cost);
+        let arrival = self.backward(to, walkers.evaluation(), mv, rng);
+        cost += arrival.cost;
+        walkers.commit(arrival.evaluation, &alpha, &arrival.lambda);
+        cost
     }
 
     /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training watches it.

@@ -78,11 +78,6 @@ impl Interpolant {
         self.base.dim()
     }
 
-    /// U_base − U_0 where ρ_0 is the base: the constant −(d/2) log 2π, which every walker's A starts from.
-    pub(crate) fn start_constant(&self) -> f64 {
-        -0.5 * self.dim() as f64 * (2.0 * std::f64::consts::PI).ln()
-    }
-
     /// The law at t = 1.
     pub fn target(&self) -> Result<Mixture> {
         let means: Vec<Vec<f64>> = self.means.chunks(self.dim() as usize).map(<[f64]>::to_vec).collect();

@@ -97,8 +97,18 @@ fn convolve(layer: &nn::Conv2D, x: &Tensor, inner: Option<Kind>) -> Tensor {
 pub(crate) const ZEROS: nn::LinearConfig =
     nn::LinearConfig { ws_init: nn::Init::Const(0.0), bs_init: Some(nn::Init::Const(0.0)), bias: true };
 
-/// Weights from the library's own generator, the same on every device; biases and the layer named `zero` at 0.
-pub(crate) fn initialise(vs: &nn::VarStore, rng: &mut crate::numeric::Rng, zero: Option<&str>) {
+/// Sets the weights of a net of your own from the library's generator, the same on every device, uniform with variance
+/// 1/fan-in; biases and the layer named `zero` are set to 0. libtorch's own start draws from a generator that is shared by
+/// all threads.
+///
+/// ```
+/// use jarzynski::{Rng, tch::{Device, nn}};
+/// let vs = nn::VarStore::new(Device::Cpu);
+/// let layer = nn::linear(vs.root() / "last", 3, 2, Default::default());
+/// jarzynski::model::initialise(&vs, &mut Rng::new(0), Some("last"));
+/// assert_eq!(layer.ws.abs().max().double_value(&[]), 0.0);
+/// ```
+pub fn initialise(vs: &nn::VarStore, rng: &mut crate::numeric::Rng, zero: Option<&str>) {
     let mut named: Vec<(String, Tensor)> = vs.variables().into_iter().collect();
     named.sort_by(|a, b| a.0.cmp(&b.0));
     crate::error::no_grad(|| {

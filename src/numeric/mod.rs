@@ -10,4 +10,4 @@ pub use device::device;
 pub(crate) use device::fetch;
 pub use rng::Rng;
 pub(crate) use rng::{Lanes, Words};
-pub(crate) use threads::{Threads, side_by_side};
+pub use threads::{Threads, side_by_side};

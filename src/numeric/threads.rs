@@ -8,12 +8,22 @@ use tch::Device;
 ///
 /// libtorch's reductions and convolutions round differently for different *requested* thread counts, whatever the number
 /// of cores that serve them. A run therefore requests its own number; the library's own loops never depend on it.
+///
+/// ```
+/// use jarzynski::numeric::{Threads, side_by_side};
+/// let _one = Threads::request(1);                       // before many runs, each too small for two threads
+/// let squares = side_by_side(vec![1, 2, 3], jarzynski::tch::Device::Cpu, |n| Ok(n * n))?;
+/// assert_eq!(squares, [1, 4, 9]);
+/// # Ok::<(), jarzynski::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct Threads {
+#[must_use = "the old number comes back when this is dropped"]
+pub struct Threads {
     before: i32,
 }
 
 impl Threads {
+    /// Requests `n` threads, at least 1 and at most 1024, for the whole process.
     pub fn request(n: usize) -> Self {
         let before = tch::get_num_threads();
         tch::set_num_threads(n.clamp(1, 1024) as i32);
@@ -27,9 +37,12 @@ impl Drop for Threads {
     }
 }
 
-/// What `f` gives for each of `items`, in their order: on all cores on the CPU; one after the other on a device, where the
-/// operations of all threads wait in one queue. Errors: the first of `f`.
-pub(crate) fn side_by_side<T: Send, R: Send>(
+/// What `f` returns for each of `items`, in their order: on all cores on the CPU; one after the other on a GPU, where the
+/// operations of all threads wait in one queue.
+///
+/// # Errors
+/// The first of `f`.
+pub fn side_by_side<T: Send, R: Send>(
     items: Vec<T>,
     device: Device,
     f: impl Fn(T) -> Result<R> + Send + Sync,

@@ -56,8 +56,11 @@ impl CostModel {
         })
     }
 
-    /// The price of a whole run, per walker.
-    pub(crate) fn of(&self, run: &Run) -> Result<f64> {
+    /// The cost of a whole run per walker, in the unit of these numbers.
+    ///
+    /// # Errors
+    /// `Param` for a run that does not record its evaluations.
+    pub fn of(&self, run: &Run) -> Result<f64> {
         let n = run.walkers.len() as f64;
         let total = |name: &str| frame::column_f64(&run.stats, name).map(|v| v.iter().sum::<f64>() / n);
         Ok(self.forward * total("forward")?

@@ -3,7 +3,6 @@
 //! Without a GPU a stand-in takes its place: it computes on the CPU, refuses to mix devices as a GPU does, and counts
 //! transfers. Without that either (no C++ compiler) the tests skip themselves, loudly.
 
-mod experiments;
 mod mock_cuda;
 
 use jarzynski::kernel::FlowKernel;

@@ -1,7 +1,6 @@
 //! What is written can be read back, here and by Python, and a failure leaves nothing behind.
 
 use jarzynski::display::show;
-use jarzynski::experiments::results::{Manifest, Results};
 use jarzynski::io::frame::{Rows, bands, column_f64, column_str, concat, distinct, filter, label, mean_se};
 use jarzynski::io::{write_atomic, write_csv, write_parquet, write_table};
 use jarzynski::polars::prelude::*;
@@ -58,26 +57,21 @@ fn run_python(dir: &Path, script: &str) {
 }
 
 #[test]
-fn python_reads_csv_and_manifest_with_its_standard_library() {
+fn python_reads_csv_with_its_standard_library() {
     if !python_has("csv") {
         return;
     }
     let (dir, df) = (folder(), sample());
-    let mut results = Results::create(dir.path()).unwrap();
-    results.table("t", &df).unwrap();
-    results.finish(&serde_json::json!({"walkers": 10_000, "method": "pcd"}), 3).unwrap();
+    write_csv(&df, dir.path().join("t.csv")).unwrap();
     run_python(
         dir.path(),
         r#"
-import csv, json, math
+import csv, math
 rows = list(csv.DictReader(open("t.csv", encoding="utf-8", newline="")))
 assert [r["method"] for r in rows] == ["jarzynski", 'pcd, "quoted"', "cd", "ρ_θ <b>"], rows
 assert [int(r["seed"]) for r in rows] == [0, 1, -7, 2**63 - 1], rows
 v = [float(r["value"]) for r in rows]
 assert v[0] == 0.1 + 0.2 and v[1] == -1e-300 and math.isnan(v[2]) and v[3] == math.inf, v
-m = json.load(open("manifest.json"))
-assert m["seed"] == 3 and m["config"] == {"walkers": 10000, "method": "pcd"}, m
-assert m["tables"] == [{"name": "t", "rows": 4, "columns": ["method", "seed", "value"]}], m
 "#,
     );
 }
@@ -125,10 +119,8 @@ fn errors_name_the_path() {
     assert!(text.contains("missing/t.csv") && text.contains("the folder does not exist"), "{text}");
     // Not even root can write into a folder that is a file.
     std::fs::write(dir.path().join("file"), "").unwrap();
-    for path in ["file/t.parquet", "file"] {
-        let text = Results::create(dir.path().join(path)).unwrap_err().to_string();
-        assert!(text.contains(path), "{text}");
-    }
+    let text = write_parquet(&sample(), dir.path().join("file/t.parquet")).unwrap_err().to_string();
+    assert!(text.contains("file/t.parquet"), "{text}");
     let text = write_table(&sample(), dir.path(), "../t").unwrap_err().to_string();
     assert!(text.contains("../t"), "{text}");
     assert_eq!(names(dir.path()), ["file"]);
@@ -149,33 +141,6 @@ fn a_read_only_folder_is_an_error() {
             assert!(names(dir.path()).is_empty());
         }
     }
-}
-
-#[test]
-fn the_manifest_says_how_a_result_came_about() {
-    let dir = folder();
-    let path = dir.path().join("mixture");
-    std::fs::create_dir(&path).unwrap();
-    std::fs::write(path.join("manifest.json"), "of an earlier run").unwrap();
-    let mut results = Results::create(&path).unwrap();
-    assert!(!path.join("manifest.json").exists(), "an old manifest does not describe new tables");
-    results.table("steps", &sample()).unwrap();
-    results.table("steps", &sample().head(Some(2))).unwrap();
-    results.device(jarzynski::tch::Device::Cuda(1));
-    let written = results.finish(&serde_json::json!({"h": 0.1}), 42).unwrap();
-    assert_eq!(Manifest::read(&path).unwrap(), written);
-    assert_eq!((written.experiment.as_str(), written.seed, written.device.as_str()), ("mixture", 42, "cuda:1"));
-    assert_eq!((written.tables.len(), written.tables[0].rows), (1, 2));
-    assert!(written.threads >= 1 && written.duration_s >= 0.0);
-    assert!(written.started.ends_with('Z') && written.started.starts_with("20") && written.started.len() == 20);
-    let text = std::fs::read_to_string(path.join("manifest.json")).unwrap();
-    assert!(!text.contains(dir.path().to_str().unwrap()) && !text.contains(env!("CARGO_MANIFEST_DIR")), "{text}");
-    for version in ["jarzynski", "tch", "libtorch", "polars", "rustc"] {
-        assert!(text.contains(&format!("\"{version}\": ")), "{text}");
-    }
-    std::fs::write(path.join("manifest.json"), "{\n \"seed\": \"x\"}").unwrap();
-    let error = Manifest::read(&path).unwrap_err().to_string();
-    assert!(error.contains("manifest.json: line 2"), "{error}");
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Figures parse, render and survive every kind of data.
 #![cfg(feature = "plot")]
 
-use jarzynski::experiments::results::Results;
-use jarzynski::io::frame::{Rows, column_f64, column_str, filter};
+use jarzynski::io::frame::{column_f64, column_str, filter};
 use jarzynski::plot::{Figure, Panel, method_color, power_law};
 use jarzynski::polars::prelude::{DataFrame, ParquetReader, SerReader};
 use resvg::tiny_skia::Pixmap;
@@ -176,22 +175,6 @@ fn markup_in_labels_is_escaped() {
     let svg = figure.svg().unwrap();
     assert!(svg.contains("a &lt; b &amp;") && !svg.contains("<i>"));
     resvg::usvg::Tree::from_str(&svg, &Default::default()).unwrap();
-}
-
-#[test]
-fn results_hold_both_formats() {
-    let dir = tempfile::tempdir().unwrap();
-    let df = Rows::new(&["method", "step", "ess", "ess_se"]).push(("pcd", 0, 1.0, 0.1)).finish().unwrap();
-    let panel = Panel::new("").frame(&df, "method", "step", "ess").unwrap();
-    let mut results = Results::create(dir.path()).unwrap();
-    results.figure("curves", &Figure::new(300, 200).panel(panel)).unwrap();
-    let text = results.figure("../x", &Figure::new(300, 200)).unwrap_err().to_string();
-    assert!(text.contains("../x"), "{text}");
-    let manifest = results.finish(&(), 0).unwrap();
-    assert_eq!(manifest.figures, ["curves"]);
-    assert_eq!(pixels(&std::fs::read(dir.path().join("curves.png")).unwrap()).0, 600);
-    assert!(std::fs::read_to_string(dir.path().join("curves.svg")).unwrap().ends_with("</svg>\n"));
-    assert!(Panel::new("").frame(&df, "method", "step", "loss").is_err());
 }
 
 fn numbers(df: &DataFrame, name: &str) -> Vec<f64> {

@@ -2,12 +2,10 @@
 
 mod alarms;
 mod calibration;
-mod cli;
 mod common;
 mod data;
 mod diagnose;
 mod driver;
-mod experiments;
 mod export;
 mod faults;
 mod figures;

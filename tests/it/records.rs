@@ -1,6 +1,5 @@
 //! Hold frames and dictionary together, and what is written to what other programs read.
 
-use jarzynski::experiments::results::Results;
 use jarzynski::io::frame::{Rows, column_str};
 use jarzynski::io::{read_metadata, write_parquet_with};
 use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, Mixture, Rbm, RbmShape};
@@ -79,17 +78,9 @@ fn the_documentation_prints_the_dictionary() {
 }
 
 #[test]
-fn parquet_files_carry_their_manifest() {
+fn parquet_files_carry_notes() {
     let dir = tempfile::tempdir().unwrap();
     let df = Rows::new(&["step", "ess"]).push((0, 1.0)).push((1, 0.5)).finish().unwrap();
-    let mut results = Results::create(dir.path().join("night")).unwrap();
-    results.table("steps", &df).unwrap();
-    results.table("steps", &df.head(Some(1))).unwrap();
-    let manifest = results.finish(&serde_json::json!({"walkers": 10}), 7).unwrap();
-    let found = read_metadata(dir.path().join("night/steps.parquet")).unwrap();
-    let inside: jarzynski::experiments::results::Manifest = serde_json::from_str(&found["jarzynski"]).unwrap();
-    assert_eq!(inside, manifest);
-    assert_eq!((inside.seed, inside.tables[0].rows), (7, 1));
     let path = dir.path().join("own.parquet");
     write_parquet_with(&df, &path, &[("note", "äöü \"x\"".into())]).unwrap();
     assert_eq!(read_metadata(&path).unwrap()["note"], "äöü \"x\"");

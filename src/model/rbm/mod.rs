@@ -175,8 +175,43 @@ impl Rbm {
         Units { w: share(&self.w), b: share(&self.b), c: share(&self.c), log_var: self.log_var.as_ref().map(share) }
     }
 
-    /// Takes over parameters, those of σ² where they are given.
-    pub(crate) fn set(&self, units: &Units) {
+    /// Takes over recorded parameters, those of σ² where they are given; the base stays.
+    ///
+    /// ```
+    /// use jarzynski::{Rng, model::{Rbm, RbmShape}, tch::{Device, Kind}};
+    /// # fn main() -> jarzynski::Result<()> {
+    /// let data = Rng::new(0).uniform_tensor(&[50, 6], Kind::Double, Device::Cpu).round();
+    /// let rbm = |hidden, scale| Rbm::bernoulli(&data, &RbmShape { hidden, scale, ..Default::default() });
+    /// let (one, other) = (rbm(4, 0.0)?, rbm(4, 1.0)?);
+    /// one.set_units(&other.units())?;
+    /// assert_eq!(one.exact_log_z()?, other.exact_log_z()?);
+    /// assert!(rbm(5, 0.0)?.set_units(&other.units()).is_err());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `Shape` for parameters of another machine.
+    pub fn set_units(&self, units: &Units) -> Result<()> {
+        let own = self.units();
+        let pairs = [("W", &own.w, &units.w), ("b", &own.b, &units.b), ("c", &own.c, &units.c)];
+        for (name, own, given) in pairs {
+            if own.size() != given.size() {
+                return Err(Error::Shape { name, got: given.size(), expected: format!("{:?}", own.size()) });
+            }
+        }
+        match (&own.log_var, &units.log_var) {
+            (None, Some(given)) => Err(Error::Shape { name: "log σ²", got: given.size(), expected: "none".into() }),
+            (Some(own), Some(given)) if own.size() != given.size() => {
+                Err(Error::Shape { name: "log σ²", got: given.size(), expected: format!("{:?}", own.size()) })
+            }
+            _ => {
+                self.set(units);
+                Ok(())
+            }
+        }
+    }
+
+    fn set(&self, units: &Units) {
         crate::error::no_grad(|| {
             self.w.shallow_clone().copy_(&units.w);
             self.b.shallow_clone().copy_(&units.b);

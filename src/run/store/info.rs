@@ -9,12 +9,12 @@ use serde_json::Value;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// `run.json`: what a kept run is, and how far it got.
+/// `run.json`: what a kept run, or a whole experiment, is, and how far it got.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// `jarzynski`, `pcd`, `cd`, `transport`, `ais` or `flow`.
+    /// `jarzynski`, `pcd`, `cd`, `transport`, `ais` or `flow`; the name of an experiment.
     pub label: String,
-    /// Whether walkers carry weights.
+    /// Whether walkers carry weights; false for what is not one run.
     pub weighted: bool,
     /// The seed of all randomness.
     pub seed: u64,
@@ -35,17 +35,40 @@ pub struct RunInfo {
 impl RunInfo {
     const FILE: &str = "run.json";
 
-    pub(crate) fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join(RunInfo::FILE);
+    /// Of something that begins now: `running`, at step 0, on these versions.
+    pub fn new(label: &str, seed: u64, config: Value) -> Self {
+        RunInfo {
+            label: label.into(),
+            weighted: false,
+            seed,
+            config,
+            versions: Versions::current(),
+            status: "running".into(),
+            step: 0,
+            cause: None,
+            seconds: 0.0,
+        }
+    }
+
+    /// Reads `dir/run.json`.
+    ///
+    /// # Errors
+    /// `Io` where it is missing, `Data` with line and column where it is damaged.
+    pub fn read(dir: impl AsRef<Path>) -> Result<Self> {
+        let path = dir.as_ref().join(RunInfo::FILE);
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         serde_json::from_str(&text).map_err(|e| {
             let place = format!("line {}, column {}", e.line(), e.column());
-            Error::data(&path, place, format!("the card of a run ({e})"))
+            Error::data(&path, place, format!("what a run says of itself ({e})"))
         })
     }
 
-    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        let path = dir.join(RunInfo::FILE);
+    /// Writes `dir/run.json`.
+    ///
+    /// # Errors
+    /// `Io` with the path.
+    pub fn write(&self, dir: impl AsRef<Path>) -> Result<()> {
+        let path = dir.as_ref().join(RunInfo::FILE);
         write_atomic(&path, |out| {
             serde_json::to_writer_pretty(&mut *out, self).map_err(|e| Error::io(&path, e.into()))?;
             writeln!(out).map_err(|e| Error::io(&path, e))

@@ -13,7 +13,7 @@ unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gpu/mock_cuda/cuda.cpp");
+const SOURCE: &str = include_str!("cuda.cpp");
 
 /// How often numbers were read from the device, how many, how often some were sent to it, how many; operations.
 pub type Counts = [u64; 5];
@@ -93,19 +93,22 @@ fn libtorch() -> Result<PathBuf, String> {
 }
 
 fn build(lib: &Path) -> Result<PathBuf, String> {
-    let text = std::fs::read_to_string(SOURCE).map_err(|e| format!("{SOURCE}: {e}"))?;
     let mut hash = DefaultHasher::new();
-    (text, lib, std::fs::metadata(lib.join("libtorch_cpu.so")).map(|m| m.len()).ok()).hash(&mut hash);
+    (SOURCE, lib, std::fs::metadata(lib.join("libtorch_cpu.so")).map(|m| m.len()).ok()).hash(&mut hash);
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let built = tmp.join(format!("standin-{:016x}.so", hash.finish()));
     if built.exists() {
         return Ok(built);
     }
     let partial = tmp.join(format!("standin-{}.so", std::process::id()));
+    let source = partial.with_extension("cpp");
+    std::fs::write(&source, SOURCE).map_err(|e| format!("{}: {e}", source.display()))?;
     let include = lib.with_file_name("include");
     let compiler = std::env::var("CXX").unwrap_or("c++".into());
     let done = Command::new(&compiler)
-        .args(["-std=c++20", "-O1", "-shared", "-fPIC", "-w", SOURCE, "-ltorch_cpu", "-lc10", "-o"])
+        .args(["-std=c++20", "-O1", "-shared", "-fPIC", "-w"])
+        .arg(&source)
+        .args(["-ltorch_cpu", "-lc10", "-o"])
         .arg(&partial)
         .arg(format!("-I{}", include.display()))
         .arg(format!("-L{}", lib.display()))

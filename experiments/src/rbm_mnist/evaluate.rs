@@ -1,0 +1,162 @@
+//! Evaluate RBMs that are too large to enumerate: annealed importance sampling, likelihood, classes of weighted samples.
+
+use super::{RbmMnist, Trained};
+use crate::evaluate::classifier::Classifier;
+use crate::images::pixels;
+use jarzynski::Result;
+use jarzynski::data::Dataset;
+use jarzynski::density::Model;
+use jarzynski::io::frame::Rows;
+use jarzynski::model::{Rbm, Units};
+use jarzynski::numeric::Rng;
+use jarzynski::tch::{Kind, Tensor};
+use jarzynski::transport::Ais;
+use jarzynski::walkers::Estimate;
+
+/// Data and a classifier of them.
+pub(super) struct Evaluator {
+    pub train: Dataset,
+    pub test: Dataset,
+    /// As many training images as there are test images.
+    seen: Tensor,
+    pub classifier: Classifier,
+    labels: Vec<i64>,
+}
+
+/// What is shown of a final model.
+pub(super) struct Picture {
+    pub method: String,
+    pub seed: u64,
+    pub samples: Vec<Vec<f32>>,
+    pub filters: Vec<Vec<f32>>,
+}
+
+pub(super) const LIKELIHOOD: [&str; 15] = [
+    "method",
+    "seed",
+    "update",
+    "sweeps",
+    "seconds",
+    "log_lik_train",
+    "log_lik_test",
+    "log_z",
+    "log_z_se",
+    "log_z_walkers",
+    "log_z_ais",
+    "log_z_ais_se",
+    "ess",
+    "ess_monitor",
+    "ess_ais",
+];
+
+pub(super) fn likelihood_rows() -> Rows {
+    Rows::new(&LIKELIHOOD)
+}
+
+pub(super) fn mass_rows() -> Rows {
+    Rows::new(&["method", "seed", "label", "data", "model", "se"])
+}
+
+impl Evaluator {
+    pub fn new(config: &RbmMnist, train: Dataset, test: Dataset) -> Result<Self> {
+        let labels: Vec<i64> = train.counts().into_keys().collect();
+        let classifier = Classifier::train(&train, &labels, 0.0, config.classifier_steps, config.seed)?;
+        // in random order: a selection of classes comes sorted by them
+        let rows = Rng::new(config.seed).split(0x5ee).permutation(train.len());
+        let seen = train
+            .x
+            .index_select(0, &Tensor::from_slice(&rows[..test.len().min(train.len())]).to_device(train.x.device()));
+        Ok(Evaluator { train, test, seen, classifier, labels })
+    }
+
+    /// The mean image of each class of the training data.
+    #[cfg(feature = "plot")]
+    pub fn class_means(&self) -> Vec<Vec<f32>> {
+        let named = Tensor::from_slice(self.train.labels.as_deref().unwrap_or_default());
+        let mean = |label: &i64| {
+            let rows = named.eq(*label).nonzero().squeeze_dim(-1).to_device(self.train.x.device());
+            pixels(&self.train.x.index_select(0, &rows).mean_dim(0, true, Kind::Float), 1)
+        };
+        self.labels.iter().flat_map(mean).collect()
+    }
+
+    fn ais(&self, config: &RbmMnist, seed: u64) -> Ais {
+        Ais::new(config.ais_steps, config.ais_walkers, seed ^ 0xa15)
+    }
+
+    /// Mean free energies of training images (at most as many as there are test images) and of test images.
+    fn free_energies(&self, rbm: &Rbm) -> (f64, f64) {
+        let mean = |x: &Tensor| rbm.evaluate_data(x).u.mean(Kind::Double).double_value(&[]);
+        (mean(&self.seen), mean(&self.test.x))
+    }
+
+    /// log Ẑ of a model by AIS, and its test log-likelihood.
+    pub fn at(&self, config: &RbmMnist, rbm: &Rbm, seed: u64) -> Result<(Estimate, f64)> {
+        let z = self.ais(config, seed).log_z(rbm)?;
+        Ok((z, -self.free_energies(rbm).1 - z.value))
+    }
+
+    /// The rows of one training at its checkpoints.
+    pub fn likelihood(&self, config: &RbmMnist, t: &mut Trained, rows: &mut Rows) -> Result<()> {
+        let step = t.run.column("step")?;
+        // PCD and CD have no weights to report
+        let read = |name: &str| t.run.column(name).unwrap_or_else(|_| vec![f64::NAN; step.len()]);
+        let (sweeps, seconds) = (read("sweeps"), read("seconds"));
+        let (z, z_se, walkers) = (read("log_z_monitor"), read("log_z_monitor_se"), read("log_z"));
+        let (ess, ess_monitor) = (read("ess"), read("ess_monitor"));
+        let last = t.rbm.units().copy();
+        for (k, units) in &t.saved {
+            let Some(i) = step.iter().position(|s| *s as usize == *k) else { continue };
+            t.rbm.set_units(units)?;
+            let run = self.ais(config, t.seed).run(&t.rbm)?;
+            let (ais, ess_ais) = (run.walkers.log_z(), run.walkers.ess());
+            let (train, test) = self.free_energies(&t.rbm);
+            rows.push((
+                &t.method,
+                t.seed,
+                *k,
+                sweeps[i],
+                seconds[i],
+                -train - ais.value,
+                -test - ais.value,
+                z[i],
+                z_se[i],
+                walkers[i],
+                ais.value,
+                ais.se,
+                ess[i],
+                ess_monitor[i],
+                ess_ais,
+            ));
+        }
+        t.rbm.set_units(&last)
+    }
+
+    /// Class masses of the final model by weighted annealed walkers, and pictures of it.
+    pub fn masses(&self, config: &RbmMnist, t: &Trained, rows: &mut Rows) -> Result<Picture> {
+        let mut ais = self.ais(config, t.seed);
+        ais.walkers *= 4;
+        let run = ais.run(&t.rbm)?;
+        let named = self.classifier.classes(run.walkers.x());
+        let counts = self.train.counts();
+        for (class, label) in self.labels.iter().enumerate() {
+            let mass = run.walkers.mean(&named.eq(class as i64).to_kind(Kind::Double))?;
+            let share = counts.get(label).copied().unwrap_or(0) as f64 / self.train.len() as f64;
+            rows.push((&t.method, t.seed, *label, share, mass.value, mass.se));
+        }
+        let samples = run.samples(48, &mut Rng::new(t.seed).split(0x5a3));
+        Ok(Picture {
+            method: t.method.clone(),
+            seed: t.seed,
+            samples: pixels(&samples, 48),
+            filters: filters(&t.rbm.units(), 48),
+        })
+    }
+}
+
+/// The weights of the hidden units with the largest norms.
+fn filters(units: &Units, n: i64) -> Vec<Vec<f32>> {
+    let norm = units.w.square().sum_dim_intlist(0, false, Kind::Float);
+    let (_, best) = norm.topk(n.min(units.dims().1), 0, true, true);
+    pixels(&units.w.index_select(1, &best).tr(), n as usize)
+}

@@ -1,0 +1,338 @@
+//! Train an RBM on binarised MNIST by CD, PCD and Jarzynski: test likelihood at equal updates, equal sweeps, equal seconds.
+
+mod evaluate;
+mod show;
+
+use crate::evaluate::stack;
+use crate::{Context, Experiment, Output};
+use evaluate::Evaluator;
+use jarzynski::data;
+use jarzynski::data::{Dataset, Split};
+use jarzynski::io::frame;
+use jarzynski::io::frame::Rows;
+use jarzynski::kernel::Gibbs;
+use jarzynski::model::{Rbm, RbmShape, Units};
+use jarzynski::run::Run;
+use jarzynski::run::StepView;
+use jarzynski::tch::Kind;
+use jarzynski::train::{Method, Settings, Trainer, TrustRegion};
+use jarzynski::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// 784×128 by default (`--hidden 500` for the larger one); the data are all digits, an unbalanced part of them, or offline
+/// the 8×8 digits.
+///
+/// Every method runs at its own rate of plain gradient descent, the best of a search that `--search "[0.02, 0.05]"` repeats. Every
+/// model is evaluated afterwards by annealed importance sampling of its own, which is not in `seconds`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RbmMnist {
+    /// `all`; `01`: digits 0 and 1 at 9 : 1; `236`: digits 2, 3 and 6 at 4 : 2 : 1; `digits`: the 8×8 ones, offline.
+    pub data: String,
+    /// Hidden units.
+    pub hidden: usize,
+    /// `cd-k`, `pcd-k`: k sweeps per update; `jarzynski`: steps shrunk to the least ESS; `jarzynski-bridge`: bridged.
+    pub methods: Vec<String>,
+    /// Learning rate of each method: its best of .05, .1, .2 and .4 after 1,000 updates (pcd-10 up to .2, bridges up to .1).
+    pub rates: Vec<f64>,
+    /// Walkers N; the monitor has as many.
+    pub walkers: usize,
+    /// Gradients of the centred parametrisation.
+    pub centred: bool,
+    /// Images per update.
+    pub batch: usize,
+    /// Updates.
+    pub steps: usize,
+    /// Least conditional ESS of an update, or of a leg of a bridged one.
+    pub ess: f64,
+    /// Most legs of a bridged update.
+    pub legs: usize,
+    /// Resample below this ESS/N.
+    pub ess_min: f64,
+    /// Steps between recorded rows.
+    pub every: usize,
+    /// How many models along a training are evaluated, at geometric intervals.
+    pub checkpoints: usize,
+    /// Temperatures of annealed importance sampling.
+    pub ais_steps: usize,
+    /// Its walkers.
+    pub ais_walkers: usize,
+    /// Training steps of the classifier that names samples.
+    pub classifier_steps: usize,
+    /// Learning rates to try for every method, one seed each; empty: no search.
+    pub search: Vec<f64>,
+    /// First seed.
+    pub seed: u64,
+    /// Number of seeds.
+    pub seeds: usize,
+}
+
+impl Default for RbmMnist {
+    fn default() -> Self {
+        let methods = ["jarzynski", "jarzynski-bridge", "pcd-1", "pcd-10", "cd-1"];
+        RbmMnist {
+            data: "all".into(),
+            hidden: 128,
+            methods: methods.map(String::from).to_vec(),
+            rates: vec![0.1, 0.1, 0.2, 0.1, 0.4],
+            walkers: 1_000,
+            centred: true,
+            batch: 500,
+            steps: 300,
+            ess: 0.8,
+            legs: 10,
+            ess_min: 0.5,
+            every: 5,
+            checkpoints: 6,
+            ais_steps: 1_000,
+            ais_walkers: 100,
+            classifier_steps: 400,
+            search: Vec::new(),
+            seed: 0,
+            seeds: 2,
+        }
+    }
+}
+
+const STEPS: &[&str] = &[
+    "step",
+    "sweeps",
+    "log_z",
+    "log_z_se",
+    "log_z_monitor",
+    "log_z_monitor_se",
+    "ess",
+    "ess_monitor",
+    "resampled",
+    "resampled_monitor",
+    "step_fraction",
+    "backtracks",
+    "substeps",
+    "grad_norm",
+    "forward",
+    "seconds",
+];
+
+/// A trained model with what was kept on the way.
+struct Trained {
+    method: String,
+    seed: u64,
+    rbm: Rbm,
+    /// Parameters at the checkpoints, by update.
+    saved: Vec<(usize, Units)>,
+    run: Run,
+}
+
+impl RbmMnist {
+    fn validate(&self) -> Result<()> {
+        self.methods.iter().try_for_each(|m| self.method(m).map(|_| ()))?;
+        if self.rates.len() != self.methods.len() {
+            let expected = format!("one rate for each of the {} methods", self.methods.len());
+            return Err(Error::param("rates", format!("{:?}", self.rates), expected));
+        }
+        for (name, n) in [
+            ("methods", self.methods.len()),
+            ("seeds", self.seeds),
+            ("every", self.every),
+            ("checkpoints", self.checkpoints),
+            ("ais_walkers", self.ais_walkers),
+            ("ais_steps", self.ais_steps),
+        ] {
+            if n == 0 {
+                return Err(Error::param(name, n, "at least 1"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Method, sweeps per update and limit by name.
+    fn method(&self, name: &str) -> Result<(Method, usize, Option<TrustRegion>)> {
+        let (word, rest) = name.split_once('-').unwrap_or((name, ""));
+        let (k, jarzynski) = (rest.parse().ok().filter(|k| *k > 0), Method::Jarzynski { ess_min: self.ess_min });
+        match (word, rest, k) {
+            ("jarzynski", "", _) => Ok((jarzynski, 1, Some(TrustRegion::Shrink { ess: self.ess }))),
+            ("jarzynski", "bridge", _) => {
+                Ok((jarzynski, 1, Some(TrustRegion::Substeps { ess: self.ess, max: self.legs })))
+            }
+            ("pcd", _, Some(k)) => Ok((Method::Pcd, k, None)),
+            ("cd", _, Some(k)) => Ok((Method::Cd { k }, 1, None)),
+            _ => Err(Error::param("methods", name, "cd-k, pcd-k, jarzynski, jarzynski-bridge")),
+        }
+    }
+
+    /// Training and test images as zeros and ones, with the classes and their shares.
+    fn data(&self) -> Result<(Dataset, Dataset)> {
+        if self.data == "digits" {
+            return data::digits()?.with_kind(Kind::Float)?.binarise()?.split(1_400);
+        }
+        let (labels, train, test): (&[i64], &[usize], &[usize]) = match self.data.as_str() {
+            "all" => (&[], &[], &[]),
+            "01" => (&[0, 1], &[5_400, 600], &[900, 100]),
+            "236" => (&[2, 3, 6], &[5_600, 2_800, 1_400], &[1_000, 500, 250]),
+            other => return Err(Error::param("data", other, "all, 01, 236, digits")),
+        };
+        let part = |split: Split, counts: &[usize]| {
+            let all = data::mnist(split)?.binarise()?.with_kind(Kind::Float)?;
+            if labels.is_empty() { Ok(all) } else { all.select(labels, counts) }
+        };
+        Ok((part(Split::Train, train)?, part(Split::Test, test)?))
+    }
+
+    /// The updates after which the model is kept: 0, and multiples of `every` at geometric intervals up to the last.
+    fn checkpoints(&self) -> Vec<usize> {
+        let (first, last) = (self.every.min(self.steps) as f64, self.steps as f64);
+        let ratio = (last / first).powf(1.0 / self.checkpoints.saturating_sub(1).max(1) as f64);
+        let place = |i: usize| (first * ratio.powi(i as i32) / self.every as f64).round() as usize * self.every;
+        let mut at: Vec<usize> = (0..self.checkpoints).map(|i| place(i).min(self.steps)).collect();
+        at.insert(0, 0);
+        at.push(self.steps);
+        at.dedup();
+        at
+    }
+
+    fn train(&self, name: &str, rate: f64, data: &Dataset, seed: u64, context: &Context) -> Result<Trained> {
+        let (method, moves, update) = self.method(name)?;
+        let mut rbm = Rbm::bernoulli(
+            &data.x,
+            &RbmShape { hidden: self.hidden, seed, centred: self.centred, ..Default::default() },
+        )?;
+        let (wanted, mut saved, mut sweeps, mut seen) = (self.checkpoints(), Vec::new(), 0.0, 0);
+        let mut trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
+            walkers: self.walkers,
+            steps: self.steps,
+            moves,
+            lr: rate,
+            trust_region: update,
+            batch: Some(self.batch),
+            every: self.every,
+            seed,
+            ..Default::default()
+        });
+        let kept = context.checkpointing(&format!("{name}-{seed}"));
+        let place = |step: usize| kept.as_ref().map(|k| k.dir.join(format!("units-{step}.safetensors")));
+        trainer.checkpointing = kept.clone();
+        let (cd, mut trouble) = (if let Method::Cd { k } = method { k } else { 0 }, None);
+        let mut run = trainer.train_with(&mut rbm, &data.x, &mut |at: &StepView<Rbm>| {
+            if wanted.contains(&at.step) {
+                let units = at.model.units().copy();
+                if let Some(path) = place(at.step) {
+                    trouble = units.write(&path).err().or(trouble.take());
+                }
+                saved.push((at.step, units));
+            }
+            Vec::new()
+        })?;
+        if let Some(e) = trouble {
+            return Err(e);
+        }
+        // what an earlier call has seen
+        let here: Vec<usize> = saved.iter().map(|(step, _)| *step).collect();
+        for &step in wanted.iter().filter(|step| run.finished() && !here.contains(step)) {
+            if let Some(path) = place(step) {
+                saved.push((step, Units::read(&path)?));
+            }
+        }
+        saved.sort_by_key(|(step, _)| *step);
+        // sweeps of a chain: those at fixed θ, and one for each substep of an update
+        let none = || vec![f64::NAN; run.stats.height()];
+        let substeps = run.column("substeps").unwrap_or_else(|_| none());
+        let column: Vec<f64> = run
+            .column("step")?
+            .iter()
+            .zip(substeps)
+            .map(|(step, substeps)| {
+                let updates = *step as usize - seen;
+                seen = *step as usize;
+                sweeps += if cd > 0 { (cd * updates) as f64 } else { substeps + ((moves - 1) * updates) as f64 };
+                sweeps
+            })
+            .collect();
+        run.stats.with_column(jarzynski::polars::prelude::Column::new("sweeps".into(), column))?;
+        Ok(Trained { method: name.into(), seed, rbm, saved, run })
+    }
+
+    /// Every method at every rate of `search`, one seed, evaluated at the end.
+    fn search(&self, evaluator: &Evaluator, out: &mut Output) -> Result<()> {
+        let mut rows = Rows::new(&["method", "rate", "log_lik_test", "log_z_ais", "log_z_ais_se", "ess", "seconds"]);
+        for name in &self.methods {
+            let mut best = (f64::NEG_INFINITY, f64::NAN);
+            for &rate in &self.search {
+                let t = self.train(name, rate, &evaluator.train, self.seed, &Context::default())?;
+                let (z, test) = evaluator.at(self, &t.rbm, t.seed)?;
+                let ess = if t.run.weighted { t.run.walkers.ess() } else { f64::NAN };
+                rows.push((name, rate, test, z.value, z.se, ess, t.run.seconds));
+                println!("{name} at rate {rate}: test {test:.2} nats, {:.0} s", t.run.seconds);
+                if test > best.0 {
+                    best = (test, rate);
+                }
+            }
+            out.note(format!("search: {name:<16} best rate {} of {:?}: test {:.2} nats", best.1, self.search, best.0));
+        }
+        out.table("search", rows.finish()?);
+        Ok(())
+    }
+}
+
+impl Experiment for RbmMnist {
+    const NAME: &'static str = "rbm-mnist";
+    const ABOUT: &'static str = "RBMs on binarised MNIST by CD, PCD and Jarzynski (needs `make datasets`)";
+    const SMALL: &'static str = "data = \"digits\"\nhidden = 8\nsteps = 10\nbatch = 100\nwalkers = 50\nseeds = 1\nais_steps = 10\nevery = 5\n\
+         checkpoints = 2\nclassifier_steps = 4";
+    const DATA: Option<&'static str> = Some("mnist");
+
+    fn full() -> Self {
+        RbmMnist { steps: 1_500, every: 10, checkpoints: 7, ais_steps: 2_000, seeds: 3, ..Default::default() }
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn run_in(&self, context: &Context) -> Result<Output> {
+        self.validate()?;
+        let (train, test) = self.data()?;
+        let (train, test) = (train.on(context.device), test.on(context.device));
+        let evaluator = Evaluator::new(self, train, test)?;
+        let mut out = Output::default();
+        if !self.search.is_empty() {
+            self.search(&evaluator, &mut out)?;
+            return Ok(out);
+        }
+        let mut trained = Vec::new();
+        for seed in (self.seed..).take(self.seeds) {
+            for (name, rate) in self.methods.iter().zip(&self.rates) {
+                trained.push(self.train(name, *rate, &evaluator.train, seed, context)?);
+            }
+        }
+        let (mut likelihood, mut masses) = (evaluate::likelihood_rows(), evaluate::mass_rows());
+        let mut pictures = Vec::new();
+        for t in &mut trained {
+            evaluator.likelihood(self, t, &mut likelihood)?;
+            pictures.push(evaluator.masses(self, t, &mut masses)?);
+        }
+        out.table("likelihood", likelihood.finish()?);
+        out.table("masses", masses.finish()?);
+        let runs: Vec<(String, u64, Run)> = trained.into_iter().map(|t| (t.method, t.seed, t.run)).collect();
+        out.table("steps", stack(&runs, STEPS)?);
+        out.note(format!("classifier's accuracy on images it never saw: {:.3}", evaluator.classifier.accuracy));
+        self.say(&runs, &mut out)?;
+        let summary = self.summary(&out)?;
+        out.table("summary", summary);
+        #[cfg(feature = "plot")]
+        {
+            let curves = self.curves(&out)?;
+            out.figure("curves", curves);
+            out.figure("samples", self.samples(&evaluator, &pictures));
+        }
+        Ok(out)
+    }
+}
+
+/// One number's mean and standard error over seeds at the last update of a method.
+fn at_end(table: &jarzynski::polars::prelude::DataFrame, method: &str, column: &str) -> Result<(f64, f64)> {
+    let rows = frame::filter(table, "method", method)?;
+    let (update, value) = (frame::column_f64(&rows, "update")?, frame::column_f64(&rows, column)?);
+    let last = update.iter().copied().fold(0.0, f64::max);
+    let of: Vec<f64> = update.iter().zip(value).filter(|(u, _)| **u == last).map(|(_, v)| v).collect();
+    Ok(frame::mean_se(&of))
+}

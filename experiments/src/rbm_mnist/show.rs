@@ -1,0 +1,177 @@
+//! Say and draw what the race on MNIST gave.
+
+use super::evaluate::LIKELIHOOD;
+use super::{RbmMnist, at_end};
+use crate::Output;
+use crate::evaluate::with_error;
+use jarzynski::Result;
+use jarzynski::io::frame;
+use jarzynski::io::frame::Rows;
+use jarzynski::polars::prelude::DataFrame;
+use jarzynski::run::Run;
+
+impl RbmMnist {
+    pub(super) fn say(&self, runs: &[(String, u64, Run)], out: &mut Output) -> Result<()> {
+        let table = out.get("likelihood")?.clone();
+        for method in &self.methods {
+            let of = |column: &str| at_end(&table, method, column);
+            let (test, train, seconds, sweeps) =
+                (of("log_lik_test")?, of("log_lik_train")?, of("seconds")?, of("sweeps")?);
+            out.note(format!(
+                "{method:<16} test {}, train {:.2} nats; {:.0} sweeps, {:.0} s",
+                with_error(test.0, test.1, 2),
+                train.0,
+                sweeps.0,
+                seconds.0
+            ));
+        }
+        for method in self.methods.iter().filter(|m| m.starts_with("jarzynski")) {
+            let rows = frame::filter(&table, "method", method)?;
+            let read = |c: &str| frame::column_f64(&rows, c);
+            let (update, ais, se) = (read("update")?, read("log_z_ais")?, read("log_z_ais_se")?);
+            let (z, z_se, walkers, seed) = (read("log_z")?, read("log_z_se")?, read("log_z_walkers")?, read("seed")?);
+            for i in (0..z.len()).filter(|i| update[*i] == self.steps as f64) {
+                out.note(format!(
+                    "{method}, seed {}: log Z monitor {}, AIS {}, training walkers {:.2}",
+                    seed[i],
+                    with_error(z[i], z_se[i], 2),
+                    with_error(ais[i], se[i], 2),
+                    walkers[i]
+                ));
+            }
+        }
+        for (name, seed, run) in runs.iter().filter(|r| !r.2.finished()) {
+            out.note(format!("{name}, seed {seed}: {:?}", run.outcome));
+        }
+        Ok(())
+    }
+
+    /// `case, method, quantity, value, se, exact`: means over seeds at the last update; `exact` is AIS for the online log Ẑ.
+    pub(super) fn summary(&self, out: &Output) -> Result<DataFrame> {
+        let table = out.get("likelihood")?;
+        let mut rows = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
+        let case = format!("{}, {} hidden", self.data, self.hidden);
+        for method in &self.methods {
+            for quantity in &LIKELIHOOD[3..] {
+                let (value, se) = at_end(table, method, quantity)?;
+                let online = matches!(*quantity, "log_z" | "log_z_walkers");
+                let exact = if online { at_end(table, method, "log_z_ais")?.0 } else { f64::NAN };
+                rows.push((&case, method, *quantity, value, se, exact));
+            }
+        }
+        let masses = frame::bands(out.get("masses")?, &["method", "label"], "seed", &["model", "data"])?;
+        let (method, label) = (frame::column_str(&masses, "method")?, frame::column_str(&masses, "label")?);
+        let read = |c: &str| frame::column_f64(&masses, c);
+        let (model, se, data) = (read("model")?, read("model_se")?, read("data")?);
+        for i in 0..method.len() {
+            rows.push((&case, &method[i], format!("mass of {}", label[i]), model[i], se[i], data[i]));
+        }
+        rows.finish()
+    }
+}
+
+#[cfg(feature = "plot")]
+mod figures {
+    use super::super::RbmMnist;
+    use super::super::evaluate::{Evaluator, Picture};
+    use crate::Output;
+    use crate::images::pixels;
+    use jarzynski::Result;
+    use jarzynski::io::frame;
+    use jarzynski::io::frame::Rows;
+    use jarzynski::numeric::Rng;
+    use jarzynski::plot::{Figure, Panel};
+    use jarzynski::tch::Tensor;
+
+    impl RbmMnist {
+        fn name(&self) -> String {
+            let data = match self.data.as_str() {
+                "all" => "MNIST",
+                "01" => "MNIST 0, 1 at 9 : 1",
+                "236" => "MNIST 2, 3, 6 at 4 : 2 : 1",
+                _ => "8×8 digits",
+            };
+            format!("RBM with {} hidden units on binarised {data}", self.hidden)
+        }
+
+        /// Likelihood against updates, sweeps and seconds; log Ẑ online against AIS; ESS; class masses.
+        pub(in super::super) fn curves(&self, out: &Output) -> Result<Figure> {
+            let table = out.get("likelihood")?;
+            let columns = ["log_lik_test", "sweeps", "seconds"];
+            let bands = frame::bands(table, &["method", "update"], "seed", &columns)?;
+            let late: Vec<f64> = frame::column_f64(&bands, "log_lik_test")?;
+            let top = late.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let floor = late.iter().copied().fold(f64::INFINITY, f64::min).max(top - 110.0);
+            let mut figure = Figure::new(1100, 760).columns(3).title(&self.name());
+            for (x, label) in
+                [("update", "updates"), ("sweeps", "sweeps per chain"), ("seconds", "seconds of training")]
+            {
+                let panel = Panel::new("test log-likelihood by AIS").x(label).y("nats per image").log_x();
+                let panel = panel.ylim(floor - 2.0, top + 5.0);
+                figure = figure.panel(panel.frame(&positive(&bands, x)?, "method", x, "log_lik_test")?);
+            }
+            let mut error = Rows::new(&["method", "seed", "update", "error"]);
+            for method in self.methods.iter().filter(|m| m.starts_with("jarzynski")) {
+                let rows = frame::filter(table, "method", method)?;
+                let read = |c: &str| frame::column_f64(&rows, c);
+                let (seed, update, ais) = (read("seed")?, read("update")?, read("log_z_ais")?);
+                let monitor = method.replace("jarzynski", "monitor");
+                for (who, column) in [(monitor, "log_z"), (format!("{method}, walkers"), "log_z_walkers")] {
+                    for (i, z) in read(column)?.iter().enumerate() {
+                        error.push((&who, seed[i], update[i], z - ais[i]));
+                    }
+                }
+            }
+            let error = frame::bands(&error.finish()?, &["method", "update"], "seed", &["error"])?;
+            let panel = Panel::new("online log Ẑ against AIS").x("updates").y("log Ẑ online − AIS / nats").log_x();
+            let panel = panel.hline("", 0.0);
+            figure = figure.panel(panel.frame(&positive(&error, "update")?, "method", "update", "error")?);
+            let steps = frame::bands(out.get("steps")?, &["method", "step"], "seed", &["ess"])?;
+            let mut panel = Panel::new("effective sample size").x("updates").y("ESS / N").ylim(0.0, 1.0);
+            for method in self.methods.iter().filter(|m| m.starts_with("jarzynski")) {
+                panel = panel.frame(&frame::filter(&steps, "method", method)?, "method", "step", "ess")?;
+            }
+            figure = figure.panel(panel);
+            let masses = frame::bands(out.get("masses")?, &["method", "label"], "seed", &["model", "data"])?;
+            let labels = frame::distinct(&masses, "label")?;
+            let mut bars = Panel::new("classes of weighted samples").x("digit").y("mass").categories(&labels);
+            for (i, method) in self.methods.iter().enumerate() {
+                let part = frame::filter(&masses, "method", method)?;
+                if i == 0 {
+                    bars = bars.bars("data", &frame::column_f64(&part, "data")?, &[]);
+                }
+                let (model, se) = (frame::column_f64(&part, "model")?, frame::column_f64(&part, "model_se")?);
+                bars = bars.bars(method, &model, &se);
+            }
+            Ok(figure.panel(bars))
+        }
+
+        /// Data, weighted samples and filters of every method's first model.
+        pub(in super::super) fn samples(&self, evaluator: &Evaluator, pictures: &[Picture]) -> Figure {
+            let side = (evaluator.train.dim() as f64).sqrt().round() as usize;
+            let mut rng = Rng::new(self.seed).split(0x91c);
+            let pick = Tensor::from_slice(&rng.permutation(evaluator.train.len())[..48.min(evaluator.train.len())]);
+            let data = pixels(&evaluator.train.x.index_select(0, &pick.to_device(evaluator.train.x.device())), 48);
+            let first: Vec<&Picture> = pictures.iter().filter(|p| p.seed == self.seed).collect();
+            let rows = 1 + first.len() as u32;
+            let mut figure = Figure::new(900, 215 * rows).columns(2).title(&self.name());
+            let grid = |title: &str, images: &[Vec<f32>], range| Panel::images(title, images, (side, side), 12, range);
+            figure = figure.panel(grid("data", &data, (0.0, 1.0)));
+            figure = figure.panel(grid("means of its classes", &evaluator.class_means(), (0.0, 1.0)));
+            for p in first {
+                let most = p.filters.iter().flatten().fold(0f32, |m, w| m.max(w.abs())).max(1e-6);
+                figure = figure.panel(grid(&format!("{}: weighted samples", p.method), &p.samples, (0.0, 1.0)));
+                let title = format!("{}: filters of the largest norms, ±{most:.1}", p.method);
+                figure = figure.panel(grid(&title, &p.filters, (-most, most)));
+            }
+            figure
+        }
+    }
+
+    /// The rows with a positive x, for a logarithmic axis.
+    fn positive(df: &jarzynski::polars::prelude::DataFrame, x: &str) -> Result<jarzynski::polars::prelude::DataFrame> {
+        use jarzynski::polars::prelude::*;
+        let mask: BooleanChunked = frame::column_f64(df, x)?.iter().map(|v| Some(*v > 0.0)).collect();
+        frame::unhashed(&frame::unhashed(df)?.filter(&mask)?)
+    }
+}

@@ -1,0 +1,5 @@
+//! The experiments, their results and the command line, in one binary.
+
+mod cli;
+mod experiments;
+mod results;
