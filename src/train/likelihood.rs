@@ -113,7 +113,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
     }
 
     fn config(&self) -> Value {
-        self.trainer.config()
+        self.trainer.config::<M>()
     }
 
     fn identity(&self, _model: &M) -> Result<Value> {

@@ -5,6 +5,8 @@ mod cli;
 mod common;
 mod data;
 mod diagnose;
+mod durable;
+mod errors;
 mod experiments;
 mod export;
 mod faults;

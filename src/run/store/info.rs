@@ -9,8 +9,20 @@ use serde_json::Value;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// `run.json`: what a kept run is, and how far it got.
+/// `run.json`: what a kept run is, and how far it got. The one description of a folder that the library writes.
+///
+/// ```
+/// use jarzynski::RunInfo;
+/// # fn main() -> jarzynski::Result<()> {
+/// let folder = tempfile::tempdir().unwrap();
+/// let mut info = RunInfo::new("pcd", 7, jarzynski::serde_json::json!({ "walkers": 100 }));
+/// info.step = 20;
+/// info.write(folder.path())?;
+/// assert_eq!(RunInfo::read(folder.path())?, info);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunInfo {
     /// `jarzynski`, `pcd`, `cd`, `transport`, `ais` or `flow`.
     pub label: String,
@@ -30,22 +42,49 @@ pub struct RunInfo {
     pub cause: Option<String>,
     /// Seconds of all calls together.
     pub seconds: f64,
+    /// What a person should know, one sentence each: that it went on from the checkpoint before the last, and why.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl RunInfo {
     const FILE: &str = "run.json";
 
-    pub(crate) fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join(RunInfo::FILE);
+    /// Of a run that begins now: `running`, at step 0, without weights, with the versions of this build.
+    pub fn new(label: impl Into<String>, seed: u64, config: Value) -> Self {
+        RunInfo {
+            label: label.into(),
+            weighted: false,
+            seed,
+            config,
+            versions: Versions::current(),
+            status: "running".into(),
+            step: 0,
+            cause: None,
+            seconds: 0.0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// From `run.json` in `dir`.
+    ///
+    /// # Errors
+    /// `Io` where there is none, `Data` with line and column where it is anything else.
+    pub fn read(dir: impl AsRef<Path>) -> Result<Self> {
+        let path = dir.as_ref().join(RunInfo::FILE);
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         serde_json::from_str(&text).map_err(|e| {
             let place = format!("line {}, column {}", e.line(), e.column());
-            Error::data(&path, place, format!("the card of a run ({e})"))
+            Error::data(&path, place, format!("the description of a run ({e})"))
         })
     }
 
-    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        let path = dir.join(RunInfo::FILE);
+    /// To `run.json` in `dir`, completely or not at all.
+    ///
+    /// # Errors
+    /// `Io` with the path.
+    pub fn write(&self, dir: impl AsRef<Path>) -> Result<()> {
+        let path = dir.as_ref().join(RunInfo::FILE);
         write_atomic(&path, |out| {
             serde_json::to_writer_pretty(&mut *out, self).map_err(|e| Error::io(&path, e.into()))?;
             writeln!(out).map_err(|e| Error::io(&path, e))
