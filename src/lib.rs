@@ -49,6 +49,7 @@ pub use numeric::{Rng, device};
 pub use plotters;
 pub use polars;
 pub use run::{Callback, Checkpointing, Driver, Outcome, Run, RunInfo, StepView, Warning, log_prob};
+pub use serde_json;
 pub use sweep::Sweep;
 pub use tch;
 pub use train::{FlowSettings, FlowTrainer, Method, Optim, Schedule, ScoreMatching, Settings, Trainer, TrustRegion};

@@ -242,8 +242,12 @@ impl Error {
             Error::NonFinite { .. } => "A smaller step or learning rate, or data without NaN.",
             Error::Data { .. } => "The file is damaged or of another format: get it anew, or look at the place named.",
             Error::Io { .. } => "Check that the folder exists, can be written and has room.",
-            Error::Torch(_) => "Most often shapes that do not fit inside a model or kernel of your own.",
-            Error::Frame(_) => "`describe()` and `show` list the columns that there are.",
+            Error::Torch { .. } => "Most often shapes that do not fit inside a model or kernel of your own.",
+            Error::Table { .. } => "`describe()` and `show` list the columns that there are.",
+            Error::Panic { .. } => "The place named is in your own code, or in code that it called.",
+            Error::RunExists { .. } => "Name another folder, or go on with the run by `resume_or_start`.",
+            Error::RunLocked { .. } => "Wait until the other run has ended, or name another folder.",
+            Error::RunMismatch { .. } => "Set it back to what it was, or begin the run in another folder.",
         }
     }
 

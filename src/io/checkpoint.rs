@@ -1,7 +1,7 @@
 //! Write the state of a run into one safetensors file, and read it back without trusting it.
 
 use crate::error::{Error, Result, guard};
-use crate::io::write_atomic;
+use crate::io::files::replace;
 use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -77,11 +77,19 @@ impl Checkpoint {
         serde_json::from_value(value).map_err(|e| self.missing(name, &format!("what a checkpoint holds there ({e})")))
     }
 
-    /// Writes all of it beside `path` and renames: what stood there before survives a crash.
+    /// Writes all of it, completely or not at all.
     ///
     /// # Errors
     /// `Io` with the path.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        self.replace(path, None)
+    }
+
+    /// As [`write`](Checkpoint::write); what stood at `path` is renamed to `before`, if that is given.
+    ///
+    /// # Errors
+    /// `Io` with the path; what stood there is then still at `path` or at `before`.
+    pub(crate) fn replace(&self, path: &Path, before: Option<&Path>) -> Result<()> {
         let tensors = self.tensors.iter().map(|(name, t)| Ok((name.as_str(), Bytes::of(t)?)));
         let mut tensors = tensors.collect::<Result<Vec<_>>>()?;
         let state = Value::Object(self.state.clone()).to_string();
@@ -89,8 +97,9 @@ impl Checkpoint {
         let data = digest(&state, parts);
         tensors.push((DIGEST, Bytes { dtype: Dtype::U8, shape: vec![data.len()], data }));
         let info = Some(HashMap::from([(STATE.to_string(), state)]));
-        let bytes = serialize(tensors, &info).map_err(|e| Error::Torch(format!("safetensors: {e}")))?;
-        write_atomic(path, |out| out.write_all(&bytes).map_err(|e| Error::io(path, e)))
+        let bytes = serialize(tensors, &info)
+            .map_err(|e| Error::param("checkpoint", e, "tensors that safetensors can hold"))?;
+        replace(path, before, |out| out.write_all(&bytes).map_err(|e| Error::io(path, e)))
     }
 
     /// Reads what [`write`](Checkpoint::write) wrote.

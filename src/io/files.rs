@@ -1,30 +1,52 @@
 //! Write files so that they are there completely or not at all, and tables as CSV and Parquet.
 
 use crate::error::{Error, Result};
+use crate::io::disk;
 use polars::prelude::*;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes `path` so that it is there completely or not at all: into a temporary file beside it, then renamed.
+/// Writes `path` so that it is there completely or not at all, after a crash and after a loss of power: into a temporary file
+/// beside it, which is synced and renamed; then the folder is synced.
 ///
 /// # Errors
 /// `Io` with the path where the folder is missing or not writable; what stood at `path` before is then untouched.
 pub fn write_atomic(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let path = path.as_ref();
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
+    replace(path.as_ref(), None, write)
+}
+
+/// As [`write_atomic`]; what stood at `path` is renamed to `before`, if that is given.
+pub(crate) fn replace(
+    path: &Path,
+    before: Option<&Path>,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io(path, e);
+    let dir = disk::folder(path);
     let mut file = tempfile::Builder::new();
     file.prefix(".partial-");
     #[cfg(unix)]
     file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let file = file.tempfile_in(dir).map_err(|e| Error::io(path, e.error_in(dir)))?;
+    let file = file.tempfile_in(&dir).map_err(|e| failed(e.error_in(&dir)))?;
     let mut buffer = std::io::BufWriter::new(file);
     write(&mut buffer)?;
-    let file = buffer.into_inner().map_err(|e| Error::io(path, e.into_error()))?;
-    file.persist(path).map_err(|e| Error::io(path, e.error))?;
-    Ok(())
+    let (file, partial) = buffer.into_inner().map_err(|e| failed(e.into_error()))?.into_parts();
+    #[cfg(test)]
+    disk::journal::record(|| {
+        disk::journal::Op::Create(partial.to_path_buf(), std::fs::read(&partial).unwrap_or_default())
+    });
+    disk::sync(&file, &partial).map_err(failed)?;
+    drop(file);
+    if let Some(before) = before {
+        match disk::rename(path, before) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+            _ => {}
+        }
+    }
+    disk::rename(&partial, path).map_err(failed)?;
+    // it has the other name now
+    let _ = partial.keep();
+    disk::sync_folder(&dir).map_err(failed)
 }
 
 /// Keeps the message of `tempfile` free of the random name it tried.
@@ -42,7 +64,7 @@ impl ErrorIn for std::io::Error {
 /// A DataFrame as CSV: a header, commas, floats with all their digits, NaN as `NaN`, null as nothing.
 ///
 /// # Errors
-/// `Io` with the path, or `Frame` for a column that CSV cannot hold.
+/// `Io` with the path, or `Table` for a column that CSV cannot hold.
 pub fn write_csv(df: &DataFrame, path: impl AsRef<Path>) -> Result<()> {
     write_atomic(path, |out| Ok(CsvWriter::new(out).finish(&mut df.clone())?))
 }

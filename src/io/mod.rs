@@ -2,7 +2,8 @@
 
 pub(crate) mod arviz;
 pub(crate) mod checkpoint;
-mod files;
+pub(crate) mod disk;
+pub(crate) mod files;
 pub mod frame;
 mod pages;
 mod parquet;

@@ -152,6 +152,10 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
     fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         check_velocity(u, at)
     }
+
+    fn identity(&self) -> Result<serde_json::Value> {
+        super::identify("Escorted", self)
+    }
 }
 
 /// ζ_k(x, y) of eq. (22) as it is printed, for points with their velocities: `x` at t_k, `y` at t_{k+1}. `[n]`, f64.

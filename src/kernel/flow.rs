@@ -135,4 +135,8 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for FlowKernel {
     fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         self.inner::<P>().check(u, at)
     }
+
+    fn identity(&self) -> Result<serde_json::Value> {
+        super::identify("FlowKernel", self)
+    }
 }

@@ -244,4 +244,8 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
         let expected = format!("[n, {wanted}]: {:?} weights walkers that are {of}", self.reverse);
         Err(Error::Shape { name: "walkers", got, expected })
     }
+
+    fn identity(&self) -> Result<serde_json::Value> {
+        super::identify("Gibbs", self)
+    }
 }

@@ -40,4 +40,8 @@ impl<E: Energy + ?Sized> Invariant<E> for Mala {
     fn validate(&self) -> Result<()> {
         check_step(self.h)
     }
+
+    fn identity(&self) -> Result<serde_json::Value> {
+        super::identify("Mala", self)
+    }
 }

@@ -67,6 +67,10 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Matched {
     fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         check_velocity(u, at)
     }
+
+    fn identity(&self) -> Result<serde_json::Value> {
+        super::identify("Matched", self)
+    }
 }
 
 /// rᵀe^{2hS}r/`scale` − h tr S, what −log of the backward density is beyond a constant, `[n]` in f64: S the symmetric

@@ -25,9 +25,10 @@ pub use split::{Langevin, Split};
 pub use ula::{ReverseAt, Ula};
 
 use crate::density::{Energy, Evaluation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use crate::walkers::Walkers;
+use serde_json::Value;
 use std::ops::AddAssign;
 use tch::Tensor;
 
@@ -198,6 +199,39 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
     fn check(&self, _u: &E, _at: &Evaluation) -> Result<()> {
         Ok(())
     }
+
+    /// What tells this kernel from any other: its name and all of its settings. A checkpointed run is continued only by a kernel
+    /// with the same; a run without checkpoints does not ask. [`identify`] writes it in one line.
+    ///
+    /// # Errors
+    /// By default: nothing is known of a kernel that does not say what it is.
+    fn identity(&self) -> Result<Value> {
+        Err(unidentified(&format!("{self:?}")))
+    }
+}
+
+/// What [`Kernel::identity`] says of a kernel whose settings serde can write: `{ name: settings }`.
+///
+/// ```
+/// use jarzynski::kernel::{Kernel, Ula, identify};
+/// use jarzynski::model::Mixture;
+/// let same = identify("Ula", &Ula::new(0.1)).unwrap();
+/// assert_eq!(same, Kernel::<Mixture>::identity(&Ula::new(0.1)).unwrap());
+/// assert_ne!(same, Kernel::<Mixture>::identity(&Ula::new(0.2)).unwrap());
+/// ```
+///
+/// # Errors
+/// Settings that JSON cannot hold.
+pub fn identify(name: &str, settings: &impl serde::Serialize) -> Result<Value> {
+    let settings = serde_json::to_value(settings)
+        .map_err(|e| Error::param("kernel", format!("{name} ({e})"), "settings that JSON can hold"))?;
+    Ok(serde_json::json!({ name: settings }))
+}
+
+fn unidentified(kernel: &str) -> Error {
+    let expected = "a kernel that says what it is, so that no other one continues its checkpoints: implement `identity` for it, \
+                    by `identify(\"its name\", self)` where it is `Serialize`";
+    Error::param("kernel", kernel, expected)
 }
 
 impl<E: Energy + ?Sized, K: Kernel<E> + ?Sized> Kernel<E> for &K {
@@ -221,6 +255,9 @@ impl<E: Energy + ?Sized, K: Kernel<E> + ?Sized> Kernel<E> for &K {
     }
     fn check(&self, u: &E, at: &Evaluation) -> Result<()> {
         (**self).check(u, at)
+    }
+    fn identity(&self) -> Result<Value> {
+        (**self).identity()
     }
 }
 

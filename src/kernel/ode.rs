@@ -108,6 +108,10 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Ode {
     fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         check_velocity(u, at)
     }
+
+    fn identity(&self) -> Result<serde_json::Value> {
+        super::identify("Ode", self)
+    }
 }
 
 /// I + c·m, for m `[n, d, d]`.

@@ -5,6 +5,7 @@ use crate::density::{Energy, Evaluation};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::{Kind, Tensor};
 
 /// One move of a kernel that leaves ρ ∝ e^{−U} invariant.
@@ -27,6 +28,14 @@ pub trait Invariant<E: Energy + ?Sized>: std::fmt::Debug {
     /// Parameters in range?
     fn validate(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// As [`Kernel::identity`].
+    ///
+    /// # Errors
+    /// By default: nothing is known of a kernel that does not say what it is.
+    fn identity(&self) -> Result<Value> {
+        Err(super::unidentified(&format!("{self:?}")))
     }
 }
 
@@ -104,5 +113,9 @@ impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
             return Err(Error::param("sweeps", 0, "at least 1"));
         }
         self.kernel.validate()
+    }
+
+    fn identity(&self) -> Result<Value> {
+        super::identify("Reversed", &serde_json::json!({ "kernel": self.kernel.identity()?, "sweeps": self.sweeps }))
     }
 }

@@ -84,4 +84,8 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Split {
     fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {
         check_velocity(u, at)
     }
+
+    fn identity(&self) -> Result<serde_json::Value> {
+        super::identify("Split", self)
+    }
 }

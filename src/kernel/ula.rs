@@ -85,6 +85,10 @@ impl<E: Energy + ?Sized> Kernel<E> for Ula {
     fn validate(&self) -> Result<()> {
         check_step(self.h)
     }
+
+    fn identity(&self) -> Result<serde_json::Value> {
+        super::identify("Ula", self)
+    }
 }
 
 pub(super) fn check_step(h: f64) -> Result<()> {

@@ -95,9 +95,11 @@ impl<T: Real> Fresh<T> {
         Fresh { tensor: Tensor::empty(shape, (T::KIND, Device::Cpu)), kind: std::marker::PhantomData }
     }
 
-    /// Takes over a tensor that nobody else holds.
+    /// Takes over a tensor that nobody else holds. One of another kind, on another device or with gaps between its elements is
+    /// converted first, which copies it: what [`elements`](Fresh::elements) reads is always a dense run of `T`.
     pub fn reuse(tensor: Tensor) -> Self {
-        debug_assert!(tensor.kind() == T::KIND && on_host(&tensor));
+        let fits = tensor.kind() == T::KIND && on_host(&tensor);
+        let tensor = if fits { tensor } else { tensor.to_device(Device::Cpu).to_kind(T::KIND).contiguous() };
         Fresh { tensor, kind: std::marker::PhantomData }
     }
 
@@ -254,6 +256,26 @@ pub(crate) mod tests {
 
     /// Keeps the loops from using AVX2.
     pub(crate) static NARROW: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn any_tensor_can_be_reused_and_is_read_as_what_it_is() {
+        let odd = [
+            Tensor::from_slice(&[1.0f32, 2.0, 3.0]),
+            Tensor::from_slice(&[1i64, 2, 3]),
+            Tensor::from_slice(&[1u8, 2, 3]),
+            Tensor::from_slice(&[1.0f64, 9.0, 2.0, 9.0, 3.0, 9.0]).view([3, 2]).select(1, 0),
+            Tensor::from_slice(&[1.0f64, 2.0, 3.0]),
+        ];
+        for tensor in odd {
+            let what = format!("{tensor:?}");
+            let mut fresh = super::Fresh::<f64>::reuse(tensor);
+            assert_eq!(fresh.elements(), [1.0, 2.0, 3.0], "{what}");
+            fresh.elements()[2] = -1.0;
+            assert_eq!(Vec::<f64>::try_from(fresh.tensor()).unwrap(), [1.0, 2.0, -1.0], "{what}");
+        }
+        let row = Tensor::from_slice(&[7.0f32]).expand([4], false);
+        assert_eq!(super::Fresh::<f32>::reuse(row).elements(), [7.0; 4]);
+    }
 
     #[test]
     fn wide_and_narrow_loops_give_the_same_bits() {

@@ -2,7 +2,7 @@
 
 use super::procedure::{Callback, Health, Parts, Procedure, Row, StepView};
 use super::{Checkpointing, Outcome, Progress, Recorder, Run, Store, Tally};
-use crate::error::{Error, Result, guard};
+use crate::error::{Error, Result, guard, guard_of};
 use crate::io::Checkpoint;
 use crate::kernel::EvalCounts;
 use crate::numeric::Threads;
@@ -69,11 +69,12 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
         }
         let store = match opened {
             Some((mut store, Some(found))) => {
-                at = found.json("step")?;
-                before = found.json("before")?;
-                guard(|| procedure.load(subject.borrow(), at, &found))?;
-                tally = Tally::load(&found, procedure.schedule().device)?;
-                recorder = store.recorded(&found)?;
+                let checkpoint = &found.checkpoint;
+                at = checkpoint.json("step")?;
+                before = checkpoint.json("before")?;
+                guard(|| procedure.load(subject.borrow(), at, checkpoint))?;
+                tally = Tally::load(checkpoint, procedure.schedule().device)?;
+                recorder = store.take_up(found)?;
                 Some(store)
             }
             opened => {
@@ -224,7 +225,7 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
         self.procedure.row(self.subject.borrow(), self.at, &spent, &mut row)?;
         row.put("seconds", self.seconds());
         self.row = row;
-        let own = callback(&self.view());
+        let own = guard_of("the callback", || Ok(callback(&self.view())))?;
         self.row.extend(own);
         self.recorder.push(self.row.iter());
         Ok(())

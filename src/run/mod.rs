@@ -21,9 +21,7 @@ pub use tally::Tally;
 
 use crate::density::{Evaluation, Model, check_rows};
 use crate::error::{Result, guard, no_grad};
-use crate::io::Checkpoint;
 use crate::numeric::Rng;
-use crate::run::store::CHECKPOINT;
 use crate::walkers::{Estimate, Walkers};
 use polars::prelude::DataFrame;
 use std::path::Path;
@@ -42,7 +40,7 @@ pub enum Outcome {
         cause: String,
     },
     /// It was asked to stop, or its folder could not be written any more: all rows so far are there, and where the run is
-    /// kept ([`Checkpointing`](crate::Keep)) it can go on.
+    /// kept ([`Checkpointing`](crate::Checkpointing)) it can go on.
     Paused {
         /// The step that comes next.
         step: usize,
@@ -86,7 +84,7 @@ impl Run {
     pub fn open(dir: impl AsRef<Path>) -> Result<Run> {
         let dir = dir.as_ref();
         let info = RunInfo::read(dir)?;
-        let checkpoint = Checkpoint::read(&dir.join(CHECKPOINT))?;
+        let checkpoint = store::found::last(dir)?;
         let population = |name: &str| {
             let known = checkpoint.find(&format!("{name}.x")).is_some();
             let still = |x: &Tensor| Evaluation::new(x.shallow_clone(), Tensor::new(), Tensor::new());

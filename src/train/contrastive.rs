@@ -66,7 +66,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
     }
 
     fn config(&self) -> Value {
-        self.trainer.config()
+        self.trainer.config::<M>()
     }
 
     fn identity(&self, _model: &M) -> Result<Value> {

@@ -115,7 +115,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
     }
 
     fn config(&self) -> Value {
-        self.trainer.config()
+        self.trainer.config::<M>()
     }
 
     fn identity(&self, _model: &M) -> Result<Value> {

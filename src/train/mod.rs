@@ -178,21 +178,22 @@ impl<K> Trainer<K> {
         self
     }
 
-    /// Method, kernel and settings.
-    fn config(&self) -> serde_json::Value
+    /// Method, kernel and settings; of a kernel that does not say what it is, the `Debug` text.
+    fn config<M: Model>(&self) -> serde_json::Value
     where
-        K: std::fmt::Debug,
+        K: Kernel<M>,
     {
-        let kernel = format!("{:?}", self.kernel);
+        let kernel = self.kernel.identity().unwrap_or_else(|_| format!("{:?}", self.kernel).into());
         serde_json::json!({ "method": self.method, "kernel": kernel, "settings": self.settings })
     }
 
     /// All that a continuation must agree with.
     fn identity<M: Model>(&self, model: &M, data: &Tensor) -> Result<serde_json::Value>
     where
-        K: std::fmt::Debug,
+        K: Kernel<M>,
     {
-        let mut config = self.config();
+        let mut config = self.config::<M>();
+        config["kernel"] = self.kernel.identity()?;
         config["data"] = fingerprint(data)?.into();
         if let Some(v) = &self.validation {
             config["validation"] = serde_json::json!([fingerprint(&v.data)?, v.every, self.keep_best]);

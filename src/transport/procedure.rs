@@ -58,8 +58,9 @@ where
 
     fn config(&self) -> Value {
         let of = &self.of;
+        let kernel = Kernel::<At<P>>::identity(&of.kernel);
         serde_json::json!({
-            "kernel": format!("{:?}", of.kernel),
+            "kernel": kernel.unwrap_or_else(|_| format!("{:?}", of.kernel).into()),
             "steps": self.grid.steps(),
             "times": of.times,
             "walkers": of.walkers,
@@ -75,6 +76,7 @@ where
     fn identity(&self, path: &P) -> Result<Value> {
         let of = &self.of;
         let mut config = Procedure::<P>::config(self);
+        config["kernel"] = Kernel::<At<P>>::identity(&of.kernel)?;
         for (name, value) in [
             ("seed", of.seed.into()),
             ("every", of.every.into()),

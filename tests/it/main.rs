@@ -6,6 +6,8 @@ mod common;
 mod data;
 mod diagnose;
 mod driver;
+mod durable;
+mod errors;
 mod export;
 mod faults;
 mod figures;

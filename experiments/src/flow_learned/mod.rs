@@ -231,7 +231,7 @@ impl FlowLearned {
         };
         let mut all: Vec<(usize, Result<Trained>)> = std::thread::scope(|scope| {
             let handles: Vec<_> = (0..workers).map(|_| scope.spawn(drain)).collect();
-            let lost = || Error::Torch("a training thread ended early".into());
+            let lost = || Error::panic("a training thread", "it ended early");
             handles.into_iter().flat_map(|h| h.join().unwrap_or_else(|_| vec![(0, Err(lost()))])).collect()
         });
         all.sort_by_key(|(i, _)| *i);

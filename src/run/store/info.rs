@@ -9,8 +9,20 @@ use serde_json::Value;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// `run.json`: what a kept run, or a whole experiment, is, and how far it got.
+/// `run.json`: what a kept run is, and how far it got. The one description of a folder that the library writes.
+///
+/// ```
+/// use jarzynski::RunInfo;
+/// # fn main() -> jarzynski::Result<()> {
+/// let folder = tempfile::tempdir().unwrap();
+/// let mut info = RunInfo::new("pcd", 7, jarzynski::serde_json::json!({ "walkers": 100 }));
+/// info.step = 20;
+/// info.write(folder.path())?;
+/// assert_eq!(RunInfo::read(folder.path())?, info);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunInfo {
     /// `jarzynski`, `pcd`, `cd`, `transport`, `ais` or `flow`; the name of an experiment.
     pub label: String,
@@ -30,13 +42,16 @@ pub struct RunInfo {
     pub cause: Option<String>,
     /// Seconds of all calls together.
     pub seconds: f64,
+    /// What a person should know, one sentence each: that it went on from the checkpoint before the last, and why.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl RunInfo {
     const FILE: &str = "run.json";
 
-    /// Of something that begins now: `running`, at step 0, on these versions.
-    pub fn new(label: &str, seed: u64, config: Value) -> Self {
+    /// Of a run that begins now: `running`, at step 0, without weights, with the versions of this build.
+    pub fn new(label: impl Into<String>, seed: u64, config: Value) -> Self {
         RunInfo {
             label: label.into(),
             weighted: false,
@@ -47,23 +62,24 @@ impl RunInfo {
             step: 0,
             cause: None,
             seconds: 0.0,
+            notes: Vec::new(),
         }
     }
 
-    /// Reads `dir/run.json`.
+    /// From `run.json` in `dir`.
     ///
     /// # Errors
-    /// `Io` where it is missing, `Data` with line and column where it is damaged.
+    /// `Io` where there is none, `Data` with line and column where it is anything else.
     pub fn read(dir: impl AsRef<Path>) -> Result<Self> {
         let path = dir.as_ref().join(RunInfo::FILE);
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         serde_json::from_str(&text).map_err(|e| {
             let place = format!("line {}, column {}", e.line(), e.column());
-            Error::data(&path, place, format!("what a run says of itself ({e})"))
+            Error::data(&path, place, format!("the description of a run ({e})"))
         })
     }
 
-    /// Writes `dir/run.json`.
+    /// To `run.json` in `dir`, completely or not at all.
     ///
     /// # Errors
     /// `Io` with the path.

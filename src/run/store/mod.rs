@@ -1,6 +1,9 @@
 //! Keep a run on disk as it goes: its rows as they come, checkpoints to go on from, and a file that asks it to stop.
 
+pub(crate) mod found;
 mod info;
+#[cfg(test)]
+mod power_loss;
 pub(crate) mod rows;
 pub(crate) mod versions;
 
@@ -8,8 +11,9 @@ pub use info::RunInfo;
 pub use versions::Versions;
 
 use crate::error::{Error, Result};
-use crate::io::{Checkpoint, write_parquet_with};
+use crate::io::{Checkpoint, disk, write_parquet_with};
 use crate::run::{Outcome, Recorder};
+use found::{BEFORE, DAMAGED, Found, NEWEST, find, holds_a_run};
 use rows::Log;
 use serde_json::Value;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -18,10 +22,12 @@ use std::time::Instant;
 
 /// Where a run is kept, how often, and when it should pause.
 ///
-/// The folder then holds `stats.csv` (rows, appended as they come), `checkpoint.safetensors` (the whole state), `run.json`
-/// (what it is and how far it got) and, once it has ended, `stats.parquet`. A run that was killed at any moment goes on from
-/// its last checkpoint with the bits that it would have had. A file named `stop` in the folder asks the run to write a
-/// checkpoint and return.
+/// The folder then holds `stats.csv` (rows, appended as they come), `checkpoint.safetensors` (the whole state),
+/// `checkpoint.previous.safetensors` (the one before), `run.json` ([`RunInfo`]: what it is and how far it got) and, once it has
+/// ended, `stats.parquet`. A run that was killed at any moment goes on from its last checkpoint with the bits that it would have
+/// had. Files are synced before they replace others, so that the same holds after a loss of power. Where the last checkpoint or
+/// the rows that it counts are damaged, the run goes on from the one before and says so; its end is the same. A file named
+/// `stop` in the folder asks the run to write a checkpoint and return.
 ///
 /// ```
 /// use jarzynski::{Checkpointing, Method, Rng, Trainer, Ula, model::Mixture};
@@ -56,7 +62,7 @@ pub struct Checkpointing {
 /// Seconds between two times that rows are appended.
 const FLUSH: f64 = 1.0;
 
-/// Writes that may fail in a row before the run stops: a network folder that stutters must not cost a night.
+/// Attempts to write (e.g. on NFS) that may fail in a row before the run stops.
 const PATIENCE: usize = 3;
 
 impl Checkpointing {
@@ -123,7 +129,6 @@ impl<P: Into<PathBuf>> From<P> for Checkpointing {
 }
 
 pub(crate) const LOCK: &str = ".lock";
-pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// One run's folder while it is written to.
 #[derive(Debug)]
@@ -155,32 +160,17 @@ impl Store {
         (label, weighted): (&str, bool),
         seed: u64,
         config: Value,
-    ) -> Result<(Self, Option<Checkpoint>)> {
+    ) -> Result<(Self, Option<Found>)> {
         checkpointing.validate()?;
         let dir = &checkpointing.dir;
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        disk::make_folder(dir).map_err(|e| Error::io(dir, e))?;
         let lock = lock(dir)?;
-        let info = RunInfo {
-            label: label.into(),
-            weighted,
-            seed,
-            config,
-            versions: Versions::current(),
-            status: "running".into(),
-            step: 0,
-            cause: None,
-            seconds: 0.0,
-        };
-        let found = match Checkpoint::read(&dir.join(CHECKPOINT)) {
-            Ok(found) => Some(found),
-            // killed before its first checkpoint: nothing to go on from
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(e),
-        };
-        if found.is_some() && !checkpointing.resume {
-            let expected = "a folder without a run; `resume` goes on with the one that is there";
-            return Err(Error::param("checkpointing.dir", dir.display(), expected));
+        let info = RunInfo { weighted, ..RunInfo::new(label, seed, config) };
+        if holds_a_run(dir) && !checkpointing.resume {
+            return Err(Error::RunExists { dir: dir.clone() });
         }
+        // none where it was killed before its first checkpoint: nothing to go on from
+        let found = find(dir)?;
         let now = Instant::now();
         let mut store = Store {
             checkpointing: checkpointing.clone(),
@@ -196,11 +186,12 @@ impl Store {
             failures: 0,
         };
         if let Some(found) = &found {
-            let then: Value = found.json("config")?;
-            if let Some(what) = difference("", &then, &store.info.config) {
-                return Err(Error::param("resume", what, format!("the run that is kept in {}", dir.display())));
+            let then: Value = found.checkpoint.json("config")?;
+            if let Some((key, then, now)) = difference("", &then, &store.info.config) {
+                return Err(Error::RunMismatch { dir: dir.clone(), key, then, now });
             }
-            store.before = found.numbers::<1>("seconds")?[0];
+            store.before = found.checkpoint.numbers::<1>("seconds")?[0];
+            store.info.notes = RunInfo::read(dir).map(|info| info.notes).unwrap_or_default();
         }
         match std::fs::remove_file(dir.join("stop")) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(dir.join("stop"), e)),
@@ -214,10 +205,23 @@ impl Store {
         self.before + self.opened.elapsed().as_secs_f64()
     }
 
-    /// The rows that a checkpoint counts; later ones will come again.
-    pub fn recorded(&mut self, found: &Checkpoint) -> Result<Recorder> {
-        // checkpoints of earlier versions count rows and hold no seal
-        self.log.resume(found.json("rows")?, found.json("seal")?)
+    /// Goes on after what was found: the rows that it counts, later ones will come again. A newest checkpoint that could not be
+    /// used is put aside, so that the next one does not take the place of the one before.
+    ///
+    /// # Errors
+    /// `Io` with the path.
+    pub fn take_up(&mut self, found: Found) -> Result<Recorder> {
+        if let Some(note) = found.note {
+            eprintln!("{}: {note}", self.info.label);
+            self.info.notes.push(note);
+            let newest = self.checkpointing.dir.join(NEWEST);
+            if newest.exists() {
+                let aside = self.checkpointing.dir.join(DAMAGED);
+                disk::rename(&newest, &aside).map_err(|e| Error::io(&newest, e))?;
+            }
+        }
+        self.log.take_up(&found.rows)?;
+        Ok(found.rows)
     }
 
     /// Called before step `k` of `last`: writes rows and a checkpoint where they are due; how the run ends, if it should.
@@ -279,6 +283,7 @@ impl Store {
 
     fn save(&mut self, k: usize, recorder: &Recorder, state: impl FnOnce(&mut Checkpoint) -> Result<()>) -> Result<()> {
         self.append(recorder)?;
+        self.log.sync()?;
         let mut checkpoint = Checkpoint::default();
         state(&mut checkpoint)?;
         self.info.step = k;
@@ -288,8 +293,9 @@ impl Store {
         checkpoint.put_json("rows", &recorder.len())?;
         checkpoint.put_json("seal", &self.log.seal())?;
         checkpoint.put_numbers("seconds", &[self.info.seconds]);
-        checkpoint.write(&self.checkpointing.dir.join(CHECKPOINT))?;
-        self.info.write(&self.checkpointing.dir)?;
+        let dir = &self.checkpointing.dir;
+        checkpoint.replace(&dir.join(NEWEST), Some(&dir.join(BEFORE)))?;
+        self.info.write(dir)?;
         self.saved = Instant::now();
         Ok(())
     }
@@ -316,6 +322,7 @@ impl Store {
         let dir = self.checkpointing.dir.clone();
         let mut write = || {
             self.append(recorder)?;
+            self.log.sync()?;
             let info = serde_json::to_string(&self.info).unwrap_or_default();
             write_parquet_with(&recorder.stats()?, dir.join("stats.parquet"), &[("jarzynski", info)])?;
             self.info.write(&dir)
@@ -334,11 +341,7 @@ fn lock(dir: &Path) -> Result<File> {
     let file = file.map_err(|e| Error::io(&path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::param(
-            "checkpointing.dir",
-            dir.display(),
-            "a folder that no other run is writing to at this moment",
-        )),
+        Err(TryLockError::WouldBlock) => Err(Error::RunLocked { dir: dir.into() }),
         Err(TryLockError::Error(e)) => Err(Error::io(&path, e)),
     }
 }
@@ -346,8 +349,8 @@ fn lock(dir: &Path) -> Result<File> {
 /// What may differ between a run and its continuation: how it talks, and how long it is.
 const FREE: &[&str] = &["settings.progress", "settings.steps"];
 
-/// The first key at which two configurations differ, in words.
-fn difference(at: &str, then: &Value, now: &Value) -> Option<String> {
+/// The first key at which two configurations differ, its value then and its value now.
+fn difference(at: &str, then: &Value, now: &Value) -> Option<(String, String, String)> {
     if FREE.contains(&at) {
         return None;
     }
@@ -360,7 +363,7 @@ fn difference(at: &str, then: &Value, now: &Value) -> Option<String> {
             })
         }
         _ if then == now => None,
-        _ => Some(format!("{at} = {now}, was {then}")),
+        _ => Some((at.to_string(), then.to_string(), now.to_string())),
     }
 }
 

@@ -1,12 +1,10 @@
 //! Write the rows of a kept run as they come, and notice on the way back what was not written so.
 
 use crate::error::{Error, Result};
-use crate::io::write_atomic;
+use crate::io::{disk, write_atomic};
 use crate::run::Recorder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The file in a run's folder.
@@ -30,11 +28,13 @@ pub(crate) struct Log {
     columns: Option<usize>,
     /// Of all that was written, carried along: a checkpoint need not read the file.
     hash: Sha256,
+    /// Whether all that was written is on the disk.
+    synced: bool,
 }
 
 impl Log {
     pub fn new(dir: &Path) -> Self {
-        Log { path: dir.join(FILE), rows: 0, columns: Some(0), hash: Sha256::new() }
+        Log { path: dir.join(FILE), rows: 0, columns: Some(0), hash: Sha256::new(), synced: true }
     }
 
     /// What tells these rows from others.
@@ -50,17 +50,29 @@ impl Log {
         if self.rows == recorder.len() {
             return Ok(());
         }
-        let failed = |e| Error::io(&self.path, e);
-        // opened anew each time: a file that was removed would take what is written to it along
-        let mut file = OpenOptions::new().append(true).open(&self.path).map_err(failed)?;
         let text: String = (self.rows..recorder.len()).map(|r| recorder.line(r)).collect();
-        if let Err(e) = file.write_all(text.as_bytes()) {
+        self.synced = false;
+        if let Err(e) = disk::append(&self.path, &text) {
             // part of it may be there: the next attempt writes the whole log anew
             self.columns = None;
             return Err(Error::io(&self.path, e));
         }
         self.hash.update(&text);
         self.rows = recorder.len();
+        Ok(())
+    }
+
+    /// Waits until all that was written is on the disk: a checkpoint must not count rows that a loss of power takes.
+    pub fn sync(&mut self) -> Result<()> {
+        if self.synced {
+            return Ok(());
+        }
+        if let Err(e) = disk::sync_path(&self.path) {
+            // what the disk refused is not written again by asking again
+            self.columns = None;
+            return Err(Error::io(&self.path, e));
+        }
+        self.synced = true;
         Ok(())
     }
 
@@ -74,36 +86,43 @@ impl Log {
             })
         })?;
         (self.rows, self.columns, self.hash) = (recorder.len(), Some(recorder.names().len()), hash);
+        self.synced = true;
         Ok(())
     }
 
-    /// The first `rows` rows, to go on after; the rest of the file, which may have been cut while it was written, is dropped.
-    ///
-    /// # Errors
-    /// Fewer rows than that, or others than those that `seal` was made of.
-    pub fn resume(&mut self, rows: usize, seal: Option<Seal>) -> Result<Recorder> {
-        let mut recorder = if rows == 0 { Recorder::default() } else { read(&self.path, rows)? };
-        if recorder.len() < rows {
-            return Err(Error::data(&self.path, format!("row {}", recorder.len()), format!("{rows} rows")));
-        }
-        if let Some(seal) = seal.filter(|_| rows > 0) {
-            // a column that came after the checkpoint was put into the rows before it too
-            recorder.narrow(seal.columns);
-            let mut hash = Sha256::new();
-            lines(&recorder).for_each(|line| hash.update(&line));
-            let found = hex(hash);
-            if found != seal.sha256 {
-                let expected = format!(
-                    "the rows that the checkpoint was written with, of SHA-256 {}, found {found}: the file was changed or \
-                     damaged. Put a copy of it back, or begin the run in another folder",
-                    seal.sha256
-                );
-                return Err(Error::data(&self.path, format!("its first {rows} rows"), expected));
-            }
-        }
-        self.rewrite(&recorder)?;
-        Ok(recorder)
+    /// Goes on after these rows; the rest of the file, which may have been cut while it was written, is dropped.
+    pub fn take_up(&mut self, recorder: &Recorder) -> Result<()> {
+        self.rewrite(recorder)
     }
+}
+
+/// The first `rows` rows of the run in `dir`.
+///
+/// # Errors
+/// Fewer rows than that, or others than those that `seal` was made of.
+pub(crate) fn sealed(dir: &Path, rows: usize, seal: &Seal) -> Result<Recorder> {
+    if rows == 0 {
+        return Ok(Recorder::default());
+    }
+    let path = dir.join(FILE);
+    let mut recorder = read(&path, rows)?;
+    if recorder.len() < rows {
+        return Err(Error::data(&path, format!("row {}", recorder.len()), format!("{rows} rows")));
+    }
+    // a column that came after the checkpoint was put into the rows before it too
+    recorder.narrow(seal.columns);
+    let mut hash = Sha256::new();
+    lines(&recorder).for_each(|line| hash.update(&line));
+    let found = hex(hash);
+    if found != seal.sha256 {
+        let expected = format!(
+            "the rows that the checkpoint was written with, of SHA-256 {}, found {found}: the file was changed or \
+             damaged. Put a copy of it back, or begin the run in another folder",
+            seal.sha256
+        );
+        return Err(Error::data(&path, format!("its first {rows} rows"), expected));
+    }
+    Ok(recorder)
 }
 
 /// All rows of the run in `dir`.
