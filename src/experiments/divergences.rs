@@ -1,11 +1,12 @@
 //! Compare Kullback-Leibler and Fisher divergence on two modes of unequal mass: \[G\], Figs 1 and 4.
 
-use super::pair::{Pair, simpson};
+use super::pair::Pair;
 use super::{Experiment, Output, Work};
 use crate::error::{Error, Result};
 use crate::io::frame::Rows;
 use crate::numeric::Rng;
 use crate::numeric::blocks::read;
+use crate::numeric::fit::simpson;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 

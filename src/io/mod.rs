@@ -3,6 +3,7 @@
 pub(crate) mod arviz;
 pub(crate) mod checkpoint;
 mod files;
+mod format;
 pub mod frame;
 mod pages;
 mod parquet;
@@ -10,4 +11,5 @@ mod parquet;
 pub use checkpoint::Checkpoint;
 pub(crate) use files::check_name;
 pub use files::{read_metadata, write_atomic, write_csv, write_parquet, write_parquet_with, write_table};
+pub use format::{escape, grouped};
 pub(crate) use parquet::read_frame;

@@ -115,7 +115,7 @@ pub(super) fn cloud(
 }
 
 /// An SVG as PNG, `scale` pixels per unit, with the DejaVu fonts that the library carries.
-pub(super) fn rasterise(svg: &str, scale: f32) -> Result<Vec<u8>> {
+pub(crate) fn rasterise(svg: &str, scale: f32) -> Result<Vec<u8>> {
     let mut fonts = usvg::fontdb::Database::new();
     fonts.load_font_data(dejavu::sans::regular().to_vec());
     fonts.load_font_data(dejavu::sans::bold().to_vec());

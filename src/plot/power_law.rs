@@ -1,29 +1,15 @@
 //! Fit a power law y = c x^p, the straight line of log-log axes.
 
 use super::axis::decimal;
+use crate::numeric::fit::log_log;
 
-/// The least-squares line through (ln x, ln y) as `(exponent, standard error of the exponent, prefactor)`.
+/// The fitted power law as `(exponent, standard error of the exponent, prefactor)`, see [`log_log`].
 ///
 /// Points that are not positive and finite are left out. The standard error takes the scatter about the line as the
 /// noise of every point; it is NaN for two points. None where fewer than two different x are left, or where `xs` and
 /// `ys` differ in length.
 pub fn power_law(xs: &[f64], ys: &[f64]) -> Option<(f64, f64, f64)> {
-    if xs.len() != ys.len() {
-        return None;
-    }
-    let points: Vec<(f64, f64)> =
-        xs.iter().zip(ys).filter(|(x, y)| usable(**x) && usable(**y)).map(|(x, y)| (x.ln(), y.ln())).collect();
-    let first = points.first()?.0;
-    if points.iter().all(|p| p.0 == first) {
-        return None;
-    }
-    let n = points.len() as f64;
-    let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
-    let sxx: f64 = points.iter().map(|p| (p.0 - mx).powi(2)).sum();
-    let exponent = points.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum::<f64>() / sxx;
-    let residual: f64 = points.iter().map(|p| (p.1 - my - exponent * (p.0 - mx)).powi(2)).sum();
-    let se = if points.len() > 2 { (residual / (n - 2.0) / sxx).sqrt() } else { f64::NAN };
-    Some((exponent, se, (my - exponent * mx).exp()))
+    log_log(xs, ys).map(|fit| (fit.slope, fit.se, fit.intercept.exp()))
 }
 
 /// What a log axis can show.
