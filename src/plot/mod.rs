@@ -15,6 +15,7 @@ mod data;
 mod density;
 mod draw;
 mod energy;
+mod fonts;
 mod image;
 mod legend;
 mod marks;
