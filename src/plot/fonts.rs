@@ -137,38 +137,48 @@ mod tests {
         )
     }
 
-    /// Dark pixels of a text in a PNG by the monospaced font, which lacks Hebrew, with the system's fonts or none.
-    fn ink(text: &str, system: bool) -> (usize, Vec<char>) {
-        let mono = [dejavu::sans_mono::regular(), dejavu::sans_mono::bold()];
-        let carried = Arc::new(database(mono));
-        let more = [dejavu::sans::regular(), dejavu::sans::bold()];
-        let all = Arc::new(database(mono.into_iter().chain(if system { more.to_vec() } else { vec![] })));
-        let Readable { svg, fonts, boxes } = readable(&svg(text), &carried, || all);
-        let map = Pixmap::decode_png(&draw(&svg, fonts, 1.0).unwrap()).unwrap();
-        (map.pixels().iter().filter(|p| p.red() < 128).count(), boxes)
+    fn mono() -> [&'static [u8]; 2] {
+        [dejavu::sans_mono::regular(), dejavu::sans_mono::bold()]
+    }
+
+    fn sans() -> [&'static [u8]; 2] {
+        [dejavu::sans::regular(), dejavu::sans::bold()]
+    }
+
+    fn picture(svg: &str, fonts: Database) -> Vec<u8> {
+        Pixmap::decode_png(&draw(svg, Arc::new(fonts), 1.0).unwrap()).unwrap().take()
+    }
+
+    fn ink(picture: &[u8]) -> usize {
+        picture.chunks(4).filter(|p| p[0] < 128).count()
+    }
+
+    /// A text by the monospaced font, which lacks Hebrew, on a system that has the proportional one or no font at all.
+    fn shown(text: &str, system: bool) -> (Vec<u8>, Vec<char>) {
+        let all = || Arc::new(database(mono().into_iter().chain(if system { sans().to_vec() } else { vec![] })));
+        let Readable { svg, fonts, boxes } = readable(&svg(text), &Arc::new(database(mono())), all);
+        (picture(&svg, Database::clone(&fonts)), boxes)
     }
 
     #[test]
     fn a_character_that_the_font_lacks_is_drawn_from_another() {
-        let (blank, none) = ink("", true);
-        assert_eq!((blank, none), (0, vec![]));
-        let (with, boxes) = ink("\u{5d0}\u{5d1}", true);
-        assert!(with > 50 && boxes.is_empty(), "{with} {boxes:?}");
-        // the text as it stands, with the font that lacks it, leaves the paper white
-        let carried = Arc::new(database([dejavu::sans_mono::regular()]));
-        let bare = Pixmap::decode_png(&draw(&svg("\u{5d0}\u{5d1}"), carried, 1.0).unwrap()).unwrap();
-        assert_eq!(bare.pixels().iter().filter(|p| p.red() < 128).count(), 0);
+        let hebrew = "\u{5d0}\u{5d1}";
+        let (seen, boxes) = shown(hebrew, true);
+        assert!(ink(&seen) > 50 && boxes.is_empty(), "{} {boxes:?}", ink(&seen));
+        let direct = picture(&svg(hebrew).replace("DejaVu Sans Mono", "DejaVu Sans"), database(sans()));
+        assert!(seen == direct, "the same picture as by that font alone");
+        assert!(seen != picture(&svg(hebrew), database(mono())), "the text as it stands shows no letters");
+        assert_eq!(ink(&shown("", true).0), 0);
     }
 
     #[test]
     fn a_character_that_no_font_has_is_a_box() {
-        let (one, boxes) = ink("\u{5d0}", false);
-        assert_eq!(boxes, ['\u{5d0}']);
-        assert_eq!(one, ink("□", false).0);
-        assert!(one > 20 && ink("x\u{5d0}\u{5d1}\u{fe0f}y", false).0 > one);
+        let (one, boxes) = shown("\u{5d0}", false);
+        assert!(ink(&one) > 20 && one == shown("□", false).0 && boxes == ['\u{5d0}'], "{boxes:?}");
+        assert!(shown("x\u{5d0}\u{5d1}\u{fe0f}y", false).0 == shown("x□□\u{fe0f}y", false).0);
         // a private character, which no font can have; letters around it stay
-        let (mixed, boxes) = ink("a\u{f0000}b", true);
-        assert_eq!((mixed, boxes), (ink("a□b", true).0, vec!['\u{f0000}']));
+        let (mixed, boxes) = shown("a\u{f0000}b", true);
+        assert!(mixed == shown("a□b", true).0 && boxes == ['\u{f0000}'], "{boxes:?}");
     }
 
     #[test]

@@ -42,14 +42,14 @@ fn entry(panels: &[&Panel], label: &str, looks: &Looks, (x, y): (f64, f64), room
     shapes
 }
 
-/// As [`fit`], but a fitted law stays whole: it is cut from the name before it.
+/// As [`fit`], but a fitted exponent stays whole: characters are cut from the name before it.
 fn fit_law(label: &str, room: f64) -> (String, f64) {
     let (text, size) = fit(label, TICK, room);
-    let law = &label[name(label).len()..];
-    if text == label || law.is_empty() {
+    let fitted = &label[name(label).len()..];
+    if text == label || fitted.is_empty() {
         return (text, size);
     }
-    (cut(name(label), size, room - width(law, size)) + law, size)
+    (cut(name(label), size, room - width(fitted, size)) + fitted, size)
 }
 
 /// Rows of a strip `width` pixels wide: each a list of (offset, label).

@@ -49,8 +49,9 @@ const MNIST: (&str, &str) = (
 );
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn every_experiment_runs_on_a_gpu() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let mut small = SMALL.to_vec();
     match jarzynski::data::mnist(jarzynski::data::Split::Train) {
         Ok(_) => small.push(MNIST),
@@ -81,8 +82,9 @@ fn run<E: Experiment>(name: &str, more: &str, device: Device) -> Output {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn walkers_stay_on_the_gpu_while_they_move() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let fetched = |more: &str| {
         let run = || run::<Continuous>("continuous", more, gpu.device);
         gpu.counts(run).1.map(|[fetches, numbers, ..]| [fetches, numbers])
@@ -97,8 +99,9 @@ fn walkers_stay_on_the_gpu_while_they_move() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn numbers_of_a_gpu_run_are_right() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let out = run::<UlaBias>("ula-bias", "walkers = 20_000", gpu.device);
     let moments = out.get("moments").unwrap();
     let read = |name: &str| column_f64(moments, name).unwrap();

@@ -44,14 +44,6 @@ fn python() -> Command {
     Command::new(std::env::var("JARZYNSKI_PYTHON").unwrap_or_else(|_| "python3".into()))
 }
 
-fn python_has(module: &str) -> bool {
-    let found = python().args(["-c", &format!("import {module}")]).output().is_ok_and(|o| o.status.success());
-    if !found {
-        eprintln!("SKIPPED: no Python with {module} (set JARZYNSKI_PYTHON to one that has it)");
-    }
-    found
-}
-
 fn run_python(dir: &Path, script: &str) {
     let out = python().current_dir(dir).args(["-c", script]).output().unwrap();
     assert!(out.status.success(), "{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
@@ -59,9 +51,6 @@ fn run_python(dir: &Path, script: &str) {
 
 #[test]
 fn python_reads_csv_and_manifest_with_its_standard_library() {
-    if !python_has("csv") {
-        return;
-    }
     let (dir, df) = (folder(), sample());
     let mut results = Results::create(dir.path()).unwrap();
     results.table("t", &df).unwrap();
@@ -83,10 +72,8 @@ assert m["tables"] == [{"name": "t", "rows": 4, "columns": ["method", "seed", "v
 }
 
 #[test]
+#[ignore = "needs Python with pandas and pyarrow: JARZYNSKI_PYTHON names it"]
 fn pandas_reads_parquet() {
-    if !python_has("pandas, pyarrow") {
-        return;
-    }
     let dir = folder();
     write_parquet(&sample(), dir.path().join("t.parquet")).unwrap();
     run_python(
@@ -143,7 +130,8 @@ fn a_read_only_folder_is_an_error() {
     let result = write_csv(&sample(), dir.path().join("t.csv"));
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     match result {
-        Ok(()) => eprintln!("SKIPPED: this user may write everywhere (root)"),
+        // root may write everywhere: then the table must be there
+        Ok(()) => assert_eq!(names(dir.path()), ["t.csv"]),
         Err(e) => {
             assert!(e.to_string().contains("t.csv: the folder cannot be written"), "{e}");
             assert!(names(dir.path()).is_empty());
