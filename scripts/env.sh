@@ -40,6 +40,8 @@ export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECK
 # modules, the number of codegen units has no other effect. (It cannot be set through the environment.)
 JZ_UNITS=$((1000 + $(printf %s "$JZ_ROOT" | cksum | cut -d' ' -f1) % 9000))
 cargo() { command cargo --config "profile.dev.package.jarzynski.codegen-units=$JZ_UNITS" "$@"; }
+# Tests check this crate's assertions and arithmetic; its dependencies stay those of the shared build.
+JZ_CHECKED="--config profile.dev.package.jarzynski.debug-assertions=true --config profile.dev.package.jarzynski.overflow-checks=true"
 # libtorch's OpenMP threads would otherwise spin between operations and starve the library's own (5 times slower when busy).
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 # Spinning for some microseconds all the same spares a wake-up where one operation follows the other (training steps of a

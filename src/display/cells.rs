@@ -191,14 +191,14 @@ impl Walkers {
     }
 }
 
-/// Parameters of a model by name: shapes, numbers and magnitudes.
+/// The parameters of a model by name: their shapes, how many numbers they have and the root mean square of these.
 ///
 /// ```
 /// use jarzynski::{model::Mlp, tch::{Device, Kind}};
 /// let net = Mlp::new(2, &[16, 16], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
-/// assert!(jarzynski::display::layers("Mlp", &net).text.contains("337 parameters"));
+/// assert!(jarzynski::display::parameters("Mlp", &net).text.contains("337 parameters"));
 /// ```
-pub fn layers<M: Model + ?Sized>(name: &str, model: &M) -> Html {
+pub fn parameters<M: Model + ?Sized>(name: &str, model: &M) -> Html {
     let mut variables: Vec<(String, Tensor)> = model.vars().variables().into_iter().collect();
     variables.sort_by(|a, b| a.0.cmp(&b.0));
     let mut rows = Rows::new(&["parameter", "shape", "numbers", "rms"]);
@@ -220,9 +220,9 @@ pub fn layers<M: Model + ?Sized>(name: &str, model: &M) -> Html {
 macro_rules! shown {
     ($($model:ident),*) => { $(
         impl crate::model::$model {
-            /// Called by evcxr: layers, shapes and the number of parameters.
+            /// Called by evcxr: the names, shapes and number of the parameters.
             pub fn evcxr_display(&self) {
-                layers(stringify!($model), self).evcxr_display();
+                parameters(stringify!($model), self).evcxr_display();
             }
         }
     )* };

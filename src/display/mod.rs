@@ -6,5 +6,5 @@ mod figure;
 mod findings;
 mod table;
 
-pub use cells::{layers, sparkline};
+pub use cells::{parameters, sparkline};
 pub use table::{Html, content, number, show};

@@ -98,7 +98,8 @@ pub(super) fn collect(members: Vec<Done>) -> Result<SweepSummary> {
 impl SweepSummary {
     /// Means and standard errors over seeds for each configuration and step: `c`, `c_se`, `c_n` for every column `c`.
     ///
-    /// Errors: no such column; rows without `step`.
+    /// # Errors
+    /// `Param` for a column that the rows have not, `step` included.
     pub fn bands(&self, columns: &[&str]) -> Result<DataFrame> {
         let by: Vec<&str> = self.keys.iter().map(String::as_str).chain(["step"]).collect();
         frame::bands(&self.rows, &by, "seed", columns)
@@ -113,7 +114,8 @@ impl SweepSummary {
 
     /// Writes `rows` and `members` as CSV and Parquet into a folder.
     ///
-    /// Errors: a folder that cannot be written.
+    /// # Errors
+    /// `Io` for a folder that cannot be written.
     pub fn save(&self, dir: impl AsRef<Path>) -> Result<()> {
         std::fs::create_dir_all(&dir).map_err(|e| Error::io(dir.as_ref(), e))?;
         write_table(&self.rows, &dir, "rows")?;

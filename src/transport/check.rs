@@ -1,4 +1,4 @@
-//! Hold a kernel to its contract: exact averages under a moving target, and a wrong weight that must be noticed.
+//! Check a kernel: exact averages under a moving target, and a wrong weight that must be noticed.
 
 use crate::density::{At, Base, Energy, Evaluation, Flow, Path};
 use crate::error::{Error, Result, guard};
@@ -148,7 +148,8 @@ fn increment<K: for<'a> Kernel<At<'a, Drifting>>>(kernel: &K, path: &Drifting) -
 /// # Ok(()) }
 /// ```
 ///
-/// Errors: a kernel that refuses the step, panics, or returns weights of the wrong shape.
+/// # Errors
+/// What the kernel says of the step, `Torch` where it panics, `Shape` for weights of another shape.
 pub fn check_kernel<K, F>(family: F, h: f64) -> Result<Contract>
 where
     F: Fn(f64) -> K,
