@@ -9,7 +9,7 @@ READY := scripts/setup.sh build; . scripts/env.sh
 PROGRAM := $(READY); cargo build --quiet -p jarzynski-experiments; jarzynski=$$CARGO_TARGET_DIR/$$CARGO_BUILD_TARGET/debug/jarzynski
 NAMES = $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb))
 
-.PHONY: help setup figures test check bench bench-peers interop notebooks lab doc datasets mnist clean clean-cache
+.PHONY: help setup figures test test-ignored check bench bench-peers interop notebooks lab doc datasets mnist clean clean-cache
 
 help: ## this list
 	@grep -hE '^[a-zA-Z%-]+:.*## ' Makefile | sed -E 's/:.*## /\t/; s/%/NAME/' | awk -F'\t' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -33,7 +33,10 @@ figure-%: ## one experiment: ula-bias, mixture, digits, divergences, mnist, flow
 	$$jarzynski $* $(ARGS)
 
 test: ## all tests
-	@$(READY); cargo test --workspace $(ARGS)
+	@$(READY); cargo test --workspace $$JZ_CHECKED $(ARGS)
+
+test-ignored: ## the tests that need what not every machine has: a GPU, R, pandas, MNIST
+	@$(READY); cargo test --workspace $$JZ_CHECKED $(ARGS) -- --ignored
 
 check: ## formatting, clippy and documentation without warnings
 	@$(READY)
@@ -50,7 +53,7 @@ bench-peers: ## RBMs against rbms and scikit-learn, in an environment of their o
 interop: ## tables, checkpoints and walkers opened in pandas, polars, DuckDB and ArviZ, in an environment of their own
 	@$(READY); home=$$JZ_CACHE/python-interop; \
 	[ -e $$home/ready ] || { python3 -m venv $$home; $$home/bin/pip install -q pandas pyarrow polars duckdb 'arviz<1' safetensors; touch $$home/ready; }; \
-	JZ_CACHE=$$JZ_CACHE cargo test --test interop -- --nocapture
+	JZ_CACHE=$$JZ_CACHE cargo test --test interop python -- --ignored --nocapture
 
 notebooks: ## execute all notebooks in place with the real kernel
 	@scripts/notebooks.sh

@@ -43,6 +43,9 @@ cargo() {
   command cargo --config "profile.dev.package.jarzynski.codegen-units=$JZ_UNITS" \
     --config "profile.dev.package.jarzynski-experiments.codegen-units=$JZ_UNITS" "$@"
 }
+# Tests check the assertions and arithmetic of these crates; their dependencies stay those of the shared build.
+JZ_CHECKED="--config profile.dev.package.jarzynski.debug-assertions=true --config profile.dev.package.jarzynski.overflow-checks=true"
+JZ_CHECKED="$JZ_CHECKED --config profile.dev.package.jarzynski-experiments.debug-assertions=true"
 # libtorch's OpenMP threads would otherwise spin between operations and starve the library's own (5 times slower when busy).
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 # Spinning for some microseconds all the same spares a wake-up where one operation follows the other (training steps of a

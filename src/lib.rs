@@ -38,7 +38,7 @@ pub mod transport;
 pub mod tune;
 pub mod walkers;
 
-pub use density::{At, Base, Energy, Evaluation, Flow, Geometric, Model, Noise, Path};
+pub use density::{At, Base, Energy, Evaluation, Flow, Geometric, Model, Noise, Path, log_prob};
 pub use error::{Error, Result};
 pub use kernel::{
     Escorted, FlowKernel, Gibbs, GibbsReverse, Kernel, Mala, Matched, Ode, ReverseAt, Reversed, Split, Ula,
@@ -48,7 +48,7 @@ pub use numeric::{Rng, device};
 #[cfg(feature = "plot")]
 pub use plotters;
 pub use polars;
-pub use run::{Callback, Checkpointing, Driver, Outcome, Run, RunInfo, StepView, Warning, log_prob};
+pub use run::{Callback, Checkpointing, Driver, Outcome, Run, RunInfo, StepView, Warning};
 pub use serde_json;
 pub use sweep::Sweep;
 pub use tch;

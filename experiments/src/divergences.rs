@@ -1,9 +1,10 @@
 //! Compare Kullback-Leibler and Fisher divergence on two modes of unequal mass: \[G\], Figs 1 and 4.
 
-use crate::pair::{Pair, simpson};
+use crate::pair::Pair;
 use crate::{Context, Experiment, Output};
 use jarzynski::io::frame::Rows;
 use jarzynski::numeric::Rng;
+use jarzynski::numeric::fit::simpson;
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@ use jarzynski::io::frame;
 use jarzynski::io::frame::Rows;
 use jarzynski::kernel::FlowKernel;
 use jarzynski::model::Interpolant;
+use jarzynski::numeric::fit::log_log;
 use jarzynski::polars::prelude::DataFrame;
 use jarzynski::run::StepView;
 use jarzynski::tch::{Device, Kind, Tensor};
@@ -161,8 +162,9 @@ impl FlowOrder {
                     for seed in (self.seed..).take(self.seeds) {
                         let part = frame::filter(&own, "seed", &seed.to_string())?;
                         let (h, v) = (frame::column_f64(&part, "h")?, frame::column_f64(&part, name)?);
-                        let usable = h.iter().zip(&v).filter(|(h, v)| **h <= self.fit && **v > ROUNDING[q]);
-                        slopes.extend(slope(&usable.map(|(h, v)| (h.ln(), v.ln())).collect::<Vec<_>>()));
+                        let usable = h.into_iter().zip(v).filter(|(h, v)| *h <= self.fit && *v > ROUNDING[q]);
+                        let (h, v): (Vec<f64>, Vec<f64>) = usable.unzip();
+                        slopes.extend(log_log(&h, &v).map(|fit| fit.slope));
                     }
                     let (exponent, se) = frame::mean_se(&slopes);
                     rows.push((scheme, d, *name, exponent, se, expected[q]));
@@ -171,15 +173,6 @@ impl FlowOrder {
         }
         rows.finish()
     }
-}
-
-/// Least-squares slope; `None` of fewer than two points.
-fn slope(points: &[(f64, f64)]) -> Option<f64> {
-    let n = points.len() as f64;
-    let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
-    let (sxy, sxx) =
-        points.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + (x - mx) * (y - my), b + (x - mx) * (x - mx)));
-    (points.len() > 1 && sxx > 0.0).then(|| sxy / sxx)
 }
 
 impl Experiment for FlowOrder {

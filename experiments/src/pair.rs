@@ -1,4 +1,4 @@
-//! Give a mixture of two Gaussians on the line in closed form, number by number and by tensors, and Simpson's rule.
+//! Give a mixture of two Gaussians on the line in closed form, number by number and by tensors.
 
 use jarzynski::numeric::Rng;
 use jarzynski::tch::{Device, Kind, Tensor};
@@ -51,26 +51,9 @@ impl Pair {
     }
 }
 
-/// ∫_a^b f by the composite Simpson rule on `n` intervals, made even.
-pub(super) fn simpson(f: impl Fn(f64) -> f64, a: f64, b: f64, n: usize) -> f64 {
-    let n = n.max(2).next_multiple_of(2);
-    let h = (b - a) / n as f64;
-    let weight = |i: usize| if i == 0 || i == n { 1.0 } else { 2.0 + 2.0 * (i % 2) as f64 };
-    (0..=n).map(|i| weight(i) * f(a + h * i as f64)).sum::<f64>() * h / 3.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn simpson_is_of_fourth_order() {
-        assert!((simpson(|x| x * x * x - 2.0 * x * x, -1.0, 3.0, 2) - 4.0 / 3.0).abs() < 1e-13);
-        let error = |n| (simpson(f64::exp, 0.0, 1.0, n) - (1f64.exp() - 1.0)).abs();
-        // Halving the step divides the error by 2⁴ up to O(h²).
-        let slope = (error(8) / error(16)).log2();
-        assert!((slope - 4.0).abs() < 8f64.powi(-2), "{slope}");
-    }
 
     #[test]
     fn tensors_and_numbers_agree() {

@@ -3,6 +3,7 @@
 use crate::density::Evaluation;
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
+use crate::numeric::fit::power_iteration;
 use tch::{Kind, Tensor};
 
 /// An energy U, batched: ρ(x) = e^{−U(x)} / Z, eq. (1).
@@ -49,12 +50,12 @@ impl<E: Energy + ?Sized> Energy for Box<E> {
     }
 }
 
-/// A law that can be sampled exactly and whose log Z is known: where walkers start with A_0 = 0.
+/// A distribution that can be sampled exactly and whose log Z is known: where walkers start with A_0 = 0.
 pub trait Base: Energy {
     /// n exact, independent draws, `[n, d]`.
     fn sample(&self, n: usize, rng: &mut Rng) -> Tensor;
 
-    /// As [`sample`](Base::sample), with less variance where the law allows (modes in proportion); unbiased too.
+    /// As [`sample`](Base::sample), with less variance where the distribution allows (modes in proportion); unbiased too.
     fn sample_stratified(&self, n: usize, rng: &mut Rng) -> Tensor {
         self.sample(n, rng)
     }
@@ -90,19 +91,13 @@ pub(crate) fn first_row(x: &Tensor, bad: impl Fn(&Tensor) -> Tensor) -> Option<i
 /// The largest curvature of U among rows x `[n, d]`: the largest eigenvalue in magnitude of each row's Hessian by a power
 /// iteration on differences of ∇U, where it is positive. Costs `CURVATURE_PASSES` evaluations.
 pub(crate) fn curvature<E: Energy + ?Sized>(u: &E, x: &Tensor) -> f64 {
-    let length = |t: &Tensor| t.square().sum_dim_intlist(-1, true, None::<Kind>).sqrt().clamp_min(1e-30);
     let scale = x.square().mean(Kind::Double).double_value(&[]).sqrt().max(1e-3);
     let step = scale * if x.kind() == Kind::Double { 1e-5 } else { 1e-2 };
     let here = u.evaluate(x);
-    let mut v = Rng::new(0xc0).normal(&x.size(), x.kind(), x.device());
-    let mut largest = f64::NAN;
-    for _ in 1..CURVATURE_PASSES {
-        v = &v / length(&v);
-        let turned = (u.evaluate(&(x + &v * step)).grad() - here.grad()) / step;
-        largest = (&v * &turned).sum_dim_intlist(-1, false, Kind::Double).max().double_value(&[]);
-        v = turned;
-    }
-    largest
+    let product = |v: &Tensor| (u.evaluate(&(x + v * step)).grad() - here.grad()) / step;
+    let start = Rng::new(0xc0).normal(&x.size(), x.kind(), x.device());
+    let (v, turned) = power_iteration(product, start, CURVATURE_PASSES - 1);
+    (v * turned).sum_dim_intlist(-1, false, Kind::Double).max().double_value(&[])
 }
 
 /// Evaluations of [`curvature`].

@@ -1,7 +1,7 @@
 //! Define what training may ask of a model: parameters θ, gradients in them, an exact start, files.
 
-use crate::density::{Base, Energy, Evaluation};
-use crate::error::{Error, Result, no_grad};
+use crate::density::{Base, Energy, Evaluation, check_rows};
+use crate::error::{Error, Result, guard, no_grad};
 use crate::io::Checkpoint;
 use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor, nn};
@@ -115,4 +115,16 @@ pub(crate) fn restore_parameters(vs: &nn::VarStore, from: &Checkpoint) -> Result
         crate::error::no_grad(|| held.f_copy_(&t))?;
     }
     Ok(())
+}
+
+/// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]`: `[m]`, f64, nats.
+///
+/// # Errors
+/// `Shape` or `NonFinite` for rows that the model does not take.
+pub fn log_prob<M: Model>(model: &M, x: &Tensor, log_z: f64) -> Result<Tensor> {
+    check_rows("x", x, model.dim())?;
+    let (kind, device) = model.options();
+    let x = x.to_device(device).to_kind(kind);
+    model.check_data(&x)?;
+    guard(|| Ok(-no_grad(|| model.energy(&x)).to_kind(Kind::Double) - log_z))
 }

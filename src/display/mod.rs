@@ -1,7 +1,10 @@
-//! Show runs, walkers, models, tables and errors: in a notebook as HTML, in a terminal as text of 80 columns.
+//! Show runs, walkers, models, figures, tables and errors: in a notebook as HTML, in a terminal as text of 80 columns.
 
-mod html;
-mod text;
+mod cells;
+#[cfg(feature = "plot")]
+mod figure;
+mod findings;
+mod table;
 
-pub use html::{Html, content, escape, grouped, number, show};
-pub use text::{layers, sparkline};
+pub use cells::{parameters, sparkline};
+pub use table::{Html, content, number, show};

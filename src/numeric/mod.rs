@@ -2,6 +2,7 @@
 
 pub(crate) mod blocks;
 pub mod device;
+pub mod fit;
 pub(crate) mod rng;
 pub(crate) mod threads;
 

@@ -46,7 +46,7 @@ impl Rng {
     }
 
     /// The same source drawing on the CPU whatever the device: a run on a GPU then has the noise of a run on the CPU and agrees
-    /// with it within rounding, for the price of sending the noise over.
+    /// with it within rounding; the noise is sent to the device, which takes time.
     ///
     /// ```
     /// use jarzynski::Rng;

@@ -1,6 +1,6 @@
 //! Map numbers to pixels, and choose ticks that a person would choose.
 
-use crate::display::grouped;
+use crate::io::grouped;
 
 /// A linear or logarithmic axis from `lo` at pixel `a` to `hi` at pixel `b`.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Turn pixel grids, dense point clouds and finished figures into PNGs.
 
 use super::canvas::Shape;
+use super::fonts::{Readable, carried, of_the_system, readable, warn};
 use super::style::{Rgb, WHITE};
 use crate::error::{Error, Result};
 use resvg::tiny_skia::{Color, FillRule, Paint, PathBuilder, Pixmap, Transform};
@@ -114,14 +115,16 @@ pub(super) fn cloud(
     Ok(Shape::Image { png: encode(&pixmap)?, at: (x, y), size })
 }
 
-/// An SVG as PNG, `scale` pixels per unit, with the DejaVu fonts that the library carries.
-pub(super) fn rasterise(svg: &str, scale: f32) -> Result<Vec<u8>> {
-    let mut fonts = usvg::fontdb::Database::new();
-    fonts.load_font_data(dejavu::sans::regular().to_vec());
-    fonts.load_font_data(dejavu::sans::bold().to_vec());
-    fonts.set_sans_serif_family("DejaVu Sans");
-    let options =
-        usvg::Options { fontdb: Arc::new(fonts), font_family: "DejaVu Sans".into(), ..usvg::Options::default() };
+/// An SVG of this module as PNG, `scale` pixels per unit.
+pub(crate) fn rasterise(svg: &str, scale: f32) -> Result<Vec<u8>> {
+    let Readable { svg, fonts, boxes } = readable(svg, carried(), of_the_system);
+    warn(&boxes);
+    draw(&svg, fonts, scale)
+}
+
+/// An SVG as PNG with these fonts.
+pub(super) fn draw(svg: &str, fonts: Arc<usvg::fontdb::Database>, scale: f32) -> Result<Vec<u8>> {
+    let options = usvg::Options { fontdb: fonts, font_family: "DejaVu Sans".into(), ..usvg::Options::default() };
     let tree = usvg::Tree::from_str(svg, &options).map_err(|e| Error::data("figure", "SVG", format!("SVG ({e})")))?;
     let size = tree.size();
     let mut pixmap = pixmap((size.width() * scale).round() as usize, (size.height() * scale).round() as usize)?;

@@ -36,20 +36,20 @@ fn entry(panels: &[&Panel], label: &str, looks: &Looks, (x, y): (f64, f64), room
     kinds.sort_by_key(|k| k.0);
     let mut shapes: Vec<Shape> =
         kinds.iter().flat_map(|(_, layer)| sample(layer, looks.of(label), (x + 12.0, y))).collect();
-    let (text, size) = fit_law(label, room - INDENT);
+    let (text, size) = fit_with_exponent(label, room - INDENT);
     let (x, rgb) = (x + INDENT, INK);
     shapes.push(Shape::Text(Label { text, x, y, size, rgb, align: Align::Left, bold: false, upward: false }));
     shapes
 }
 
-/// As [`fit`], but a fitted law stays whole: it is cut from the name before it.
-fn fit_law(label: &str, room: f64) -> (String, f64) {
+/// As [`fit`], but a fitted exponent stays whole: characters are cut from the name before it.
+fn fit_with_exponent(label: &str, room: f64) -> (String, f64) {
     let (text, size) = fit(label, TICK, room);
-    let law = &label[name(label).len()..];
-    if text == label || law.is_empty() {
+    let fitted = &label[name(label).len()..];
+    if text == label || fitted.is_empty() {
         return (text, size);
     }
-    (cut(name(label), size, room - width(law, size)) + law, size)
+    (cut(name(label), size, room - width(fitted, size)) + fitted, size)
 }
 
 /// Rows of a strip `width` pixels wide: each a list of (offset, label).

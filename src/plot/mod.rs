@@ -15,6 +15,7 @@ mod data;
 mod density;
 mod draw;
 mod energy;
+mod fonts;
 mod image;
 mod legend;
 mod marks;
@@ -22,19 +23,16 @@ mod panel;
 mod power_law;
 mod run;
 mod style;
+mod sweep;
 
+pub(crate) use image::rasterise;
 pub use panel::Panel;
 pub use power_law::power_law;
 pub use style::method_color;
 
-use crate::display::content;
 use crate::error::{Error, Result};
 use crate::io::{check_name, write_atomic};
-use base64::Engine;
 use std::path::Path;
-
-/// SVGs above this size are shown as PNG in a notebook.
-const HEAVY: usize = 300_000;
 
 /// A grid of panels, `width × height` pixels; 900 wide fills a notebook cell.
 ///
@@ -101,7 +99,7 @@ impl Figure {
         if !(scale > 0.0 && scale.is_finite()) {
             return Err(Error::param("scale", scale, "above 0"));
         }
-        image::rasterise(&self.svg()?, scale)
+        rasterise(&self.svg()?, scale)
     }
 
     /// Writes `dir/name.svg` and `dir/name.png` (at twice the size in pixels).
@@ -111,7 +109,7 @@ impl Figure {
     pub fn save(&self, dir: impl AsRef<Path>, name: &str) -> Result<()> {
         check_name(name)?;
         let svg = self.svg()?;
-        let png = image::rasterise(&svg, 2.0)?;
+        let png = rasterise(&svg, 2.0)?;
         for (extension, bytes) in [("svg", svg.as_bytes()), ("png", &png[..])] {
             let path = dir.as_ref().join(format!("{name}.{extension}"));
             write_atomic(&path, |out| out.write_all(bytes).map_err(|e| Error::io(&path, e)))?;
@@ -119,30 +117,7 @@ impl Figure {
         Ok(())
     }
 
-    /// As HTML inside other HTML: the SVG, or a picture where that would be heavy; what is wrong with it, where it cannot be drawn.
-    pub(crate) fn inline(&self) -> String {
-        let drawn = self.svg().and_then(|svg| match svg.len() <= HEAVY {
-            true => Ok(svg),
-            false => {
-                let data = base64::engine::general_purpose::STANDARD.encode(image::rasterise(&svg, 2.0)?);
-                Ok(format!("<img style=\"max-width:{}px\" src=\"data:image/png;base64,{data}\">", self.size.0))
-            }
-        });
-        drawn.unwrap_or_else(|e| crate::display::escape(&e.to_string()))
-    }
-
-    /// Called by evcxr on the last expression of a cell: the figure inline, or what is wrong with it.
-    pub fn evcxr_display(&self) {
-        match self.svg() {
-            Ok(svg) if svg.len() <= HEAVY => println!("{}", content("image/svg+xml", &svg)),
-            Ok(svg) => match image::rasterise(&svg, 2.0) {
-                Ok(png) => {
-                    let data = base64::engine::general_purpose::STANDARD.encode(png);
-                    println!("{}", content("image/png", &data));
-                }
-                Err(e) => println!("{}", content("text/plain", &e.to_string())),
-            },
-            Err(e) => println!("{}", content("text/plain", &e.to_string())),
-        }
+    pub(crate) fn width(&self) -> u32 {
+        self.size.0
     }
 }

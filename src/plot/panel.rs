@@ -3,7 +3,7 @@
 use super::density::{check, check_weights, curve, histogram};
 use super::energy::Grid;
 use super::image::Tiles;
-use super::power_law::{ends, law, power_law};
+use super::power_law::{ends, fitted_label, power_law};
 use crate::error::{Error, Result};
 use crate::io::frame;
 use polars::prelude::DataFrame;
@@ -243,12 +243,12 @@ impl Panel {
     /// Points on log-log axes with the power law fitted to them by [`power_law`]: a line, and in the legend the exponent
     /// with its standard error, as in `increments ∝ x^0.98 ± 0.02`.
     ///
-    /// Points that are not positive are left out; where no law can be fitted, the others stand alone. The colour is that
+    /// Points that are not positive are left out; where no power law can be fitted, only the points are drawn. The colour is that
     /// of `label`.
     pub fn slope(self, label: &str, xs: &[f64], ys: &[f64]) -> Self {
         let panel = self.log_x().log_y();
         let Some(fit) = power_law(xs, ys) else { return panel.points(label, xs, ys) };
-        let label = if label.is_empty() { String::new() } else { law(label, fit.0, fit.1) };
+        let label = if label.is_empty() { String::new() } else { fitted_label(label, fit.0, fit.1) };
         let (x, y) = ends(xs, ys, fit);
         panel.line(&label, &x, &y).points(&label, xs, ys)
     }

@@ -1,29 +1,15 @@
 //! Fit a power law y = c x^p, the straight line of log-log axes.
 
 use super::axis::decimal;
+use crate::numeric::fit::log_log;
 
-/// The least-squares line through (ln x, ln y) as `(exponent, standard error of the exponent, prefactor)`.
+/// The fitted power law as `(exponent, standard error of the exponent, prefactor)`, see [`log_log`].
 ///
 /// Points that are not positive and finite are left out. The standard error takes the scatter about the line as the
 /// noise of every point; it is NaN for two points. None where fewer than two different x are left, or where `xs` and
 /// `ys` differ in length.
 pub fn power_law(xs: &[f64], ys: &[f64]) -> Option<(f64, f64, f64)> {
-    if xs.len() != ys.len() {
-        return None;
-    }
-    let points: Vec<(f64, f64)> =
-        xs.iter().zip(ys).filter(|(x, y)| usable(**x) && usable(**y)).map(|(x, y)| (x.ln(), y.ln())).collect();
-    let first = points.first()?.0;
-    if points.iter().all(|p| p.0 == first) {
-        return None;
-    }
-    let n = points.len() as f64;
-    let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
-    let sxx: f64 = points.iter().map(|p| (p.0 - mx).powi(2)).sum();
-    let exponent = points.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum::<f64>() / sxx;
-    let residual: f64 = points.iter().map(|p| (p.1 - my - exponent * (p.0 - mx)).powi(2)).sum();
-    let se = if points.len() > 2 { (residual / (n - 2.0) / sxx).sqrt() } else { f64::NAN };
-    Some((exponent, se, (my - exponent * mx).exp()))
+    log_log(xs, ys).map(|fit| (fit.slope, fit.se, fit.intercept.exp()))
 }
 
 /// What a log axis can show.
@@ -39,21 +25,21 @@ pub(super) fn ends(xs: &[f64], ys: &[f64], (exponent, _, prefactor): (f64, f64, 
     (vec![lo, hi], vec![y(lo), y(hi)])
 }
 
-/// Between a name and its fitted law in a label.
-const LAW: &str = " ∝ x^";
+/// Between a name and its fitted exponent in a label.
+const PROPORTIONAL: &str = " ∝ x^";
 
 /// `name ∝ x^−0.50 ± 0.02`: as many digits as the standard error is sure of, at most three.
-pub(super) fn law(name: &str, exponent: f64, se: f64) -> String {
+pub(super) fn fitted_label(name: &str, exponent: f64, se: f64) -> String {
     if !se.is_finite() {
-        return format!("{name}{LAW}{}", decimal(exponent, 2));
+        return format!("{name}{PROPORTIONAL}{}", decimal(exponent, 2));
     }
     let digits = if se > 0.0 { (-se.log10().floor()).clamp(0.0, 3.0) as usize } else { 3 };
-    format!("{name}{LAW}{} ± {}", decimal(exponent, digits), decimal(se, digits))
+    format!("{name}{PROPORTIONAL}{} ± {}", decimal(exponent, digits), decimal(se, digits))
 }
 
-/// A label without its fitted law: what is fitted keeps the colour of what it is named after.
+/// A label without its fitted exponent: the fitted line has the colour of the points' name.
 pub(super) fn name(label: &str) -> &str {
-    label.split_once(LAW).map_or(label, |(name, _)| name)
+    label.split_once(PROPORTIONAL).map_or(label, |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -62,10 +48,10 @@ mod tests {
 
     #[test]
     fn a_label_has_the_digits_of_its_error() {
-        assert_eq!(law("increments", 0.9834, 0.0213), "increments ∝ x^0.98 ± 0.02");
-        assert_eq!(law("error", -0.51, 0.3), "error ∝ x^−0.5 ± 0.3");
-        assert_eq!(law("exact", 2.0, 1e-16), "exact ∝ x^2.000 ± 0.000");
-        assert_eq!(law("two points", 1.5, f64::NAN), "two points ∝ x^1.50");
+        assert_eq!(fitted_label("increments", 0.9834, 0.0213), "increments ∝ x^0.98 ± 0.02");
+        assert_eq!(fitted_label("error", -0.51, 0.3), "error ∝ x^−0.5 ± 0.3");
+        assert_eq!(fitted_label("exact", 2.0, 1e-16), "exact ∝ x^2.000 ± 0.000");
+        assert_eq!(fitted_label("two points", 1.5, f64::NAN), "two points ∝ x^1.50");
         assert_eq!((name("error ∝ x^−0.5 ± 0.3"), name("error")), ("error", "error"));
     }
 }

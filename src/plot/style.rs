@@ -146,6 +146,10 @@ pub(super) fn width(text: &str, size: f64) -> f64 {
         '−' | '×' | '≤' | '≥' | '±' => 84.0,
         '∝' => 71.0,
         '…' => 100.0,
+        // scripts of full width, and pictures
+        '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' => 100.0,
+        '\u{ff01}'..='\u{ff60}' | '\u{20000}'..='\u{3ffff}' => 100.0,
+        '\u{1f300}'..='\u{1faff}' => 125.0,
         _ => 66.0,
     };
     text.chars().map(one).sum::<f64>() * size / 100.0

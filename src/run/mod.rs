@@ -19,13 +19,13 @@ pub(crate) use store::Store;
 pub use store::{Checkpointing, RunInfo, Versions};
 pub use tally::Tally;
 
-use crate::density::{Evaluation, Model, check_rows};
-use crate::error::{Result, guard, no_grad};
+use crate::density::{Evaluation, Model, log_prob};
+use crate::error::Result;
 use crate::numeric::Rng;
 use crate::walkers::{Estimate, Walkers};
 use polars::prelude::DataFrame;
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,13 +190,4 @@ impl Run {
 fn spread(walkers: &Walkers) -> String {
     let (n, plural) = (walkers.resamplings(), if walkers.resamplings() == 1 { "" } else { "s" });
     format!("ESS/N = {:.3}, {n} resampling{plural}", walkers.ess())
-}
-
-/// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]`, f64.
-pub fn log_prob<M: Model>(model: &M, x: &Tensor, log_z: f64) -> Result<Tensor> {
-    check_rows("x", x, model.dim())?;
-    let (kind, device) = model.options();
-    let x = x.to_device(device).to_kind(kind);
-    model.check_data(&x)?;
-    guard(|| Ok(-no_grad(|| model.energy(&x)).to_kind(Kind::Double) - log_z))
 }

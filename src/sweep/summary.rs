@@ -2,7 +2,7 @@
 
 use super::{Done, Ended};
 use crate::error::{Error, Result};
-use crate::io::frame;
+use crate::io::{frame, write_table};
 use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 use serde_json::Value;
 use std::path::Path;
@@ -98,7 +98,8 @@ pub(super) fn collect(members: Vec<Done>) -> Result<SweepSummary> {
 impl SweepSummary {
     /// Means and standard errors over seeds for each configuration and step: `c`, `c_se`, `c_n` for every column `c`.
     ///
-    /// Errors: no such column; rows without `step`.
+    /// # Errors
+    /// `Param` for a column that the rows have not, `step` included.
     pub fn bands(&self, columns: &[&str]) -> Result<DataFrame> {
         let by: Vec<&str> = self.keys.iter().map(String::as_str).chain(["step"]).collect();
         frame::bands(&self.rows, &by, "seed", columns)
@@ -111,37 +112,14 @@ impl SweepSummary {
         frame::unhashed(&frame::unhashed(&self.members)?.filter(&mask)?)
     }
 
-    /// One panel per column against the step: a curve for each configuration, the mean over seeds with its standard error.
-    ///
-    /// Errors: no such column.
-    #[cfg(feature = "plot")]
-    pub fn plot(&self, columns: &[&str]) -> Result<crate::plot::Figure> {
-        use crate::plot::{Figure, Panel};
-        let bands = self.bands(columns)?;
-        let keys = self.keys.iter().map(|k| Ok((k, frame::column_str(&bands, k)?))).collect::<Result<Vec<_>>>()?;
-        let label = |row: usize| keys.iter().map(|(k, v)| format!("{k} {}", v[row])).collect::<Vec<_>>().join(", ");
-        let labels: Vec<String> = (0..bands.height()).map(label).collect();
-        let mut all = vec![Column::new("label".into(), labels)];
-        all.extend(bands.columns().iter().cloned());
-        let bands = DataFrame::new(bands.height(), all)?;
-        let across = columns.len().clamp(1, 3);
-        let mut figure =
-            Figure::new(280 * across as u32 + 40, 290 * columns.len().div_ceil(across).max(1) as u32).columns(across);
-        for name in columns {
-            figure = figure.panel(
-                Panel::new("").x("step").y(&crate::run::record::axis(name)).frame(&bands, "label", "step", name)?,
-            );
-        }
-        Ok(figure)
-    }
-
     /// Writes `rows` and `members` as CSV and Parquet into a folder.
     ///
-    /// Errors: a folder that cannot be written.
+    /// # Errors
+    /// `Io` for a folder that cannot be written.
     pub fn save(&self, dir: impl AsRef<Path>) -> Result<()> {
         std::fs::create_dir_all(&dir).map_err(|e| Error::io(dir.as_ref(), e))?;
-        crate::io::write_table(&self.rows, &dir, "rows")?;
-        crate::io::write_table(&self.members, &dir, "members")
+        write_table(&self.rows, &dir, "rows")?;
+        write_table(&self.members, &dir, "members")
     }
 
     /// A line for a person, and one for each member that did not finish.
@@ -155,12 +133,5 @@ impl SweepSummary {
             text += &format!("\n{}  seed {}: {}: {}", config.join("  "), seeds[i], status[i], cause[i]);
         }
         text
-    }
-
-    /// Shows the members in a notebook.
-    pub fn evcxr_display(&self) {
-        let (text, table) = (self.summary(), crate::display::show(&self.members));
-        let html = format!("<pre>{}</pre>{}", crate::display::escape(&text), table.html);
-        crate::display::Html { html, text: format!("{text}\n{}", table.text) }.evcxr_display();
     }
 }

@@ -1,13 +1,13 @@
-//! Hold a kernel to its contract: exact averages under a moving target, and a wrong weight that must be noticed.
+//! Check a kernel: exact averages under a moving target, and a wrong weight that must be noticed.
 
 use super::Transport;
 use crate::density::{At, Base, Energy, Evaluation, Flow, Path};
-use crate::display::{Html, escape, show};
 use crate::error::{Error, Result, guard};
 use crate::io::frame::Rows;
 use crate::kernel::{Arrival, EvalCounts, Kernel, Move};
 use crate::model::Gaussian;
 use crate::numeric::Rng;
+use crate::numeric::fit::log_log;
 use crate::run::Outcome;
 use crate::walkers::Walkers;
 use polars::prelude::DataFrame;
@@ -65,20 +65,6 @@ pub struct Contract {
     pub kept: bool,
     /// The claims that were not, in words.
     pub broken: Vec<String>,
-}
-
-impl Contract {
-    /// Called by evcxr.
-    pub fn evcxr_display(&self) {
-        let (colour, text) = match self.kept {
-            true => ("#009e73", "The contract is kept.".to_string()),
-            false => ("#d55e00", format!("The contract is broken: {}.", self.broken.join("; "))),
-        };
-        let style = format!("border-left:.3em solid {colour};padding:.1em .6em;margin:.2em 0");
-        let table = show(&self.table);
-        let html = format!("<div style=\"{style}\"><b>{}</b></div>{}", escape(&text), table.html);
-        Html { html, text: format!("{text}\n{}", table.text) }.evcxr_display();
-    }
 }
 
 const N: usize = 40_000;
@@ -139,17 +125,6 @@ fn increment<K: for<'a> Kernel<At<'a, Drifting>>>(kernel: &K, path: &Drifting) -
     })
 }
 
-/// Slope of log y against log x with its standard error.
-fn slope(x: &[f64], y: &[f64]) -> (f64, f64) {
-    let n = x.len() as f64;
-    let (x, y): (Vec<f64>, Vec<f64>) = (x.iter().map(|v| v.ln()).collect(), y.iter().map(|v| v.ln()).collect());
-    let (mx, my) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
-    let sxx: f64 = x.iter().map(|v| (v - mx).powi(2)).sum();
-    let b = x.iter().zip(&y).map(|(x, y)| (x - mx) * (y - my)).sum::<f64>() / sxx;
-    let rest: f64 = x.iter().zip(&y).map(|(x, y)| (y - my - b * (x - mx)).powi(2)).sum();
-    (b, (rest / (n - 2.0) / sxx).sqrt())
-}
-
 /// Checks a kernel of your own, `family(h)`, at the step h: 20 steps of 40,000 walkers under a target that moves and narrows.
 ///
 /// - *exact*: log Ẑ, the mean and the spread are within 5 standard errors of their closed forms. It holds for any α and λ of
@@ -168,7 +143,8 @@ fn slope(x: &[f64], y: &[f64]) -> (f64, f64) {
 /// # Ok(()) }
 /// ```
 ///
-/// Errors: a kernel that refuses the step, panics, or returns weights of the wrong shape.
+/// # Errors
+/// What the kernel says of the step, `Torch` where it panics, `Shape` for weights of another shape.
 pub fn check_kernel<K, F>(family: F, h: f64) -> Result<Contract>
 where
     F: Fn(f64) -> K,
@@ -198,7 +174,7 @@ where
     if rms.iter().all(|r| *r < 1e-12) {
         claim("order at fixed θ", "no increment: ρ is left invariant".into(), "above h^.5, or none", true);
     } else {
-        let (p, se) = slope(&steps, &rms);
+        let (p, se) = log_log(&steps, &rms).map_or((f64::NAN, f64::NAN), |fit| (fit.slope, fit.se));
         claim("order at fixed θ", format!("h^{p:.2} ± {se:.2}"), "above h^.5, or none", p - 5.0 * se > 0.5 || p > 0.9);
     }
     let again = walk(&kernel, &path, 11)?;

@@ -1,4 +1,4 @@
-//! Say what an evaluation costs, so that schemes of different appetite can be compared.
+//! Count or measure what an evaluation costs, so that schemes can be compared.
 
 use crate::density::Flow;
 use crate::error::{Error, Result};
@@ -30,7 +30,8 @@ impl CostModel {
 
     /// Seconds per row on this machine, each the least of five calls on `rows` rows. Not reproducible bit by bit.
     ///
-    /// Errors: no rows.
+    /// # Errors
+    /// `Param` for no rows.
     pub fn measured<P: Flow>(path: &P, rows: usize) -> Result<Self> {
         if rows == 0 {
             return Err(Error::param("rows", 0, "at least 1"));

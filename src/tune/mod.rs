@@ -1,4 +1,4 @@
-//! Choose the scheme, the steps and the noise of a flow: a pilot measures the variance law, short runs confirm the choice.
+//! Choose the scheme, the steps and the noise of a flow: a pilot predicts the weights' variance, short runs confirm the choice.
 
 mod cost_model;
 mod variance_model;
@@ -24,7 +24,7 @@ pub struct Tune {
     /// Schemes to choose from, by [`FlowKernel::NAMES`].
     pub schemes: Vec<String>,
     /// What an evaluation costs; `None`: [`CostModel::counted`].
-    pub price: Option<CostModel>,
+    pub cost_model: Option<CostModel>,
     /// Walkers of each pilot run.
     pub walkers: usize,
     /// Most steps of a run.
@@ -42,12 +42,12 @@ pub struct Tuned {
     pub steps: usize,
     /// ESS/N that a confirming run with another seed and four times the walkers had.
     pub ess: f64,
-    /// Cost per walker, in the unit of the price.
+    /// Cost per walker, in the unit of the cost model.
     pub cost: f64,
     /// Whether the wanted ESS was reached; if not, this is the nearest that was found.
     pub reached: bool,
-    /// The law of the pilot.
-    pub law: VarianceModel,
+    /// What the pilot predicts for the weights' variance.
+    pub variance: VarianceModel,
     /// Every run made, the confirming ones of each scheme last: `scheme, steps, noise, eps, ess, cost`; `eps` is the mean over t.
     pub trials: DataFrame,
 }
@@ -67,7 +67,7 @@ pub fn tune<P: Flow>(path: &P, ess: f64, seed: u64) -> Result<Tuned> {
     Tune::new(ess, seed).run(path)
 }
 
-/// One run: a scheme with a noise, `factor` times the law's choice, and what came out.
+/// One run: a scheme with a noise, `factor` times the predicted best one, and what came out.
 #[derive(Debug, Clone)]
 struct Trial {
     scheme: String,
@@ -90,8 +90,8 @@ impl Trial {
 struct Search<'a, P> {
     tune: &'a Tune,
     path: &'a P,
-    law: VarianceModel,
-    price: CostModel,
+    variance: VarianceModel,
+    cost_model: CostModel,
     trials: Vec<Trial>,
     /// The best of each scheme, confirmed.
     sure: Vec<Trial>,
@@ -102,7 +102,7 @@ impl Tune {
     pub fn new(ess: f64, seed: u64) -> Self {
         let schemes = ["escorted", "matched", "euler-ula", "euler-mala", "rk4-ula", "rk4-mala", "ode-euler", "ode-rk4"];
         let schemes = schemes.map(String::from).to_vec();
-        Tune { ess, schemes, price: None, walkers: 2_000, steps_max: 512, seed }
+        Tune { ess, schemes, cost_model: None, walkers: 2_000, steps_max: 512, seed }
     }
 
     /// Among these schemes only.
@@ -111,9 +111,9 @@ impl Tune {
         self
     }
 
-    /// With these prices.
-    pub fn price(mut self, price: CostModel) -> Self {
-        self.price = Some(price);
+    /// With these costs of an evaluation instead of counted ones.
+    pub fn cost_model(mut self, cost_model: CostModel) -> Self {
+        self.cost_model = Some(cost_model);
         self
     }
 
@@ -142,20 +142,21 @@ impl Tune {
     /// Searches, scheme by scheme, for the fewest steps at which some noise gives the wanted ESS.
     ///
     /// 1. The pilot measures the [`VarianceModel`], which predicts where Prop. 2 is good enough, and the noise that is best for it.
-    /// 2. At a few K, noises around the law's choice for h = 1/K, constant and as ε(t), are run.
+    /// 2. At a few K, noises around the predicted best one for h = 1/K, constant and as ε(t), are run.
     /// 3. From the best at two K and the order that the scheme declares, −log ESS = V_∞ + C h^{2·order} is solved for the K
     ///    that is needed, which is run and corrected. V_∞ > 0 is what an inexact flow leaves at any h.
-    /// 4. The cheapest of each scheme is run again with another seed and four times the walkers; where luck had chosen it, K
-    ///    grows. The cheapest that stands is taken.
+    /// 4. The cheapest of each scheme is run again with another seed and four times the walkers; K grows
+    ///    where that run misses the wanted ESS. The cheapest that reaches it is taken.
     ///
-    /// Errors: settings out of range, and whatever a run refuses.
+    /// # Errors
+    /// `Param` for settings out of range or a path that no scheme can follow, and what a run refuses.
     pub fn run<P: Flow>(&self, path: &P) -> Result<Tuned> {
         self.validate()?;
         path.weighable()?;
-        let law = VarianceModel::pilot(path, 12, self.walkers.min(1_000), self.seed)?;
+        let variance = VarianceModel::pilot(path, 12, self.walkers.min(1_000), self.seed)?;
         let d = path.base().sample(1, &mut Rng::new(0)).size()[1];
-        let price = self.price.unwrap_or(CostModel::counted(d));
-        let mut search = Search { tune: self, path, law, price, trials: Vec::new(), sure: Vec::new() };
+        let cost_model = self.cost_model.unwrap_or(CostModel::counted(d));
+        let mut search = Search { tune: self, path, variance, cost_model, trials: Vec::new(), sure: Vec::new() };
         for scheme in &self.schemes {
             search.scheme(scheme)?;
             search.confirm(scheme)?;
@@ -173,7 +174,7 @@ impl<P: Flow> Search<'_, P> {
     fn attempt(&self, like: &Trial, steps: usize, walkers: usize, label: u64) -> Result<Trial> {
         let run = self.transport(FlowKernel::named(&like.scheme, like.noise.clone())?, steps, walkers, label)?;
         let ess = if run.finished() { run.walkers.ess() } else { 0.0 };
-        Ok(Trial { steps, ess, cost: self.price.of(&run)?, ..like.clone() })
+        Ok(Trial { steps, ess, cost: self.cost_model.of(&run)?, ..like.clone() })
     }
 
     /// The best of several noises at K steps: a wide ladder at first, then a few beside the best so far.
@@ -181,14 +182,15 @@ impl<P: Flow> Search<'_, P> {
         let (h, kernel) = (1.0 / steps as f64, FlowKernel::named(scheme, 1.0)?);
         let factors: &[f64] = match (&kernel, near) {
             (_, Some(_)) => &[0.6, 1.0, 1.7],
-            // rejection makes a large step harmless, and the law's third term does not apply
+            // rejection makes a large step harmless, and the third term of the variance does not apply
             (FlowKernel::Split(s), None) if s.then == Langevin::Mala => &[0.5, 2.0, 8.0],
             _ => &[0.25, 0.5, 1.0, 2.0],
         };
         let blank =
             |shape, factor, noise| Trial { scheme: scheme.into(), shape, factor, noise, steps, ess: 0.0, cost: 0.0 };
         let of = |shape: &'static str, factor: f64| {
-            let noise = if shape == "constant" { self.law.best_noise(h).into() } else { self.law.best_schedule(h) };
+            let noise =
+                if shape == "constant" { self.variance.best_noise(h).into() } else { self.variance.best_schedule(h) };
             blank(shape, factor, noise.scaled(factor))
         };
         let candidates: Vec<Trial> = match (kernel.noise(), near) {
@@ -211,12 +213,12 @@ impl<P: Flow> Search<'_, P> {
     fn scheme(&mut self, scheme: &str) -> Result<()> {
         let (wanted, most) = (self.tune.ess, self.tune.steps_max);
         let order = 2.0 * FlowKernel::named(scheme, 1.0)?.order().total;
-        // the order in h of every Gaussian scheme is that of Prop. 2, which the law predicts; the others need fewer steps
+        // the order in h of every Gaussian scheme is that of Prop. 2, which the pilot predicts; the others need fewer steps
         let mut k = if order > 1.0 { 4 } else { self.expected() / 2 }.clamp(2, most.max(2)).min(most);
         let mut seen: Vec<Trial> = vec![];
         for _ in 0..6 {
             if let Some(last) = seen.last() {
-                // no more steps than another scheme's cost buys
+                // no more steps than cost as much as another scheme
                 let affordable = (self.limit() / (last.cost / last.steps as f64)).min(most as f64) as usize;
                 k = k.min(affordable);
                 if k == 0 || seen.iter().any(|t| t.steps == k) {
@@ -232,9 +234,10 @@ impl<P: Flow> Search<'_, P> {
         Ok(())
     }
 
-    /// The K at which the law expects Prop. 2 to reach the wanted ESS.
+    /// The K at which Prop. 2 is predicted to reach the wanted ESS.
     fn expected(&self) -> usize {
-        let enough = |k: &usize| self.law.ess(1.0 / *k as f64, self.law.best_noise(1.0 / *k as f64)) >= self.tune.ess;
+        let enough =
+            |k: &usize| self.variance.ess(1.0 / *k as f64, self.variance.best_noise(1.0 / *k as f64)) >= self.tune.ess;
         (1..=self.tune.steps_max).find(enough).unwrap_or(self.tune.steps_max)
     }
 
@@ -261,7 +264,7 @@ impl<P: Flow> Search<'_, P> {
         Ok(())
     }
 
-    /// The cheapest that stands, else the best ESS.
+    /// The cheapest confirmed one, else the one with the best ESS.
     fn finish(self) -> Result<Tuned> {
         let wanted = self.tune.ess;
         let good = self.sure.iter().filter(|t| t.ess >= wanted).min_by(|a, b| a.cost.total_cmp(&b.cost));
@@ -281,7 +284,7 @@ impl<P: Flow> Search<'_, P> {
             ess: sure.ess,
             cost: sure.cost,
             reached: sure.ess >= wanted,
-            law: self.law,
+            variance: self.variance,
             trials: table.finish()?,
         })
     }

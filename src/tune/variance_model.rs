@@ -1,9 +1,10 @@
-//! Predict the variance of a flow's log-weights from a pilot: what h and ε cost, before any weighted run is made.
+//! Predict the variance of a flow's log-weights as a function of h and ε from a short unweighted run.
 
 use crate::density::{At, Flow, Noise};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guard, no_grad};
 use crate::kernel::{Kernel, Ula};
 use crate::numeric::Rng;
+use crate::numeric::fit::{power_iteration, row_norms, runge_kutta};
 use tch::{Kind, Tensor};
 
 /// The variance of the log-weights of [`Escorted`](crate::Escorted), predicted from a pilot:
@@ -14,7 +15,7 @@ use tch::{Kind, Tensor};
 /// ```
 ///
 /// The first two terms are those of the expansion in h at fixed ε; the third, which grows as h²ε³ and faster where ULA
-/// becomes unstable, is why ε cannot be as large as one likes. All are averages along b's own trajectories.
+/// becomes unstable, bounds ε from above. All are averages along b's own trajectories.
 #[derive(Debug, Clone)]
 pub struct VarianceModel {
     /// Times of the pilot, the middles of equal intervals.
@@ -32,22 +33,23 @@ pub struct VarianceModel {
 }
 
 impl VarianceModel {
-    /// Measures the law at `times` places with `walkers` walkers that follow b alone.
+    /// Measures the averages at `times` times with `walkers` walkers that follow b alone.
     ///
-    /// Errors: no walkers, no places, fields that are not finite on the way.
+    /// # Errors
+    /// `Param` for no walkers or no times, `NonFinite` for a velocity, Jacobian or energy that is not finite there.
     pub fn pilot<P: Flow>(path: &P, times: usize, walkers: usize, seed: u64) -> Result<VarianceModel> {
         for (name, n) in [("times", times), ("walkers", walkers)] {
             if n == 0 {
                 return Err(Error::param(name, n, "at least 1"));
             }
         }
-        crate::error::guard(|| Self::measure(path, times, walkers, &mut Rng::new(seed).split(0x006c_6177)))
+        guard(|| Self::measure(path, times, walkers, &mut Rng::new(seed).split(0x006c_6177)))
     }
 
     fn measure<P: Flow>(path: &P, times: usize, walkers: usize, rng: &mut Rng) -> Result<VarianceModel> {
         let mean = |t: Tensor| t.mean(Kind::Double).double_value(&[]);
         let square = |t: &Tensor| t.square().sum_dim_intlist(-1, false, Kind::Double);
-        let mut law = VarianceModel {
+        let mut model = VarianceModel {
             t: (0..times).map(|i| (i as f64 + 0.5) / times as f64).collect(),
             stretch: vec![],
             acceleration: vec![],
@@ -57,25 +59,25 @@ impl VarianceModel {
         };
         let (mut x, mut now) = (path.base().sample(walkers, rng), 0.0);
         for i in 0..times {
-            let t = law.t[i];
-            x = carry(path, &x, now, t, 4);
+            let t = model.t[i];
+            x = follow(path, &x, now, t);
             now = t;
             let (b, j) = path.linearise(t, &x);
             let s = (&j + j.transpose(1, 2)) * 0.5;
-            law.stretch.push(mean(s.square().sum_dim_intlist([1, 2].as_slice(), false, Kind::Double)));
+            model.stretch.push(mean(s.square().sum_dim_intlist([1, 2].as_slice(), false, Kind::Double)));
             // the material derivative, along b itself
             let d = 1e-3 / times as f64;
             let (after, before) =
-                crate::error::no_grad(|| (path.velocity(t + d, &(&x + &b * d)), path.velocity(t - d, &(&x - &b * d))));
-            law.acceleration.push(mean(square(&((after - before) / (2.0 * d)))));
-            law.curvature.push(mean(curvature(path, t, &x, rng)));
+                no_grad(|| (path.velocity(t + d, &(&x + &b * d)), path.velocity(t - d, &(&x - &b * d))));
+            model.acceleration.push(mean(square(&((after - before) / (2.0 * d)))));
+            model.curvature.push(mean(curvature(path, t, &x, rng)));
         }
-        let stiff = law.curvature.iter().fold(1e-12, |a: f64, b| a.max(*b));
-        law.tau = (0..12).map(|i| 4.0 / stiff * 2f64.powi(i - 11)).collect();
+        let stiff = model.curvature.iter().fold(1e-12, |a: f64, b| a.max(*b));
+        model.tau = (0..12).map(|i| 4.0 / stiff * 2f64.powi(i - 11)).collect();
         // again along the way, now that the range of τ is known
         (x, now) = (path.base().sample(walkers, rng), 0.0);
-        for t in law.t.clone() {
-            x = carry(path, &x, now, t, 4);
+        for t in model.t.clone() {
+            x = follow(path, &x, now, t);
             now = t;
             let (u, at) = (At::new(path, t), path.evaluate(t, &x));
             let spread = |tau: &f64| {
@@ -85,16 +87,16 @@ impl VarianceModel {
                 // a few walkers at the edge carry the mean: the bulk decides what ESS sees
                 trimmed(&half)
             };
-            law.langevin.push(law.tau.iter().map(spread).collect());
+            model.langevin.push(model.tau.iter().map(spread).collect());
         }
-        let finite = law.stretch.iter().chain(&law.acceleration).chain(&law.curvature).all(|v| v.is_finite());
+        let finite = model.stretch.iter().chain(&model.acceleration).chain(&model.curvature).all(|v| v.is_finite());
         if !finite {
             return Err(Error::NonFinite {
                 what: "velocity, its Jacobian or the energy",
                 place: "along the pilot".into(),
             });
         }
-        Ok(law)
+        Ok(model)
     }
 
     /// I₂.
@@ -119,7 +121,7 @@ impl VarianceModel {
         h * h / (2.0 * eps) * self.acceleration[i] + self.langevin_at(i, h * eps) / h
     }
 
-    /// The ESS/N that the law predicts: e^{−Var}, that of log-normal weights.
+    /// The predicted ESS/N: e^{−Var}, that of log-normal weights.
     pub fn ess(&self, h: f64, eps: impl Into<Noise>) -> f64 {
         (-self.variance(h, eps)).exp()
     }
@@ -167,32 +169,16 @@ fn trimmed(v: &Tensor) -> f64 {
     low.narrow(0, 0, kept).mean(Kind::Double).double_value(&[])
 }
 
-/// Positions carried by b from one time to another in `steps` Runge-Kutta steps.
-fn carry<P: Flow>(path: &P, x: &Tensor, from: f64, to: f64, steps: usize) -> Tensor {
-    let h = (to - from) / steps as f64;
-    crate::error::no_grad(|| {
-        (0..steps).fold(x.shallow_clone(), |x, k| {
-            let t = from + k as f64 * h;
-            let k1 = path.velocity(t, &x);
-            let k2 = path.velocity(t + 0.5 * h, &(&x + &k1 * (0.5 * h)));
-            let k3 = path.velocity(t + 0.5 * h, &(&x + &k2 * (0.5 * h)));
-            let k4 = path.velocity(t + h, &(&x + &k3 * h));
-            x + (k1 + (k2 + k3) * 2.0 + k4) * (h / 6.0)
-        })
-    })
+/// Positions that move with b from one time to another.
+fn follow<P: Flow>(path: &P, x: &Tensor, from: f64, to: f64) -> Tensor {
+    no_grad(|| runge_kutta(|t, x| path.velocity(t, x), x, (from, to), 4))
 }
 
 /// λ_max(−J_s) at each row by a few power iterations on differences of ∇U, `[n]`.
 fn curvature<P: Flow>(path: &P, t: f64, x: &Tensor, rng: &mut Rng) -> Tensor {
-    let norm = |v: &Tensor| v.square().sum_dim_intlist(-1, true, v.kind()).sqrt().clamp_min(1e-30);
-    let mut v = rng.normal(&x.size(), x.kind(), x.device());
-    let mut size = norm(&v);
     let reach = if x.kind() == Kind::Double { 1e-5 } else { 1e-2 };
-    for _ in 0..8 {
-        let unit = &v / &size;
-        let slope = |sign: f64| path.evaluate(t, &(x + &unit * (sign * reach))).grad().copy();
-        v = (slope(1.0) - slope(-1.0)) / (2.0 * reach);
-        size = norm(&v);
-    }
-    size.squeeze_dim(-1)
+    let grad = |x: &Tensor| path.evaluate(t, x).grad().copy();
+    let product = |v: &Tensor| (grad(&(x + v * reach)) - grad(&(x + v * -reach))) / (2.0 * reach);
+    let (_, turned) = power_iteration(product, rng.normal(&x.size(), x.kind(), x.device()), 8);
+    row_norms(&turned).squeeze_dim(-1)
 }

@@ -25,16 +25,14 @@ pub struct Estimate {
     pub se: f64,
 }
 
-/// `0.43845 ± 0.00196`: two to three digits of the error, and the value to the same place; the value alone where there is
-/// no error.
+/// `0.43845 ± 0.00196`: two to three digits of the error, and the value to the same place; the value alone where no
+/// error is known.
 impl std::fmt::Display for Estimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let known = self.se > 0.0 && self.se.is_finite();
         let places = if known { (2.0 - self.se.log10().ceil()).clamp(0.0, 15.0) as usize } else { 5 };
-        match self.se.is_nan() {
-            true => write!(f, "{:.places$}", self.value),
-            false => write!(f, "{:.places$} ± {:.places$}", self.value, self.se),
-        }
+        write!(f, "{:.places$}", self.value)?;
+        if self.se.is_nan() { Ok(()) } else { write!(f, " ± {:.places$}", self.se) }
     }
 }
 

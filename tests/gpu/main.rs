@@ -67,8 +67,9 @@ where
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn networks_train_alike_with_the_same_noise() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let mlp = |device| Mlp::new(8, &[32, 32], 1.0, 0, Kind::Float, device).unwrap();
     for method in [Method::Jarzynski { ess_min: 0.5 }, Method::Pcd, Method::Cd { k: 2 }] {
         alike(&gpu, || Ula::new(0.05), method, mlp, &data(), 1e-4);
@@ -82,8 +83,9 @@ fn networks_train_alike_with_the_same_noise() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn machines_train_alike_with_the_same_noise() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let bits = Rng::new(5).uniform_tensor(&[500, 12], Kind::Float, Device::Cpu).square().round();
     let rbm = |device| Rbm::bernoulli(&bits.to_device(device), &RbmShape { hidden: 8, ..Default::default() }).unwrap();
     for method in [Method::Jarzynski { ess_min: 0.5 }, Method::Pcd] {
@@ -95,8 +97,9 @@ fn machines_train_alike_with_the_same_noise() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn kernels_that_reject_are_resumed_there() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let x = data();
     let train = |steps: usize, dir: Option<&std::path::Path>| {
         let mut net = Mlp::new(8, &[16], 1.0, 0, Kind::Float, gpu.device).unwrap();
@@ -131,8 +134,9 @@ fn kernels_that_reject_are_resumed_there() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn an_update_reads_two_blocks_of_numbers_and_sends_nothing() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let x = data().to_device(gpu.device);
     let count = |method: Method, steps: usize, s: Settings, mala: bool| {
         let mut net = Mlp::new(8, &[16, 16], 1.0, 0, Kind::Float, gpu.device).unwrap();
@@ -174,8 +178,9 @@ fn an_update_reads_two_blocks_of_numbers_and_sends_nothing() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn a_step_of_a_transport_reads_one_block_of_numbers() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7]).unwrap();
     let path = path.on(Kind::Double, gpu.device).unwrap();
     for name in ["escorted", "heun", "matched", "euler-ula", "rk4-mala"] {
@@ -194,8 +199,9 @@ fn a_step_of_a_transport_reads_one_block_of_numbers() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn batches_are_sent_once_an_epoch() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let x = data();
     let train = |steps| {
         let mut net = Mlp::new(8, &[16], 1.0, 0, Kind::Float, gpu.device).unwrap();
@@ -208,8 +214,9 @@ fn batches_are_sent_once_an_epoch() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn machines_are_exact_on_a_gpu_and_are_kept_and_resumed_there() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let x = Rng::new(5).uniform_tensor(&[500, 12], Kind::Float, Device::Cpu).round().to_device(gpu.device);
     let train = |dir: Option<&std::path::Path>| {
         let mut rbm = Rbm::bernoulli(&x, &RbmShape { hidden: 8, ..Default::default() }).unwrap();
@@ -230,8 +237,9 @@ fn machines_are_exact_on_a_gpu_and_are_kept_and_resumed_there() {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn energies_are_the_same_at_the_same_points() {
-    let Some(gpu) = Gpu::get() else { return };
+    let gpu = Gpu::get();
     let x = data();
     let net = |device| Mlp::new(8, &[64, 64], 1.0, 0, Kind::Float, device).unwrap();
     let moved = |device| {

@@ -1,25 +1,17 @@
-//! Hold the error bars to account: replicates of log Ẑ scatter as their standard errors say, and the ESS is the exact one.
+//! Check error bars: replicates of log Ẑ scatter as their standard errors say, and the ESS is the exact one.
 
 use crate::common;
 
-use common::{Drifting, walk};
+use common::{Drifting, FAR, walk, z_of};
 use jarzynski::io::frame::mean_se;
 use jarzynski::kernel::{Kernel, Mala, Reversed, Ula};
 use jarzynski::{At, Walkers};
-
-/// Each |z| below is standard normal if all is right: 5 is passed by chance once in 1.7 million.
-const FAR: f64 = 5.0;
-
-fn z(v: &[f64], exact: f64) -> f64 {
-    let (mean, se) = mean_se(v);
-    (mean - exact) / se
-}
 
 /// z-score of the variance of `v` against `exact`; its standard error from the sample's own fourth moment.
 fn z_variance(v: &[f64], exact: f64) -> f64 {
     let (mean, _) = mean_se(v);
     let squares: Vec<f64> = v.iter().map(|x| (x - mean).powi(2) * v.len() as f64 / (v.len() - 1) as f64).collect();
-    z(&squares, exact)
+    z_of(&squares, exact)
 }
 
 const REPLICATES: u64 = 300;
@@ -76,27 +68,27 @@ fn log_z_scatters_as_its_standard_error_says() {
             "{name}: bias {bias:.5} ± {bias_se:.5} (−se²/2 = {:.5}), pull {pull:.3} (expected {expected:.3}), variance \
              {variance:.3}, z = {:.2} {:.2} {:.2} {:.2}",
             -half,
-            z(&ratio, 1.0),
-            z(&r.error, -half),
-            z(&r.pull, expected),
+            z_of(&ratio, 1.0),
+            z_of(&r.error, -half),
+            z_of(&r.pull, expected),
             z_variance(&r.pull, 1.0)
         );
-        assert!(z(&ratio, 1.0).abs() < FAR, "{name}: Ẑ/Z is unbiased, z = {}", z(&ratio, 1.0));
+        assert!(z_of(&ratio, 1.0).abs() < FAR, "{name}: Ẑ/Z is unbiased, z = {}", z_of(&ratio, 1.0));
         assert!(
-            z(&r.error, -half).abs() < FAR,
+            z_of(&r.error, -half).abs() < FAR,
             "{name}: log Ẑ is low by half its variance, z = {}",
-            z(&r.error, -half)
+            z_of(&r.error, -half)
         );
-        assert!(z(&r.pull, expected).abs() < FAR, "{name}: pulls, z = {}", z(&r.pull, expected));
+        assert!(z_of(&r.pull, expected).abs() < FAR, "{name}: pulls, z = {}", z_of(&r.pull, expected));
         assert!(z_variance(&r.pull, 1.0).abs() < FAR, "{name}: variance of pulls, z = {}", z_variance(&r.pull, 1.0));
         // Reject twins: errors a third too small or too large, and an Ẑ that is 2 % off, must not pass.
         let scaled = |s: f64| z_variance(&r.pull.iter().map(|p| p * s).collect::<Vec<_>>(), 1.0);
         assert!(scaled(1.5) > FAR && scaled(1.0 / 1.5) < -FAR, "{name}: {} {}", scaled(1.5), scaled(1.0 / 1.5));
-        assert!(z(&ratio, 1.02).abs() > FAR, "{name}: 2 % must show");
+        assert!(z_of(&ratio, 1.02).abs() > FAR, "{name}: 2 % must show");
     }
 }
 
-// The exact law of the weights: for Gaussian targets and ULA every factor is the exponential of a quadratic form.
+// The exact distribution of the weights: for Gaussian targets and ULA every factor is the exponential of a quadratic form.
 
 /// Coefficients of x, y and 1.
 type Linear = [f64; 3];
@@ -214,7 +206,7 @@ fn the_estimated_ess_is_the_exact_one() {
         // Above 32,768 elements libtorch shares each operation between threads, which is slow where tests run side by side.
         let kernel = if same { Ula::new(h).reverse_at(jarzynski::ReverseAt::Old) } else { Ula::new(h) };
         let ess: Vec<f64> = (0..24).map(|s| walk(&kernel, &path, STEPS, 32_000, 500 + s, |_, _| {}).ess()).collect();
-        let (right, wrong) = (z(&ess, exact_ess(h, same)), z(&ess, exact_ess(h, !same)));
+        let (right, wrong) = (z_of(&ess, exact_ess(h, same)), z_of(&ess, exact_ess(h, !same)));
         println!(
             "h = {h}, same: {same}: ESS/N {:.5} ± {:.5}, exact {:.5}",
             mean_se(&ess).0,

@@ -1,9 +1,10 @@
 //! Share the protocol with a closed form that every kernel must get right, and the z-scores that judge it.
 #![allow(dead_code)]
 
+use jarzynski::io::frame::mean_se;
 use jarzynski::model::Gaussian;
 use jarzynski::tch::{Kind, Tensor};
-use jarzynski::{At, Base, Energy, Evaluation, Flow, Kernel, Path, Rng, Scheme, Walkers};
+use jarzynski::{At, Base, Energy, Estimate, Evaluation, Flow, Kernel, Path, Rng, Scheme, Walkers};
 
 /// N(m_t, s_t² I) in d dimensions, m: 0 → m1, s: 1 → s1 linearly, with U = |x − m_t|²/2s_t² (not normalised).
 #[derive(Debug)]
@@ -69,21 +70,63 @@ pub fn walk<K: for<'a> Kernel<At<'a, Drifting>> + ?Sized>(
     walkers
 }
 
+/// |z| of a standard normal passes this by chance with probability 5.7e-7. Seeds are fixed, so a test that passes once
+/// always passes; the number says how surprising a failure after a change of the random stream would be.
+pub const FAR: f64 = 5.0;
+
+/// What has a value and a standard error.
+pub trait Measured {
+    fn value_and_se(&self) -> (f64, f64);
+}
+
+impl Measured for Estimate {
+    fn value_and_se(&self) -> (f64, f64) {
+        (self.value, self.se)
+    }
+}
+
+impl Measured for (f64, f64) {
+    fn value_and_se(&self) -> (f64, f64) {
+        *self
+    }
+}
+
+/// The mean of independent replicates.
+impl Measured for Vec<f64> {
+    fn value_and_se(&self) -> (f64, f64) {
+        mean_se(self)
+    }
+}
+
+/// The mean of independent numbers.
+impl Measured for Tensor {
+    fn value_and_se(&self) -> (f64, f64) {
+        let n = self.numel() as f64;
+        (self.mean(Kind::Double).double_value(&[]), (self.to_kind(Kind::Double).var(true).double_value(&[]) / n).sqrt())
+    }
+}
+
+/// How many standard errors a measurement is above `exact`; NaN where its error is. Errors below 1e-12 count as 1e-12:
+/// what has no variance is still rounded.
+pub fn z_of(measured: &impl Measured, exact: f64) -> f64 {
+    let (value, se) = measured.value_and_se();
+    (value - exact) / if se < 1e-12 { 1e-12 } else { se }
+}
+
 /// z-scores of log Ẑ, E|x − m|² and E x_0 against the closed form, each with a standard error from the walkers.
 pub fn z_scores(walkers: &Walkers, path: &Drifting) -> [f64; 3] {
     let d = path.d as f64;
     let exact = d * (path.s1 * (2.0 * std::f64::consts::PI).sqrt()).ln();
-    let z = walkers.log_z();
     let r2 = (walkers.x() - path.m1).square().sum_dim_intlist(-1, false, None::<Kind>);
-    let spread = walkers.mean(&r2).unwrap();
-    let place = walkers.mean(&walkers.x().select(1, 0)).unwrap();
+    let mean = |g: &Tensor| walkers.mean(g).unwrap();
     [
-        (z.value - exact) / z.se.max(1e-12),
-        (spread.value - d * path.s1 * path.s1) / spread.se.max(1e-12),
-        (place.value - path.m1) / place.se.max(1e-12),
+        z_of(&walkers.log_z(), exact),
+        z_of(&mean(&r2), d * path.s1 * path.s1),
+        z_of(&mean(&walkers.x().select(1, 0)), path.m1),
     ]
 }
 
+/// The largest |z|; infinite where one is NaN.
 pub fn worst(z: &[f64]) -> f64 {
     z.iter().fold(0.0, |w, z| if z.is_nan() { f64::INFINITY } else { w.max(z.abs()) })
 }

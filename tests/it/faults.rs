@@ -489,7 +489,14 @@ fn an_energy_that_is_wrong_at_the_start_is_an_error() {
             continue;
         }
         let e = anneal(Ula::new(0.1), &Spoiled::new(fault), 5, 10, 0).unwrap_err().to_string();
-        assert!(e.contains("energy") || e.contains("libtorch") || e.contains(says), "{fault:?}: {e}");
+        let says = match fault {
+            Fault::Nan | Fault::Infinite => "energy is not finite at the path's end, t = 1",
+            // added to the base's [10], a tensor of another shape fails or grows
+            Fault::Short => "size of tensor",
+            Fault::Column => "energy has shape [10, 10]",
+            _ => says,
+        };
+        assert!(e.contains(says), "{fault:?}: {e}");
     }
 }
 
@@ -615,10 +622,10 @@ fn one_walker_no_step_no_data() {
     assert_rows(&still, 1, "no step");
     let none = |size: &[i64]| Tensor::zeros(size, (Kind::Double, Device::Cpu));
     for data in [none(&[0, 2]), none(&[0]), none(&[2]), none(&[]), none(&[3, 0]), none(&[0, 0]), Tensor::new()] {
-        let size = catch_unwind(|| data.size());
+        let size = data.size();
         let trainer = Trainer::new(Ula::new(0.1), JARZYNSKI).settings(settings());
         let e = trainer.train(&mut mixture(), &data).unwrap_err().to_string();
-        assert!(e.starts_with("data has shape") || size.is_err(), "{size:?}: {e}");
+        assert!(e.starts_with("data has shape"), "{size:?}: {e}");
     }
     let nobody = Walkers::new(Evaluation::new(none(&[0, 2]), none(&[0]), none(&[0, 2])), 0.0);
     assert_eq!(nobody.samples(5, &mut Rng::new(0)).size(), [0, 2]);
@@ -652,15 +659,16 @@ fn steps_and_rates_that_blow_up_have_a_cause() {
     let train =
         |kernel: Ula, method, s: Settings| Trainer::new(kernel, method).settings(s).train(&mut mixture(), &data);
     let free = Settings { trust_region: Some(TrustRegion::Unlimited), ..settings() };
+    let far = "energy or log-weights of the walkers are not finite after update ";
     for lr in [1e10, 1e100, 1e300, f64::MAX] {
         for optim in [Optim::Sgd { momentum: 0.9 }, Optim::Adam, Optim::RmsProp] {
             let run = train(Ula::new(0.1), Method::Pcd, Settings { lr, optim, ..free.clone() }).unwrap();
-            assert!(run.finished() || !diverged(&run).1.is_empty());
+            assert!(run.finished() || diverged(&run).1.starts_with(far), "{lr} {:?}", run.outcome);
             assert!(run.column("energy_data").unwrap().iter().all(|v| v.is_finite()));
         }
     }
     let run = train(Ula::new(0.1), Method::Pcd, Settings { lr: 1e300, ..free.clone() }).unwrap();
-    assert!(diverged(&run).1.contains("finite") || diverged(&run).1.contains("energy"), "{:?}", run.outcome);
+    assert!(diverged(&run).1.starts_with(far), "{:?}", run.outcome);
     // the last row of contrastive divergence too belongs to walkers that have just moved
     for steps in [0, 3] {
         let run = train(Ula::new(1e300), Method::Cd { k: 2 }, Settings { steps, ..free.clone() }).unwrap();

@@ -1,4 +1,4 @@
-//! Figures parse, render and survive every kind of data.
+//! Check figures: they parse, are rendered, and any data can be drawn.
 #![cfg(feature = "plot")]
 
 use jarzynski::io::frame::{column_f64, column_str, filter};
@@ -15,13 +15,13 @@ fn every_layer(x: &[f64], y: &[f64]) -> Vec<Panel> {
     let steps = Panel::new("").histogram("data", y, &y[..bins]);
     let bars = Panel::new("bars").categories(&names).bars("data", y, y).bars("pcd", y, &[]);
     let sample = Panel::new("").weighted_histogram("data", y, &[], 7).density("data", y, &[]).walkers("pcd", x, y, &[]);
-    let law = Panel::new("").slope("cd", x, y);
+    let fitted = Panel::new("").slope("cd", x, y);
     let mut all: Vec<Panel> = axes(plain).into_iter().chain(axes(steps)).chain(axes(sample)).collect();
     if !y.is_empty() {
         let map = Panel::new("").energy2d("U", y, (0.0, 2.0), (1.0, 3.0), y.len()).walkers("pcd", x, y, &[]);
         all.extend(axes(map));
     }
-    all.extend([bars.clone(), bars.log_y(), law]);
+    all.extend([bars.clone(), bars.log_y(), fitted]);
     all
 }
 
@@ -97,6 +97,14 @@ fn text_is_rendered_from_the_embedded_font() {
     for glyphs in ["Cross-entropy", "ρ_θ", "10⁻²", "−×≤∇"] {
         assert!(ink(glyphs) > none + 40, "{glyphs}");
     }
+    // characters that the embedded font lacks come from another, or are boxes: never nothing
+    for glyphs in ["能量", "エネルギー", "ऊर्जा", "⚡🎉", "👩\u{200d}🔬"] {
+        let (one, three) = (ink(glyphs), ink(&glyphs.repeat(3)));
+        assert!(one > none + 40 && three > one + 80, "{glyphs}: {one}, three times {three}, without {none}");
+        assert_eq!(ink(&format!("x{}", "\u{200d}".repeat(3))), ink("x"), "a joiner alone has no shape");
+    }
+    // the SVG keeps the text
+    assert!(Figure::new(400, 100).title("能量").svg().unwrap().contains("能量"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Check learned flows: exact before training, differentiable rightly, trained by regression, weighed exactly after.
 
+use crate::common::{FAR, Measured, z_of};
 use jarzynski::kernel::{FlowKernel, Map, Ode};
 use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolation, Mixture, Score, Velocity};
 use jarzynski::tch::{self, Device, Kind, Tensor};
@@ -83,9 +84,9 @@ fn untrained_it_is_the_exact_flow_of_a_gaussian() {
     for i in 0..2 {
         let (mean, var) = (x.select(1, i).mean(Kind::Double), x.select(1, i).var(false) + 0.01);
         let m = run.walkers.mean(&run.walkers.x().select(1, i)).unwrap();
-        assert!(((m.value - mean.double_value(&[])) / m.se).abs() < 5.0);
+        assert!(z_of(&m, mean.double_value(&[])).abs() < FAR);
         let v = run.walkers.mean(&(run.walkers.x().select(1, i) - mean).square()).unwrap();
-        assert!(((v.value - var.double_value(&[])) / v.se).abs() < 5.0);
+        assert!(z_of(&v, var.double_value(&[])).abs() < FAR);
     }
 }
 
@@ -123,8 +124,8 @@ fn training_lowers_the_losses_and_weights_meet_the_learned_law() {
             run.walkers.log_z(),
             run.walkers.mean(&run.walkers.x().select(1, 0).lt(0.0).to_kind(Kind::Double)).unwrap(),
         );
-        assert!(((z.value - log_z) / z.se).abs() < 5.0, "{name}: log Z {z}, by quadrature {log_z}");
-        assert!(((m.value - left) / m.se).abs() < 5.0, "{name}: mass {m:?}, by quadrature {left}");
+        assert!(z_of(&z, log_z).abs() < FAR, "{name}: log Z {z}, by quadrature {log_z}");
+        assert!(z_of(&m, left).abs() < FAR, "{name}: mass {m:?}, by quadrature {left}");
     }
     // The twin: few plain steps are not samples of the learned law.
     let run = Transport::new(Escorted::new(0.3), 3, 8_000, 2).plain().run(&flow).unwrap();
@@ -134,8 +135,8 @@ fn training_lowers_the_losses_and_weights_meet_the_learned_law() {
         run.walkers.mean(&second(run.walkers.x())).unwrap()
     };
     let plain = second(run.walkers.x());
-    let se = (plain.var(true).double_value(&[]) / 8_000.0).sqrt().hypot(exact.se);
-    assert!(((plain.mean(Kind::Double).double_value(&[]) - exact.value) / se).abs() > 5.0);
+    let (mean, se) = plain.value_and_se();
+    assert!(z_of(&(mean, se.hypot(exact.se)), exact.value).abs() > FAR);
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn a_diffusion_learns_b_from_its_score_and_its_start_is_weighed() {
         let run = transport(kernel.clone(), &flow, 40, 4_000, 2).unwrap();
         let z = run.walkers.log_z();
         assert!(run.finished() && run.walkers.ess() > 0.1, "{kernel:?}: {:?} {}", run.outcome, run.walkers.ess());
-        assert!(((z.value - log_z) / z.se).abs() < 5.0, "{kernel:?}: {z}, by quadrature {log_z}");
+        assert!(z_of(&z, log_z).abs() < FAR, "{kernel:?}: {z}, by quadrature {log_z}");
     }
 }
 
@@ -177,7 +178,7 @@ fn between_two_data_sets_walkers_start_from_smoothed_points() {
     let (z, x) = (run.walkers.log_z(), run.walkers.x().select(1, 0).lt(0.0).to_kind(Kind::Double));
     let m = run.walkers.mean(&x).unwrap();
     assert!(run.walkers.ess() > 0.1, "{}", run.walkers.ess());
-    assert!(((z.value - log_z) / z.se).abs() < 5.0 && ((m.value - left) / m.se).abs() < 5.0);
+    assert!(z_of(&z, log_z).abs() < FAR && z_of(&m, left).abs() < FAR);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::worst;
+use common::{FAR, worst, z_of};
 use jarzynski::kernel::{Arrival, Escorted, FlowKernel, Kernel, Langevin, Map, Move, Ode, Split, zeta};
 use jarzynski::model::{Coupling, Gaussian, GaussianPath, Interpolant, Interpolation};
 use jarzynski::tch::{Device, Kind, Tensor};
@@ -252,12 +252,8 @@ fn z_example(run: &Run) -> [f64; 4] {
     // .3 Φ(4) + .7 Φ(−2/.7)
     let normal = |z: f64| 0.5 * Tensor::from(z / 2f64.sqrt()).erf().double_value(&[]) + 0.5;
     let left = 0.3 * normal(4.0) + 0.7 * normal(-2.0 / 0.7);
-    let log_z = w.log_z();
-    let z = |g: &Tensor, exact: f64| {
-        let e = w.mean(g).unwrap();
-        (e.value - exact) / e.se
-    };
-    [log_z.value / log_z.se, z(&x, 0.8), z(&x.square(), 4.418), z(&x.lt(0.0).to_kind(Kind::Double), left)]
+    let z = |g: &Tensor, exact: f64| z_of(&w.mean(g).unwrap(), exact);
+    [z_of(&w.log_z(), 0.0), z(&x, 0.8), z(&x.square(), 4.418), z(&x.lt(0.0).to_kind(Kind::Double), left)]
 }
 
 /// The example with b and s that are wrong by a factor each.
@@ -292,20 +288,19 @@ fn every_scheme_meets_the_exact_answers_with_few_steps_and_wrong_fields() {
         let kernel = FlowKernel::named(name, 0.5).unwrap();
         let run = transport(kernel.clone(), &example(), 16, 20_000, 3).unwrap();
         assert!(run.walkers.ess() > 0.1, "{name}: ESS/N = {}", run.walkers.ess());
-        assert!(worst(&z_example(&run)) < 5.0, "{name}: {:?}", z_example(&run));
+        assert!(worst(&z_example(&run)) < FAR, "{name}: {:?}", z_example(&run));
         if name.starts_with("ode") {
             continue; // no noise: a wrong b leaves the mass where nobody goes, and no error bar can tell
         }
         let bent = Bent { inner: example(), b: 0.9, s: 0.8 };
         let run = transport(kernel, &bent, 16, 20_000, 3).unwrap();
         assert!(run.walkers.ess() > 0.02, "{name}: ESS/N = {}", run.walkers.ess());
-        assert!(worst(&z_example(&run)) < 5.0, "{name}, b and s wrong: {:?}", z_example(&run));
+        assert!(worst(&z_example(&run)) < FAR, "{name}, b and s wrong: {:?}", z_example(&run));
     }
     // The twin: the same walkers without their weights.
     let run = Transport::new(Escorted::new(0.5), 16, 20_000, 3).run(&example()).unwrap();
     let plain = run.walkers.x().select(1, 0).square();
-    let se = plain.var(true).double_value(&[]).sqrt() / (20_000f64).sqrt();
-    assert!((plain.mean(Kind::Double).double_value(&[]) - 4.418).abs() / se > 5.0);
+    assert!(z_of(&plain, 4.418).abs() > FAR);
 }
 
 #[test]
@@ -316,10 +311,10 @@ fn steps_and_noise_may_vary_as_long_as_both_densities_agree() {
         let kernel = FlowKernel::named(name, eps.clone()).unwrap();
         let run = Transport::new(kernel, 0, 20_000, 5).times(&times).run(&example()).unwrap();
         assert_eq!(run.stats.height(), 13);
-        assert!(worst(&z_example(&run)) < 5.0, "{name}: {:?}", z_example(&run));
+        assert!(worst(&z_example(&run)) < FAR, "{name}: {:?}", z_example(&run));
     }
     let run = Transport::new(Unshared(eps), 0, 20_000, 5).times(&times).run(&example()).unwrap();
-    assert!(worst(&z_example(&run)) > 5.0, "ε_k forward and ε_{{k+1}} backward lack (d/2) log ε_{{k+1}}/ε_k");
+    assert!(worst(&z_example(&run)) > FAR, "ε_k forward and ε_{{k+1}} backward lack (d/2) log ε_{{k+1}}/ε_k");
 }
 
 /// Escorted with ε(t_k) in the forward and ε(t_{k+1}) in the backward density, and no ratio of normalisers.
@@ -355,9 +350,9 @@ impl<P: Flow> Kernel<At<'_, P>> for Divergence {
 fn a_divergence_in_place_of_the_determinant_is_rejected() {
     let split = Split::new(Map::Euler, Langevin::Mala, 0.5);
     let right = transport(split.clone(), &example(), 16, 20_000, 3).unwrap();
-    assert!(worst(&z_example(&right)) < 5.0);
+    assert!(worst(&z_example(&right)) < FAR);
     let wrong = transport(Divergence(split), &example(), 16, 20_000, 3).unwrap();
-    assert!(worst(&z_example(&wrong)) > 5.0, "{:?}", z_example(&wrong));
+    assert!(worst(&z_example(&wrong)) > FAR, "{:?}", z_example(&wrong));
 }
 
 #[test]
@@ -373,8 +368,7 @@ fn resampling_permutes_the_velocity_too() {
         .collect();
     for q in 0..3 {
         let v: Vec<f64> = moments.iter().map(|m| m[q]).collect();
-        let (mean, se) = jarzynski::io::frame::mean_se(&v);
-        assert!((mean / se).abs() < 5.0, "quantity {q}: {mean} ± {se}");
+        assert!(z_of(&v, 0.0).abs() < FAR, "quantity {q}: z = {}", z_of(&v, 0.0));
     }
     let at = example().arrive(0.5, &Tensor::from_slice(&[0.0, 1.0, 2.0, 3.0]).view([2, 2]));
     let swapped = at.select(&Tensor::from_slice(&[1i64, 0]));
@@ -403,7 +397,7 @@ fn a_diffusion_is_an_interpolant_and_its_truncated_start_is_corrected() {
 
     for kernel in [FlowKernel::named("escorted", eps).unwrap(), FlowKernel::Ode(Ode::new(Map::Rk4))] {
         let run = transport(kernel, &path, 60, 20_000, 3).unwrap();
-        assert!(run.walkers.ess() > 0.05 && worst(&z_example(&run)) < 5.0, "{:?}", z_example(&run));
+        assert!(run.walkers.ess() > 0.05 && worst(&z_example(&run)) < FAR, "{:?}", z_example(&run));
     }
     // The twin: walkers drawn from N(0, I) as if it were ρ_0.
     let mut rng = Rng::new(3);
@@ -417,7 +411,7 @@ fn a_diffusion_is_an_interpolant_and_its_truncated_start_is_corrected() {
         walkers.commit(arrival.evaluation, &alpha, &arrival.lambda);
     }
     let mean = walkers.mean(&walkers.x().select(1, 0)).unwrap();
-    assert!(((mean.value - 0.8) / mean.se).abs() > 5.0, "a start that is not ρ_0 must show: {mean}");
+    assert!(z_of(&mean, 0.8).abs() > FAR, "a start that is not ρ_0 must show: {mean}");
 }
 
 // ---- what is refused

@@ -14,6 +14,7 @@ mod figures;
 mod flow_net;
 mod flows;
 mod kernels;
+mod layers;
 mod models;
 mod rbm;
 mod records;

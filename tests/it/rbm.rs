@@ -1,5 +1,6 @@
 //! Check restricted Boltzmann machines: sums by hand over all states, the four backward densities, gradients, estimates.
 
+use crate::common::{FAR, z_of};
 use jarzynski::io::frame;
 use jarzynski::kernel::{Gibbs, GibbsReverse, Kernel};
 use jarzynski::model::{Bipartite, Rbm, RbmPath, RbmShape, Units};
@@ -11,11 +12,6 @@ const BACKS: [GibbsReverse; 4] =
 
 fn max(t: &Tensor) -> f64 {
     t.abs().max().double_value(&[])
-}
-
-fn z_of(v: &[f64], exact: f64) -> f64 {
-    let (mean, se) = frame::mean_se(v);
-    (mean - exact) / se
 }
 
 /// A binary RBM as plain numbers, summed over all states without the library.
@@ -234,13 +230,9 @@ fn at_fixed_parameters_reversals_are_free_and_the_same_scan_is_not() {
         w.relocate(Gibbs::with(GibbsReverse::Exact).step(&rbm, w.evaluation(), &mut rng).evaluation);
     }
     let a = Gibbs::with(GibbsReverse::SameScan).step(&rbm, w.evaluation(), &mut rng).increment;
-    let square = (&a - mean).square();
-    let se = (square.var(true).double_value(&[]) / n as f64).sqrt();
-    assert!(((square.mean(Kind::Double).double_value(&[]) - variance) / se).abs() < 5.0, "{variance}");
+    assert!(z_of(&(&a - mean).square(), variance).abs() < FAR, "{variance}");
     // E e^A = 1 all the same
-    let e = a.exp();
-    let se = (e.var(true).double_value(&[]) / n as f64).sqrt();
-    assert!(((e.mean(Kind::Double).double_value(&[]) - 1.0) / se).abs() < 5.0);
+    assert!(z_of(&a.exp(), 1.0).abs() < FAR);
 }
 
 // ---- Gaussian visible units
@@ -289,13 +281,9 @@ fn the_conditional_mean_has_its_sigma() {
         let h = u.draw_hidden(&u.hidden_input(&wrong), &mut rng);
         wrong = &u.b + h.matmul(&u.w.tr()) + rng.normal(&[n as i64, 1], Kind::Double, Device::Cpu) * 2.0;
     }
-    let z = |v: &Tensor, exact: f64| {
-        let square = (v - v.mean(Kind::Double)).square();
-        let se = (square.var(true).double_value(&[]) / n as f64).sqrt();
-        (square.mean(Kind::Double).double_value(&[]) - exact) / se
-    };
-    assert!(z(&v, 6.146342).abs() < 5.0, "{}", z(&v, 6.146342));
-    assert!(z(&wrong, 6.146342).abs() > 5.0 && z(&wrong, 4.518).abs() < 5.0);
+    let z = |v: &Tensor, exact: f64| z_of(&(v - v.mean(Kind::Double)).square(), exact);
+    assert!(z(&v, 6.146342).abs() < FAR, "{}", z(&v, 6.146342));
+    assert!(z(&wrong, 6.146342).abs() > FAR && z(&wrong, 4.518).abs() < FAR);
 }
 
 // ---- gradients
@@ -383,10 +371,9 @@ fn every_backward_density_meets_the_exact_answers_along_a_path() {
                 let run = Transport::new(Gibbs { sweeps, reverse: back }, steps, 20_000, 4).run(&path).unwrap();
                 let w = &run.walkers;
                 assert!(w.ess() > 0.05, "{name}, {back:?}: ESS/N {}", w.ess());
-                let z = w.log_z();
                 let first = w.mean(&w.x().select(1, 0)).unwrap();
-                let zs = [(z.value - exact.log_z) / z.se, (first.value - exact.v.double_value(&[0])) / first.se];
-                assert!(zs.iter().all(|z| z.abs() < 5.0), "{name}, {back:?}, {sweeps} sweeps: {zs:?}");
+                let zs = [z_of(&w.log_z(), exact.log_z), z_of(&first, exact.v.double_value(&[0]))];
+                assert!(zs.iter().all(|z| z.abs() < FAR), "{name}, {back:?}, {sweeps} sweeps: {zs:?}");
             }
         }
     }
@@ -420,7 +407,7 @@ fn a_weight_at_the_old_parameters_is_rejected() {
         let (path, exact) = (RbmPath::to(&rbm).unwrap(), rbm.exact_log_z().unwrap());
         let run = Transport::new(Stale(Gibbs::with(back)), 30, 20_000, 4).run(&path).unwrap();
         let z = run.walkers.log_z();
-        assert!(((z.value - exact) / z.se.max(1e-9)).abs() > 5.0, "{back:?}: {z}");
+        assert!(z_of(&z, exact).abs() > FAR, "{back:?}: {z}");
     }
 }
 
@@ -446,15 +433,12 @@ fn collapsed_weights_are_for_functions_of_v_only() {
     let (mut by_v, mut by_h) = (0.0f64, 0.0f64);
     let means = rbm.hidden_means(walkers.x());
     for i in 0..4 {
-        let z = |g: &Tensor| {
-            let e = walkers.mean(g).unwrap();
-            ((e.value - exact.h.double_value(&[i])) / e.se).abs()
-        };
+        let z = |g: &Tensor| z_of(&walkers.mean(g).unwrap(), exact.h.double_value(&[i])).abs();
         by_v = by_v.max(z(&means.select(1, i)));
         by_h = by_h.max(z(&own.select(1, i)));
     }
-    assert!(by_v < 5.0, "σ(a) is a function of v: {by_v}");
-    assert!(by_h > 5.0, "a walker's own h is not: {by_h}");
+    assert!(by_v < FAR, "σ(a) is a function of v: {by_v}");
+    assert!(by_h > FAR, "a walker's own h is not: {by_h}");
 }
 
 // ---- estimates of log Z
@@ -465,9 +449,9 @@ fn annealed_importance_sampling_is_unbiased_over_seeds() {
     let exact = rbm.exact_log_z().unwrap();
     let runs: Vec<_> = (0..100).map(|seed| Ais::new(40, 200, seed).log_z(&rbm).unwrap()).collect();
     let ratios: Vec<f64> = runs.iter().map(|z| (z.value - exact).exp()).collect();
-    assert!(z_of(&ratios, 1.0).abs() < 5.0, "{:?}", frame::mean_se(&ratios));
+    assert!(z_of(&ratios, 1.0).abs() < FAR, "{:?}", frame::mean_se(&ratios));
     // its own error bars: the z-scores have variance about 1 (100 of them: ± .14)
-    let z: Vec<f64> = runs.iter().map(|e| (e.value - exact) / e.se).collect();
+    let z: Vec<f64> = runs.iter().map(|e| z_of(e, exact)).collect();
     let spread = z.iter().map(|z| z * z).sum::<f64>() / 100.0;
     assert!((0.4..1.9).contains(&spread), "{spread}");
     // temperatures from a pilot, and a path through saved parameters
@@ -476,7 +460,7 @@ fn annealed_importance_sampling_is_unbiased_over_seeds() {
         Ais::new(40, 4_000, 1).through(vec![Plain::random(8, 6, 0.5, 3).rbm(false).units()]),
     ] {
         let z = ais.log_z(&rbm).unwrap();
-        assert!(((z.value - exact) / z.se).abs() < 5.0, "{z} {exact}");
+        assert!(z_of(&z, exact).abs() < FAR, "{z} {exact}");
     }
     let text = Ais::new(10, 10, 0).through(vec![Plain::random(3, 2, 1.0, 1).rbm(false).units()]).run(&rbm).unwrap_err();
     assert!(text.to_string().contains("saved parameters"), "{text}");
@@ -501,7 +485,7 @@ fn online_log_z_of_the_monitor_is_calibrated_and_training_learns() {
         assert!((last("log_z_exact") - rbm.exact_log_z().unwrap()).abs() < 1e-12);
         z.push((last("log_z_monitor") - last("log_z_exact")).exp());
     }
-    assert!(z_of(&z, 1.0).abs() < 5.0, "{z:?}");
+    assert!(z_of(&z, 1.0).abs() < FAR, "{z:?}");
 }
 
 #[test]
@@ -549,7 +533,7 @@ fn tempering_crosses_where_gibbs_does_not() {
     assert!((exact - 0.5).abs() < 1e-9);
     let run = Tempering::new(12, 500, 200, 3).run(&rbm).unwrap();
     let on = run.v.select(1, 0).mean(Kind::Double).double_value(&[]);
-    assert!(((on - exact) / (0.25f64 / 500.0).sqrt()).abs() < 5.0, "{on}");
+    assert!(z_of(&(on, (0.25f64 / 500.0).sqrt()), exact).abs() < FAR, "{on}");
     let rates = frame::column_f64(&run.swaps, "rate").unwrap();
     assert!(rates.len() == 11 && rates.iter().all(|r| *r > 0.02 && *r <= 1.0), "{rates:?}");
     // Twin: as many sweeps of Gibbs alone from the same start, all units off.
@@ -587,7 +571,7 @@ fn pseudo_likelihood_and_reconstruction() {
         .collect();
     let exact = exact.iter().sum::<f64>() / 40.0;
     let got: Vec<f64> = (0..400).map(|s| rbm.pseudo_likelihood(&v, &mut Rng::new(s)).unwrap()).collect();
-    assert!(z_of(&got, exact).abs() < 5.0, "{exact} {:?}", frame::mean_se(&got));
+    assert!(z_of(&got, exact).abs() < FAR, "{exact} {:?}", frame::mean_se(&got));
     let h = rbm.hidden_means(&v);
     assert!(max(&(rbm.reconstruct(&v) - rbm.visible_means(&h))) < 1e-12);
 }

@@ -1,13 +1,10 @@
-//! Hold resampling and random numbers to their laws: unbiased offspring, exact edges, goodness of fit, frozen values.
+//! Check resampling and random numbers: unbiased offspring, exact edges, goodness of fit, frozen values.
 
+use crate::common::{FAR, z_of};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{Rng, Scheme};
 
 const ALL: [Scheme; 4] = [Scheme::Systematic, Scheme::Stratified, Scheme::Residual, Scheme::Multinomial];
-
-/// |z| of a standard normal passes this by chance with probability 5.7e-7. Seeds are fixed, so a test that passes once
-/// always passes; the number says how surprising a failure after a change of the stream would be.
-const FAR: f64 = 5.0;
 
 fn counts(ancestors: &[i64], n: usize) -> Vec<f64> {
     let mut c = vec![0.0; n];
@@ -38,7 +35,7 @@ fn offspring(w: &[f64], replicates: usize, mut draw: impl FnMut(&[f64]) -> Vec<i
 /// The largest |mean − N w_i| in standard errors.
 fn bias(w: &[f64], replicates: usize, draw: impl FnMut(&[f64]) -> Vec<i64>) -> f64 {
     let n = w.len() as f64;
-    let z = |((m, se), w): ((f64, f64), &f64)| if m == n * w { 0.0 } else { ((m - n * w) / se).abs() };
+    let z = |(m, w): ((f64, f64), &f64)| z_of(&m, n * w).abs();
     offspring(w, replicates, draw).into_iter().zip(w).map(z).fold(0.0, f64::max)
 }
 
@@ -180,8 +177,7 @@ fn no_scheme_scatters_more_than_the_multinomial() {
                 c.iter().zip(&w).map(|(c, w)| (c - 16.0 * w).powi(2)).sum()
             })
             .collect();
-        let (mean, se) = jarzynski::io::frame::mean_se(&squares);
-        let z = (mean - exact) / se;
+        let z = z_of(&squares, exact);
         let right = if scheme == Scheme::Multinomial { z.abs() < FAR } else { z < -FAR };
         assert!(right, "{scheme:?}: z = {z}");
     }
@@ -270,7 +266,7 @@ fn normals_are_normal() {
         // Tails: counts beyond 4 are binomial with the exact mass.
         let mass = 2.0 * 3.167124183311998e-5;
         let (n, far) = (x.len() as f64, x.iter().filter(|x| x.abs() > 4.0).count() as f64);
-        assert!(((far - n * mass) / (n * mass).sqrt()).abs() < FAR, "{far} beyond 4, {} expected", n * mass);
+        assert!(z_of(&(far, (n * mass).sqrt()), n * mass).abs() < FAR, "{far} beyond 4, {} expected", n * mass);
         for lag in [1, 2, 8191, 8192, 8193, 16384] {
             let z = correlation_score(&x[lag..], &x[..x.len() - lag]);
             assert!(z.abs() < FAR, "lag {lag}: {z}");
@@ -312,7 +308,8 @@ fn uniforms_and_permutations_are_uniform() {
         *seen.entry(rng.permutation(4)).or_insert(0.0) += 1.0;
     }
     assert_eq!(seen.len(), 24);
-    let cell = |count: f64, p: f64| (count - replicates as f64 * p) / (replicates as f64 * p * (1.0 - p)).sqrt();
+    let n = replicates as f64;
+    let cell = |count: f64, p: f64| z_of(&(count, (n * p * (1.0 - p)).sqrt()), n * p);
     assert!(seen.values().all(|c| cell(*c, 1.0 / 24.0).abs() < FAR), "{seen:?}");
     let drawn = counts(&rng.indices(7, replicates), 7);
     assert!(drawn.iter().all(|c| cell(*c, 1.0 / 7.0).abs() < FAR), "{drawn:?}");

@@ -1,5 +1,6 @@
 //! Check the trainer: exact weights under every optimiser, pass counts, threads, divergence, self-interaction bias.
 
+use crate::common::{FAR, Measured, z_of};
 use jarzynski::model::{Cnn, Gaussian, Mixture, Mlp};
 use jarzynski::tch::{self, Device, Kind, Tensor, nn};
 use jarzynski::{
@@ -32,9 +33,8 @@ fn train<K: Kernel<Mixture>>(kernel: K, method: Method, settings: Settings) -> (
 /// z of the monitor's log Ẑ and mode mass against the model's closed form.
 fn judge(model: &Mixture, run: &Run) -> [f64; 2] {
     let w = run.monitor.as_ref().unwrap();
-    let z = w.log_z();
     let mass = w.mean(&model.responsibilities(w.x()).select(1, 0)).unwrap();
-    [(z.value - model.log_z_exact().unwrap()) / z.se, (mass.value - model.masses().double_value(&[0])) / mass.se]
+    [z_of(&w.log_z(), model.log_z_exact().unwrap()), z_of(&mass, model.masses().double_value(&[0]))]
 }
 
 #[test]
@@ -70,10 +70,10 @@ fn weights_are_exact_under_every_optimiser_limit_and_option() {
         let (model, run) = train(Ula::new(0.1), JARZYNSKI, s.clone());
         assert!(run.finished(), "{name}: {:?}", run.outcome);
         let z = judge(&model, &run);
-        assert!(z.iter().all(|z| z.abs() < 5.0), "{name}, ULA: z = {z:?}");
+        assert!(z.iter().all(|z| z.abs() < FAR), "{name}, ULA: z = {z:?}");
         let (model, run) = train(Reversed::new(Mala::new(0.2)), JARZYNSKI, s);
         let z = judge(&model, &run);
-        assert!(z.iter().all(|z| z.abs() < 5.0), "{name}, MALA: z = {z:?}");
+        assert!(z.iter().all(|z| z.abs() < FAR), "{name}, MALA: z = {z:?}");
     }
 }
 
@@ -85,10 +85,10 @@ fn unweighted_walkers_fail_the_same_judgement() {
     let w = run.monitor.as_ref().unwrap();
     let x0 = w.x().select(1, 0);
     let exact = model.masses().dot(&model.means().select(1, 0)).double_value(&[]);
-    let plain = (x0.mean(Kind::Double).double_value(&[]) - exact) / (x0.std(true).double_value(&[]) / 4000f64.sqrt());
+    let plain = z_of(&x0, exact);
     let weighted = w.mean(&x0).unwrap();
-    assert!(plain.abs() > 5.0, "z = {plain}");
-    assert!(((weighted.value - exact) / weighted.se).abs() < 5.0, "{weighted}, exact {exact}");
+    assert!(plain.abs() > FAR, "z = {plain}");
+    assert!(z_of(&weighted, exact).abs() < FAR, "{weighted}, exact {exact}");
 }
 
 #[test]
@@ -305,15 +305,9 @@ fn training_walkers_bias_their_own_log_z_and_the_monitor_does_not() {
         // Ẑ is unbiased for the monitor; log Ẑ is low by half its variance, so judge Ẑ/Z.
         cured.push((run.monitor.unwrap().log_z().value - exact).exp());
     }
-    let stat = |v: &[f64]| {
-        let m = v.iter().sum::<f64>() / v.len() as f64;
-        let var = v.iter().map(|x| (x - m).powi(2)).sum::<f64>() / (v.len() - 1) as f64;
-        (m, (var / v.len() as f64).sqrt())
-    };
-    let ((bias, se), (ratio, ratio_se)) = (stat(&own), stat(&cured));
-    println!("own log Ẑ − log Z = {bias:.4} ± {se:.4}, monitor Ẑ/Z = {ratio:.4} ± {ratio_se:.4}");
-    assert!(bias / se < -5.0, "the bias must be visible: {bias} ± {se}");
-    assert!(((ratio - 1.0) / ratio_se).abs() < 5.0, "the monitor must be unbiased: {ratio} ± {ratio_se}");
+    println!("own log Ẑ − log Z = {:.4?}, monitor Ẑ/Z = {:.4?}", own.value_and_se(), cured.value_and_se());
+    assert!(z_of(&own, 0.0) < -FAR, "the bias must be visible: {:?}", own.value_and_se());
+    assert!(z_of(&cured, 1.0).abs() < FAR, "the monitor must be unbiased: {:?}", cured.value_and_se());
 }
 
 #[test]

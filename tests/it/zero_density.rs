@@ -1,6 +1,6 @@
 //! Run into walls, where U = +∞: weights there are exactly zero, and what is left is still exact.
 
-use jarzynski::io::frame::mean_se;
+use crate::common::{FAR, Measured, z_of};
 use jarzynski::kernel::{Arrival, Mala, Move, Reversed, Ula};
 use jarzynski::model::Gaussian;
 use jarzynski::tch::{Kind, Tensor};
@@ -44,7 +44,6 @@ impl Path for Wall {
 /// The share of N(0, 1) above ½, and its mean there.
 const SHARE: f64 = 0.308_537_538_725_986_9;
 const MEAN: f64 = 0.352_065_326_764_299_5 / SHARE;
-const FAR: f64 = 5.0;
 
 /// z-scores of Ẑ and of Ẑ times the mean of x_0, both unbiased, with standard errors from replicates.
 fn z_scores<K: for<'a> Kernel<At<'a, Wall>> + Clone>(kernel: &K, path: &Wall, ess_min: f64) -> [f64; 2] {
@@ -59,10 +58,7 @@ fn z_scores<K: for<'a> Kernel<At<'a, Wall>> + Clone>(kernel: &K, path: &Wall, es
         ratio.push((run.walkers.log_z().value - log_z).exp());
         place.push(ratio[ratio.len() - 1] * run.walkers.mean(&run.walkers.x().select(1, 0)).unwrap().value / MEAN);
     }
-    [ratio, place].map(|v| {
-        let (mean, se) = mean_se(&v);
-        (mean - 1.0) / se
-    })
+    [ratio, place].map(|v| z_of(&v, 1.0))
 }
 
 /// As it is, but with weights that are too large by a hundredth at every step.
@@ -153,8 +149,7 @@ fn a_geometric_path_may_end_in_a_wall() {
             (run.walkers.log_z().value - exact).exp()
         })
         .collect();
-    let (mean, se) = mean_se(&ratio);
-    assert!(((mean - 1.0) / se).abs() < FAR, "{mean} ± {se}");
+    assert!(z_of(&ratio, 1.0).abs() < FAR, "{:?}", ratio.value_and_se());
     // without its wall the mean would be that of the whole plane
-    assert!(((mean - 1.0 / SHARE) / se).abs() > FAR);
+    assert!(z_of(&ratio, 1.0 / SHARE).abs() > FAR);
 }

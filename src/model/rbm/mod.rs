@@ -247,7 +247,7 @@ impl Rbm {
 
     /// log ρ_θ(v) = −F(v) − log Z at rows v `[n, d_v]`, nats, f64. Errors: rows of the wrong width or not finite.
     pub fn log_likelihood(&self, v: &Tensor, log_z: f64) -> Result<Tensor> {
-        crate::run::log_prob(self, v, log_z)
+        crate::density::log_prob(self, v, log_z)
     }
 
     /// Mean over rows of Σ_j log p(v_j | v without j), by one unit per row drawn at random times d_v: the stochastic

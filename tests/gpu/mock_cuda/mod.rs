@@ -27,19 +27,18 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// The real or the stand-in device; `None`, said loudly, where there is neither.
-    pub fn get() -> Option<Gpu> {
+    /// The real or the stand-in device.
+    ///
+    /// Panics where there is neither: the stand-in needs the C++ compiler that building tch needs too.
+    pub fn get() -> Gpu {
         static ALONE: Mutex<()> = Mutex::new(());
         static FOUND: OnceLock<Result<Option<Count>, String>> = OnceLock::new();
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         // libtorch asks only once what there is: the stand-in must be there before anybody else asks
         let found = FOUND.get_or_init(find).clone();
         match found.and_then(|count| Ok((jarzynski::device("cuda:0").map_err(|e| e.to_string())?, count))) {
-            Ok((device, count)) => Some(Gpu { device, count, _alone: alone }),
-            Err(why) => {
-                eprintln!("=============== SKIPPED: neither a GPU nor a stand-in for one ({why}) ===============");
-                None
-            }
+            Ok((device, count)) => Gpu { device, count, _alone: alone },
+            Err(why) => panic!("neither a GPU nor a stand-in for one: {why}"),
         }
     }
 

@@ -1,8 +1,11 @@
-//! Let a person take in runs, walkers, models and errors at a glance: in a notebook, and in a terminal of 80 columns.
+//! Show runs, walkers, models and errors as a notebook's cells do: as HTML, and as text of 80 columns.
 
 use crate::density::Model;
-use crate::display::{Html, escape, grouped, number, show};
-use crate::error::Error;
+use crate::display::{Html, number, show};
+use crate::error::{Error, no_grad};
+use crate::io::frame::Rows;
+use crate::io::{escape, grouped};
+use crate::numeric::Rng;
 use crate::run::{Outcome, Run};
 use crate::walkers::Walkers;
 use tch::{Device, Kind, Tensor};
@@ -144,7 +147,7 @@ impl Walkers {
 
     /// Weighted mean and standard deviation of each of the first coordinates.
     fn moments(&self) -> polars::prelude::DataFrame {
-        let mut rows = crate::io::frame::Rows::new(&["coordinate", "mean", "mean_se", "sd"]);
+        let mut rows = Rows::new(&["coordinate", "mean", "mean_se", "sd"]);
         let d = self.x().size().get(1).copied().unwrap_or(0);
         for j in 0..d.min(64) {
             let x = self.x().select(1, j).to_kind(Kind::Double);
@@ -169,17 +172,11 @@ impl Walkers {
             None
         } else if d == 2 {
             // drawn by weight: what a sample looks like
-            let x = self
-                .samples(self.len().min(1_000), &mut crate::numeric::Rng::new(0))
-                .to_device(Device::Cpu)
-                .to_kind(Kind::Double);
+            let x = self.samples(self.len().min(1_000), &mut Rng::new(0)).to_device(Device::Cpu).to_kind(Kind::Double);
             let column = |j: i64| Vec::<f64>::try_from(x.select(1, j).contiguous()).unwrap_or_default();
             Some((Panel::new("drawn by weight").x("x₀").y("x₁").points("", &column(0), &column(1)), (420, 380)))
         } else if side >= 4 && (side * side) as i64 == d {
-            let x = self
-                .samples(self.len().min(32), &mut crate::numeric::Rng::new(0))
-                .to_device(Device::Cpu)
-                .to_kind(Kind::Float);
+            let x = self.samples(self.len().min(32), &mut Rng::new(0)).to_device(Device::Cpu).to_kind(Kind::Float);
             let images: Vec<Vec<f32>> =
                 x.unbind(0).iter().map(|r| Vec::<f32>::try_from(r.contiguous()).unwrap_or_default()).collect();
             let (lo, hi) =
@@ -194,21 +191,20 @@ impl Walkers {
     }
 }
 
-/// Parameters of a model by name: shapes, numbers and magnitudes.
+/// The parameters of a model by name: their shapes, how many numbers they have and the root mean square of these.
 ///
 /// ```
 /// use jarzynski::{model::Mlp, tch::{Device, Kind}};
 /// let net = Mlp::new(2, &[16, 16], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
-/// assert!(jarzynski::display::layers("Mlp", &net).text.contains("337 parameters"));
+/// assert!(jarzynski::display::parameters("Mlp", &net).text.contains("337 parameters"));
 /// ```
-pub fn layers<M: Model + ?Sized>(name: &str, model: &M) -> Html {
+pub fn parameters<M: Model + ?Sized>(name: &str, model: &M) -> Html {
     let mut variables: Vec<(String, Tensor)> = model.vars().variables().into_iter().collect();
     variables.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut rows = crate::io::frame::Rows::new(&["parameter", "shape", "numbers", "rms"]);
+    let mut rows = Rows::new(&["parameter", "shape", "numbers", "rms"]);
     let mut all = 0;
     for (variable, t) in &variables {
-        let rms =
-            crate::error::no_grad(|| t.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[]));
+        let rms = no_grad(|| t.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[]));
         let shape: Vec<String> = t.size().iter().map(i64::to_string).collect();
         rows.push((variable, shape.join(" × "), t.numel(), rms));
         all += t.numel();
@@ -224,9 +220,9 @@ pub fn layers<M: Model + ?Sized>(name: &str, model: &M) -> Html {
 macro_rules! shown {
     ($($model:ident),*) => { $(
         impl crate::model::$model {
-            /// Called by evcxr: layers, shapes and the number of parameters.
+            /// Called by evcxr: the names, shapes and number of the parameters.
             pub fn evcxr_display(&self) {
-                layers(stringify!($model), self).evcxr_display();
+                parameters(stringify!($model), self).evcxr_display();
             }
         }
     )* };

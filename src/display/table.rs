@@ -1,5 +1,6 @@
-//! Show DataFrames in a notebook as HTML tables, and as text everywhere else.
+//! Show DataFrames as tables: HTML for a notebook, text for a terminal.
 
+use crate::io::{escape, grouped};
 use polars::prelude::*;
 use std::fmt::{self, Write};
 
@@ -7,7 +8,7 @@ use std::fmt::{self, Write};
 const HEAD: usize = 8;
 const TAIL: usize = 4;
 
-/// What a notebook cell displays, with a fallback for places that know no HTML.
+/// What a notebook cell displays: HTML, and text for programs that show no HTML.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Html {
     /// For a notebook.
@@ -39,7 +40,7 @@ pub fn content(mime: &str, body: &str) -> String {
 /// The HTML takes colours and font from the page, so that it reads in a light and a dark theme.
 ///
 /// ```
-/// # use jarzynski::{frame::Rows, display::show};
+/// # use jarzynski::{display::show, io::frame::Rows};
 /// let table = show(&Rows::new(&["method", "ess"]).push(("pcd", 0.123456)).finish()?);
 /// assert!(table.text.contains("0.12346") && table.html.contains("<table"));
 /// # Ok::<(), jarzynski::Error>(())
@@ -81,24 +82,6 @@ pub fn number(x: f64) -> String {
 
 fn trim(s: &str) -> String {
     if s.contains('.') { s.trim_end_matches('0').trim_end_matches('.').into() } else { s.into() }
-}
-
-/// `12,345`.
-pub fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, d) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(d);
-    }
-    out
-}
-
-/// Text as HTML shows it.
-pub fn escape(s: &str) -> String {
-    s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 const RULE: &str = "border-bottom:1px solid rgba(128,128,128,.5)";
@@ -180,6 +163,5 @@ mod tests {
         ] {
             assert_eq!(number(x), s, "{x:?}");
         }
-        assert_eq!((grouped(7), grouped(1234), grouped(1234567)), ("7".into(), "1,234".into(), "1,234,567".into()));
     }
 }
