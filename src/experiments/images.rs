@@ -3,7 +3,7 @@
 use super::classifier::Classifier;
 use super::{Output, Work, stack};
 use crate::data::Dataset;
-use crate::density::{Base, Geometric, Model};
+use crate::density::{Base, Differentiable, Geometric, Model};
 use crate::error::Result;
 use crate::io::frame;
 use crate::kernel::{Mala, Reversed};
@@ -120,7 +120,7 @@ pub(super) fn pixels(x: &Tensor, n: usize) -> Vec<Vec<f32>> {
 
 impl Images {
     /// Trains `model(seed)` by each method and seed on `data` (scaled to [−1, 1]) and returns tables and figures.
-    pub(super) fn compare<M: Model>(
+    pub(super) fn compare<M: Model + Differentiable>(
         &self,
         title: &str,
         data: &Dataset,

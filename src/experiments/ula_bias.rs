@@ -1,7 +1,7 @@
 //! Show that ULA samples a law of its own, and that its weights give back the right one: \[G\], example 4.1.
 
 use super::{Experiment, Output, Work, pool};
-use crate::density::{Base, Energy, Evaluation};
+use crate::density::{Base, Differentiable, Energy, Evaluation};
 use crate::error::{Error, Result};
 use crate::io::frame::Rows;
 use crate::kernel::{Kernel, Ula};
@@ -249,6 +249,8 @@ impl Tilted {
 fn apply(m: [f64; 3], x: [f64; 2]) -> [f64; 2] {
     [m[0] * x[0] + m[1] * x[1], m[1] * x[0] + m[2] * x[1]]
 }
+
+impl Differentiable for Tilted {}
 
 impl Energy for Tilted {
     fn energy(&self, x: &Tensor) -> Tensor {

@@ -182,5 +182,6 @@ pub fn log_prob<M: Model>(model: &M, x: &Tensor, log_z: f64) -> Result<Tensor> {
     check_rows("x", x, model.dim())?;
     let (kind, device) = model.options();
     let x = x.to_device(device).to_kind(kind);
+    model.check_data(&x)?;
     guard(|| Ok(-no_grad(|| model.energy(&x)).to_kind(Kind::Double) - log_z))
 }

@@ -1,6 +1,6 @@
 //! Hold a kernel to its contract: exact averages under a moving target, and a wrong weight that must be noticed.
 
-use crate::density::{At, Base, Energy, Evaluation, Flow, Path};
+use crate::density::{At, Base, Differentiable, Energy, Evaluation, Flow, Path};
 use crate::display::{Html, escape, show};
 use crate::error::{Error, Result, guard};
 use crate::io::frame::Rows;
@@ -46,6 +46,8 @@ impl Path for Drifting {
         Evaluation::new(x.shallow_clone(), self.energy(t, x), (x - m) / (s * s))
     }
 }
+
+impl Differentiable for Drifting {}
 
 impl Flow for Drifting {
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor {

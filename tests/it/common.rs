@@ -25,6 +25,8 @@ impl Drifting {
     }
 }
 
+impl jarzynski::Differentiable for Drifting {}
+
 impl Path for Drifting {
     fn base(&self) -> &dyn Base {
         &self.base
