@@ -152,7 +152,30 @@ impl<E: Bipartite + ?Sized> Bipartite for &E {
 
 /// A path whose energies have two layers at every time, so that [`Gibbs`](crate::Gibbs) can move along it.
 ///
-/// At any t the path's energy must be what these layers give: F at rows v, U at rows (v | h).
+/// At any t the path's energy must be what these layers give, F at rows v, U at rows (v | h):
+///
+/// ```
+/// use jarzynski::density::{BipartitePath, Independent, Layers};
+/// use jarzynski::{Base, Evaluation, Gibbs, Path, model::Units, tch::Tensor, transport};
+///
+/// /// Inverse temperature t² instead of t.
+/// struct Slow { base: Independent<Units>, end: Units }
+/// impl Path for Slow {
+///     fn base(&self) -> &dyn Base { &self.base }
+///     fn energy(&self, t: f64, x: &Tensor) -> Tensor { self.evaluate(t, x).u }
+///     fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation { self.layers_at(t).evaluate_rows(x) }
+/// }
+/// impl BipartitePath for Slow {
+///     type Layers = Units;
+///     fn layers_at(&self, t: f64) -> Units { self.end.tempered(t * t) }
+/// }
+/// # fn main() -> jarzynski::Result<()> {
+/// let (w, b) = (Tensor::from_slice(&[0.5, -0.3]).view([2, 1]), Tensor::from_slice(&[0.1, 0.2]));
+/// let end = Units::ising(&w, &b, &Tensor::from_slice(&[0.4]))?;
+/// let path = Slow { base: Independent::new(end.tempered(0.0), false), end };
+/// assert!(transport(Gibbs::new(), &path, 10, 100, 0)?.finished());
+/// # Ok(()) }
+/// ```
 pub trait BipartitePath: Path {
     /// What its layers are.
     type Layers: Layers;

@@ -21,4 +21,5 @@ mod run;
 mod sweep;
 mod train;
 mod tune;
+mod two_layers;
 mod zero_density;

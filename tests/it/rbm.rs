@@ -302,7 +302,7 @@ fn the_conditional_mean_has_its_sigma() {
 // ---- gradients
 
 /// The largest difference between `grads` and central differences of `f` in all parameters.
-fn differences(rbm: &Rbm, grads: &[Tensor], f: &dyn Fn() -> f64) -> f64 {
+pub fn differences(rbm: &Rbm, grads: &[Tensor], f: &dyn Fn() -> f64) -> f64 {
     let (step, mut worst) = (1e-5, 0.0f64);
     for (p, g) in rbm.vars().trainable_variables().iter().zip(grads) {
         let flat = tch::no_grad(|| p.view(-1));
