@@ -5,7 +5,7 @@
 
 mod timing;
 
-use jarzynski::model::{Bipartite, Rbm, RbmShape};
+use jarzynski::model::{Rbm, RbmShape};
 use jarzynski::tch::{self, Device, Kind, Tensor};
 use jarzynski::{Energy, Gibbs, Kernel, Method, Rng, Settings, Trainer, TrustRegion};
 use timing::{Bench, Spent, clock};
@@ -142,7 +142,7 @@ impl Shape {
         let mut turn = |_| {
             let own = clock(k, || {
                 let mv = kernel.forward_unweighted(&units, &at, &mut rng);
-                at = Bipartite::units(&units).evaluate(&mv.y);
+                at = units.evaluate(&mv.y);
             });
             (own, clock(k, || products.sweeps(k)))
         };

@@ -38,7 +38,7 @@ pub mod transport;
 pub mod tune;
 pub mod walkers;
 
-pub use density::{At, Base, Energy, Evaluation, Flow, Geometric, Model, Noise, Path, log_prob};
+pub use density::{At, Base, Differentiable, Energy, Evaluation, Flow, Geometric, Model, Noise, Path, log_prob};
 pub use error::{Error, Result};
 pub use kernel::{
     Escorted, FlowKernel, Gibbs, GibbsReverse, Kernel, Mala, Matched, Ode, ReverseAt, Reversed, Split, Ula,

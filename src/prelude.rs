@@ -10,7 +10,7 @@
 //! ```
 
 pub use crate::data::{Dataset, Synthetic};
-pub use crate::density::{Energy, Model};
+pub use crate::density::{Differentiable, Energy, Model};
 pub use crate::display::show;
 pub use crate::io::frame::Rows;
 pub use crate::kernel::{Escorted, Gibbs, Kernel, Mala, Reversed, Ula};

@@ -185,7 +185,7 @@ impl GaussianRbm {
 
     /// Masses of the mixture's modes under a model, each with its standard error.
     fn masses(&self, t: &Trained) -> Result<Vec<(f64, f64)>> {
-        let run = Ais::new(self.anneal.0, self.anneal.1, t.seed ^ 0xa15).run(&t.rbm)?;
+        let run = Ais::new().steps(self.anneal.0).walkers(self.anneal.1).seed(t.seed ^ 0xa15).run(&t.rbm)?;
         let x = run.walkers.x();
         let part = self.mixture(x.device())?.responsibilities(x).argmax(-1, false);
         let mass = |i| run.walkers.mean(&part.eq(i as i64).to_kind(Kind::Double)).map(|e| (e.value, e.se));
@@ -230,10 +230,11 @@ impl Experiment for GaussianRbm {
                             masses.push((set, method, t.seed, i, value, se, self.weights[i]));
                         }
                     } else if t.seed == self.seed {
-                        let run = Ais::new(self.anneal.0, self.anneal.1, t.seed ^ 0xa15).run(&t.rbm)?;
+                        let run =
+                            Ais::new().steps(self.anneal.0).walkers(self.anneal.1).seed(t.seed ^ 0xa15).run(&t.rbm)?;
                         // the visible means, without the noise that the model has learned
                         let v = run.samples(48, &mut Rng::new(t.seed).split(0x5a3));
-                        samples.push((method, pixels(&t.rbm.reconstruct(&v), 48)));
+                        samples.push((method, pixels(&t.rbm.reconstruct(&v)?, 48)));
                     }
                     runs.push((method.to_string(), t.seed, t.run));
                 }

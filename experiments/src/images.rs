@@ -6,7 +6,7 @@ use crate::evaluate::{stack, with_error};
 use crate::{Context, Output};
 use jarzynski::Result;
 use jarzynski::data::Dataset;
-use jarzynski::density::{Base, Geometric, Model};
+use jarzynski::density::{Base, Differentiable, Geometric, Model};
 use jarzynski::io::frame;
 use jarzynski::kernel::{Mala, Reversed};
 use jarzynski::numeric::Rng;
@@ -138,7 +138,7 @@ pub(super) fn pixels(x: &Tensor, n: usize) -> Vec<Vec<f32>> {
 
 impl Images {
     /// Trains `model(seed)` by each method and seed on `data` (scaled to [−1, 1]) and returns tables and figures.
-    pub(super) fn compare<M: Model>(
+    pub(super) fn compare<M: Model + Differentiable>(
         &self,
         title: &str,
         data: &Dataset,

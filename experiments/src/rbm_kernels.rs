@@ -2,11 +2,11 @@
 
 use crate::evaluate::{pool, signed_with_error};
 use crate::{Context, Experiment, Output};
-use jarzynski::density::{At, Evaluation};
+use jarzynski::density::{At, Bipartite, Evaluation, Layers, LayersPath};
 use jarzynski::io::frame;
 use jarzynski::io::frame::Rows;
 use jarzynski::kernel::{Arrival, EvalCounts, Gibbs, GibbsReverse, Kernel, Move};
-use jarzynski::model::{Bipartite, Rbm, RbmPath};
+use jarzynski::model::{Rbm, Units};
 use jarzynski::numeric::Rng;
 use jarzynski::polars::prelude::DataFrame;
 use jarzynski::tch::{Device, Kind, Tensor};
@@ -67,11 +67,11 @@ const PRINTED: &str = "collapsed (48)";
 #[derive(Debug, Clone, Copy)]
 struct AsPrinted;
 
-impl<E: Bipartite + ?Sized> Kernel<E> for AsPrinted {
+impl<E: Bipartite<Layers = Units> + ?Sized> Kernel<E> for AsPrinted {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
-        let units = u.units();
+        let units = u.layers();
         let h = units.draw_hidden(&units.hidden_input(&at.x), rng);
-        let sigma = units.log_var.as_ref().map_or_else(|| units.b.ones_like(), |l| (l * 0.5).exp());
+        let sigma = units.visible.parameter().map_or_else(|| units.b.ones_like(), |(_, log_var)| (log_var * 0.5).exp());
         let y = units.b.addmm(&h, &units.w.tr()) + rng.normal(&at.x.size(), at.x.kind(), at.x.device()) * sigma;
         let alpha = u.energy(&y);
         Move::new(y, alpha, EvalCounts::default())
@@ -117,9 +117,9 @@ impl RbmKernels {
 
     fn measure<K>(&self, kernel: K, name: (&str, &str), rbm: &Rbm, steps: usize, rows: &mut Rows) -> Result<()>
     where
-        K: for<'a> Kernel<At<'a, RbmPath>> + Copy,
+        K: for<'a> Kernel<At<'a, LayersPath<Units>>> + Copy,
     {
-        let (path, exact) = (RbmPath::scaled(rbm), rbm.exact_log_z()?);
+        let (path, exact) = (LayersPath::scaled(rbm), rbm.exact_log_z()?);
         let (mut log_z, mut variance, mut ess): (Vec<Estimate>, Vec<f64>, Vec<f64>) = Default::default();
         for seed in (self.seed..).take(self.seeds) {
             let run = Transport::new(kernel, steps, self.walkers, seed).every(steps).run(&path)?;

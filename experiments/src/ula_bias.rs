@@ -3,7 +3,7 @@
 use crate::evaluate::pool;
 use crate::{Context, Experiment, Output};
 use jarzynski::Rng;
-use jarzynski::density::{Base, Energy, Evaluation};
+use jarzynski::density::{Base, Differentiable, Energy, Evaluation};
 use jarzynski::io::frame::Rows;
 use jarzynski::kernel::{Kernel, Ula};
 use jarzynski::polars::prelude::{Column, DataFrame};
@@ -243,6 +243,8 @@ impl Tilted {
         }
     }
 }
+
+impl Differentiable for Tilted {}
 
 impl Energy for Tilted {
     fn energy(&self, x: &Tensor) -> Tensor {

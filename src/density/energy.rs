@@ -50,6 +50,31 @@ impl<E: Energy + ?Sized> Energy for Box<E> {
     }
 }
 
+/// The promise that U is differentiable in x: what kernels with a drift (ULA, MALA) ask of an energy, or of a path of them.
+///
+/// One line beside the energy: `impl Differentiable for Quartic {}`. A model of discrete states has no such line, so that
+/// gradient steps on it do not compile:
+///
+/// ```compile_fail,E0277
+/// use jarzynski::{Method, Trainer, Ula, model::{Rbm, RbmShape}, tch::{Kind, Tensor}};
+/// let data = Tensor::ones([4, 3], (Kind::Float, jarzynski::tch::Device::Cpu));
+/// let mut rbm = Rbm::bernoulli(&data, &RbmShape::default()).unwrap();
+/// let run = Trainer::new(Ula::new(0.1), Method::Pcd).train(&mut rbm, &data);
+/// ```
+///
+/// For a path it says that U_t is differentiable at every t; [`At`](crate::At) that path is then too.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not marked as differentiable in x",
+    label = "a kernel with a drift needs ∇U",
+    note = "for an energy or a path of your own that is differentiable: `impl Differentiable for {Self} {{}}`",
+    note = "a model of discrete states moves by `Gibbs`"
+)]
+pub trait Differentiable {}
+
+impl<E: Differentiable + ?Sized> Differentiable for &E {}
+
+impl<E: Differentiable + ?Sized> Differentiable for Box<E> {}
+
 /// A distribution that can be sampled exactly and whose log Z is known: where walkers start with A_0 = 0.
 pub trait Base: Energy {
     /// n exact, independent draws, `[n, d]`.

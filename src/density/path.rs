@@ -1,6 +1,6 @@
 //! Name the families that walkers follow from t = 0 to t = 1: energies U_t, and flows that also have a velocity b.
 
-use crate::density::{Base, Energy, Evaluation};
+use crate::density::{Base, Differentiable, Energy, Evaluation};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use tch::{Kind, Tensor};
@@ -36,7 +36,7 @@ pub trait Path {
 /// A path with a velocity b that would carry ρ_t along by itself: ∂_tρ + ∇·(bρ) = 0 (Prop. 2 prints the wrong sign).
 ///
 /// The weights are exact for *any* b; the nearer it is to solving that equation, the less they vary.
-pub trait Flow: Path {
+pub trait Flow: Path + Differentiable {
     /// b(t, x) of eq. (17): x `[n, d]` → `[n, d]`, differentiable in x.
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor;
 
@@ -119,6 +119,8 @@ impl<P: Path + ?Sized> Energy for At<'_, P> {
     }
 }
 
+impl<P: Path + Differentiable + ?Sized> Differentiable for At<'_, P> {}
+
 /// The geometric path U_t = (1 − t) U_base + t U from an exactly sampled law to an energy.
 #[derive(Debug)]
 pub struct Geometric<B, E> {
@@ -127,6 +129,9 @@ pub struct Geometric<B, E> {
     /// The energy at t = 1.
     pub target: E,
 }
+
+/// The base of a differentiable target is one too: their states are the same.
+impl<B: Base, E: Differentiable> Differentiable for Geometric<B, E> {}
 
 /// s v, and 0 for s = 0: where the target is a wall, +∞, none of it stands yet at t = 0.
 fn share(v: &Tensor, s: f64) -> Tensor {

@@ -199,7 +199,8 @@ impl Walkers {
 /// assert!(jarzynski::display::parameters("Mlp", &net).text.contains("337 parameters"));
 /// ```
 pub fn parameters<M: Model + ?Sized>(name: &str, model: &M) -> Html {
-    let mut variables: Vec<(String, Tensor)> = model.vars().variables().into_iter().collect();
+    let mut variables: Vec<(String, Tensor)> =
+        model.vars().variables().into_iter().filter(|(_, t)| t.requires_grad()).collect();
     variables.sort_by(|a, b| a.0.cmp(&b.0));
     let mut rows = Rows::new(&["parameter", "shape", "numbers", "rms"]);
     let mut all = 0;

@@ -1,9 +1,8 @@
-//! Move an RBM's walkers by alternating Gibbs sampling, with the four backward densities that its weights can have.
+//! Move walkers of two-layer models by alternating Gibbs sampling, with the four backward densities that its weights can have.
 
 use super::{Arrival, EvalCounts, Kernel, Move, Step};
-use crate::density::Evaluation;
+use crate::density::{Bipartite, Evaluation, Layers};
 use crate::error::{Error, Result};
-use crate::model::{Bipartite, Units};
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -25,7 +24,7 @@ pub enum GibbsReverse {
     Collapsed,
 }
 
-/// `sweeps` Gibbs sweeps per step, Lemmas 3 and 4, for binary and Gaussian visible units by the same formulas.
+/// `sweeps` Gibbs sweeps per step, Lemmas 3 and 4, for any [`Layers`]: binary, Gaussian, Ising and Potts visible layers among them.
 ///
 /// With walkers v the chain is that of the visible marginal, and weights hold for functions of v only: a walker's own h
 /// would be biased (a test holds that line). Walkers are (v | h) where the model says `joint`.
@@ -76,28 +75,28 @@ struct Place {
 
 impl Gibbs {
     /// `sweeps` sweeps from `at`: v′, h′ and, where wanted, a of v′.
-    fn travel(
+    fn travel<L: Layers>(
         &self,
-        units: &Units,
+        layers: &L,
         at: &Evaluation,
         arrive: bool,
         rng: &mut Rng,
     ) -> (Tensor, Tensor, Option<Tensor>, EvalCounts) {
         let (n, known) = (at.len(), at.input().map(Tensor::shallow_clone));
         let mut cost = products(n, usize::from(known.is_none()) + self.sweeps - usize::from(!arrive), self.sweeps);
-        let mut a = known.unwrap_or_else(|| units.hidden_input(&units.split(&at.x).0));
+        let mut a = known.unwrap_or_else(|| layers.hidden_input(&layers.split(&at.x).0));
         for s in 1..=self.sweeps {
-            let h = units.draw_hidden(&a, rng);
-            let v = units.draw_visible(&h, rng);
+            let h = layers.draw_hidden(&a, rng);
+            let v = layers.draw_visible(&h, rng);
             if s == self.sweeps {
-                let input = arrive.then(|| units.hidden_input(&v));
+                let input = arrive.then(|| layers.hidden_input(&v));
                 return (v, h, input, cost);
             }
-            a = units.hidden_input(&v);
+            a = layers.hidden_input(&v);
         }
         // no sweeps: refused by `validate`
         cost = EvalCounts::default();
-        let (v, h) = units.split(&at.x);
+        let (v, h) = layers.split(&at.x);
         (v, h.unwrap_or_default(), Some(a), cost)
     }
 
@@ -107,40 +106,40 @@ impl Gibbs {
     }
 
     /// log f(x → y) = log p(h′|v) + log p(v′|h′), with g′ of h′.
-    fn log_forward(units: &Units, from: &Place, to: &Place, g: &Tensor) -> Tensor {
-        units.log_hidden(&to.h, &from.a) + units.log_visible(&to.v, g)
+    fn log_forward<L: Layers>(layers: &L, from: &Place, to: &Place, g: &Tensor) -> Tensor {
+        layers.log_hidden(&to.h, &from.a) + layers.log_visible(&to.v, g)
     }
 
     /// log r(y → x) of the same or the reversed scan, with g′ of h′.
-    fn log_backward(&self, units: &Units, from: &Place, to: &Place, g: &Tensor) -> (Tensor, usize) {
+    fn log_backward<L: Layers>(&self, layers: &L, from: &Place, to: &Place, g: &Tensor) -> (Tensor, usize) {
         match self.reverse {
             // h ~ p(h|v′), v ~ p(v|h)
             GibbsReverse::SameScan => {
-                let own = units.visible_input(&from.h);
-                (units.log_hidden(&from.h, &to.a) + units.log_visible(&from.v, &own), 1)
+                let own = layers.visible_input(&from.h);
+                (layers.log_hidden(&from.h, &to.a) + layers.log_visible(&from.v, &own), 1)
             }
             // v ~ p(v|h′), h ~ p(h|v)
             _ => {
-                let a = units.hidden_input(&from.v);
-                (units.log_visible(&from.v, g) + units.log_hidden(&from.h, &a), 0)
+                let a = layers.hidden_input(&from.v);
+                (layers.log_visible(&from.v, g) + layers.log_hidden(&from.h, &a), 0)
             }
         }
     }
 
-    /// One sweep with its forward density under `units`.
-    fn leave(&self, units: &Units, from: &Place, rng: &mut Rng) -> (Place, Tensor, Tensor) {
-        let h = units.draw_hidden(&from.a, rng);
-        let v = units.draw_visible(&h, rng);
-        let g = units.visible_input(&h);
-        let a = units.hidden_input(&v);
+    /// One sweep with its forward density under `layers`.
+    fn leave<L: Layers>(&self, layers: &L, from: &Place, rng: &mut Rng) -> (Place, Tensor, Tensor) {
+        let h = layers.draw_hidden(&from.a, rng);
+        let v = layers.draw_visible(&h, rng);
+        let g = layers.visible_input(&h);
+        let a = layers.hidden_input(&v);
         let to = Place { v, h, a };
-        let log_f = Self::log_forward(units, from, &to, &g);
+        let log_f = Self::log_forward(layers, from, &to, &g);
         (to, log_f, g)
     }
 
-    fn place(units: &Units, at: &Evaluation) -> Place {
-        let (v, h) = units.split(&at.x);
-        let a = at.input().map_or_else(|| units.hidden_input(&v), Tensor::shallow_clone);
+    fn place<L: Layers>(layers: &L, at: &Evaluation) -> Place {
+        let (v, h) = layers.split(&at.x);
+        let a = at.input().map_or_else(|| layers.hidden_input(&v), Tensor::shallow_clone);
         Place { h: h.unwrap_or_else(|| a.zeros_like()), v, a }
     }
 
@@ -151,29 +150,29 @@ impl Gibbs {
 
 impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
-        let (units, n) = (u.units(), at.len());
+        let (layers, n) = (u.layers(), at.len());
         let cost_of = |y: Tensor, alpha, at_y, cost| Move { y, alpha, at_y, acceptance: None, cost, fault: None };
         if !self.scans() {
-            let (v, h, a, cost) = self.travel(&units, at, true, rng);
+            let (v, h, a, cost) = self.travel(&layers, at, true, rng);
             let a = a.unwrap_or_default();
             let alpha = match self.reverse {
-                GibbsReverse::Collapsed => units.free_energy(&v, &a),
-                _ => units.energy(&v, &h, &a),
+                GibbsReverse::Collapsed => layers.free_energy(&v, &a),
+                _ => layers.joint_energy(&v, &h, &a),
             };
             let y = self.rows(v, &h);
             let point = Evaluation::new(y.shallow_clone(), alpha.shallow_clone(), Tensor::new()).with_input(a);
             return cost_of(y, alpha, Some(point), cost);
         }
         // all but the last sweep at fixed θ, with their whole increments; then the forward half of the last
-        let mut from = Self::place(&units, at);
+        let mut from = Self::place(&layers, at);
         let mut alpha = at.u.to_kind(Kind::Double);
         let mut cost = EvalCounts::default();
         for s in 1..=self.sweeps {
-            let (to, log_f, g) = self.leave(&units, &from, rng);
+            let (to, log_f, g) = self.leave(&layers, &from, rng);
             cost += products(n, 1, 1);
             alpha = &alpha - log_f;
             if s < self.sweeps {
-                let (log_r, more) = self.log_backward(&units, &from, &to, &g);
+                let (log_r, more) = self.log_backward(&layers, &from, &to, &g);
                 alpha = &alpha + log_r;
                 cost += products(n, 1 - more, more);
                 from = to;
@@ -182,25 +181,25 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
             let x = Tensor::cat(&[&from.v, &from.h], -1);
             let y = self.rows(to.v.shallow_clone(), &to.h);
             // the backward half needs where the last sweep began
-            let before = Evaluation::new(x, units.energy(&from.v, &from.h, &from.a), Tensor::new());
+            let before = Evaluation::new(x, layers.joint_energy(&from.v, &from.h, &from.a), Tensor::new());
             return cost_of(y, alpha, Some(before), cost);
         }
         cost_of(at.x.shallow_clone(), alpha, None, cost)
     }
 
     fn backward(&self, u: &E, at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
-        let (units, n) = (u.units(), at.len());
-        let point = units.point(&mv.y);
+        let (layers, n) = (u.layers(), at.len());
+        let point = layers.evaluate_rows(&mv.y);
         let mut cost = products(n, 1, 0);
         let mut lambda = point.u.to_kind(Kind::Double);
         if self.scans() {
             let before = mv.at_y.as_ref().unwrap_or(at);
-            let (v, h) = units.split(&before.x);
+            let (v, h) = layers.split(&before.x);
             let a = v.empty_like();
             let from = Place { h: h.unwrap_or_default(), v, a };
-            let to = Self::place(&units, &point);
-            let g = units.visible_input(&to.h);
-            let (log_r, more) = self.log_backward(&units, &from, &to, &g);
+            let to = Self::place(&layers, &point);
+            let g = layers.visible_input(&to.h);
+            let (log_r, more) = self.log_backward(&layers, &from, &to, &g);
             cost += products(n, 1 - more, 1 + more);
             lambda = &lambda - log_r;
         }
@@ -208,8 +207,8 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
     }
 
     fn forward_unweighted(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
-        let units = u.units();
-        let (v, h, _, cost) = self.travel(&units, at, false, rng);
+        let layers = u.layers();
+        let (v, h, _, cost) = self.travel(&layers, at, false, rng);
         let y = self.rows(v, &h);
         Move { y, alpha: at.u.zeros_like(), at_y: None, acceptance: None, cost, fault: None }
     }
@@ -232,7 +231,7 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
     }
 
     fn check(&self, u: &E, at: &Evaluation) -> Result<()> {
-        let (dv, dh) = u.units().dims();
+        let (dv, dh) = u.layers().dims();
         let (wanted, of) = match self.reverse {
             GibbsReverse::Collapsed => (dv, "v"),
             _ => (dv + dh, "(v | h), which a model with `joint` starts from"),

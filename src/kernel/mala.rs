@@ -2,7 +2,7 @@
 
 use super::langevin::{propose, reverse_cost};
 use super::{EvalCounts, Invariant, reversed::Transition, ula::check_step};
-use crate::density::{Energy, Evaluation};
+use crate::density::{Differentiable, Energy, Evaluation};
 use crate::error::Result;
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ impl Mala {
     }
 }
 
-impl<E: Energy + ?Sized> Invariant<E> for Mala {
+impl<E: Energy + Differentiable + ?Sized> Invariant<E> for Mala {
     fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition {
         let (y, leaving) = propose(at, self.h, rng);
         let there = u.evaluate(&y);

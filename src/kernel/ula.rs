@@ -2,7 +2,7 @@
 
 use super::langevin::{propose, reverse_cost};
 use super::{Arrival, EvalCounts, Kernel, Move};
-use crate::density::{Energy, Evaluation};
+use crate::density::{Differentiable, Energy, Evaluation};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ impl Ula {
     }
 }
 
-impl<E: Energy + ?Sized> Kernel<E> for Ula {
+impl<E: Energy + Differentiable + ?Sized> Kernel<E> for Ula {
     fn bounded_step(&self) -> Option<f64> {
         Some(self.h)
     }

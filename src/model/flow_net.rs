@@ -3,7 +3,7 @@
 use super::bridge::{Bridge, Start, Way, columns, rows};
 use super::time_mlp::TimeMlp;
 use super::{Gaussian, Mixture, initialise, widths_in_range};
-use crate::density::{Base, Evaluation, Flow, Path, check_rows, vector_products};
+use crate::density::{Base, Differentiable, Evaluation, Flow, Path, check_rows, vector_products};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
@@ -340,6 +340,8 @@ impl Path for FlowNet {
         Err(Error::param("score", "field", expected))
     }
 }
+
+impl Differentiable for FlowNet {}
 
 impl Flow for FlowNet {
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor {

@@ -1,6 +1,6 @@
 //! Give the Gaussian: the exactly sampled start of neural energies and the first test of every kernel.
 
-use crate::density::{Base, Energy, Evaluation};
+use crate::density::{Base, Differentiable, Energy, Evaluation};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor};
@@ -53,6 +53,8 @@ impl Gaussian {
         self.mean.size()[0]
     }
 }
+
+impl Differentiable for Gaussian {}
 
 impl Energy for Gaussian {
     fn energy(&self, x: &Tensor) -> Tensor {

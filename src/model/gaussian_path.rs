@@ -1,7 +1,7 @@
 //! Give the path between two Gaussians in closed form, straight or by independent coupling: where flows are exact.
 
 use super::{Gaussian, Interpolation};
-use crate::density::{Base, Evaluation, Flow, Path};
+use crate::density::{Base, Differentiable, Evaluation, Flow, Path};
 use crate::error::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -107,6 +107,8 @@ impl Path for GaussianPath {
         each.sum_dim_intlist(-1, false, Kind::Double)
     }
 }
+
+impl Differentiable for GaussianPath {}
 
 impl Flow for GaussianPath {
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor {

@@ -1,7 +1,7 @@
 //! Give the path from noise to a Gaussian mixture in closed form: U, ∇U, b, J_b and ∂_tU, batched, in any dimension.
 
 use super::{Coefficients, Gaussian, Interpolation, Mixture};
-use crate::density::{Base, Evaluation, Flow, Path};
+use crate::density::{Base, Differentiable, Evaluation, Flow, Path};
 use crate::error::{Error, Result};
 use crate::numeric::blocks::read;
 use crate::numeric::{FEW, Fresh, Real, lanes, on_host, wide};
@@ -324,6 +324,8 @@ impl Path for Interpolant {
         -(each * &p.g).sum_dim_intlist(-1, false, None::<Kind>)
     }
 }
+
+impl Differentiable for Interpolant {}
 
 impl Flow for Interpolant {
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor {

@@ -1,6 +1,6 @@
 //! Give the trainable Gaussian mixture: U, ∇U, ∂_θU and log Z all in closed form.
 
-use crate::density::{Base, Energy, Evaluation, Model};
+use crate::density::{Base, Differentiable, Energy, Evaluation, Model};
 use crate::error::{Error, Result};
 use crate::numeric::blocks::read;
 use crate::numeric::{Fresh, Real, Rng, for_blocks, lanes, on_host, sum_blocks, wide};
@@ -279,6 +279,8 @@ pub(super) fn variable(path: &nn::Path, name: &str, t: &Tensor) -> Tensor {
     }
     v
 }
+
+impl Differentiable for Mixture {}
 
 impl Energy for Mixture {
     fn energy(&self, x: &Tensor) -> Tensor {

@@ -20,4 +20,6 @@ pub use interpolation::{Coefficients, Interpolation};
 pub use mixture::Mixture;
 pub use net::{Cnn, Mlp, NetEnergy, initialise};
 pub(crate) use net::{ZEROS, widths_in_range};
-pub use rbm::{Bipartite, Exact, Rbm, RbmPath, RbmShape, Tempered, Tempering, Units};
+pub use rbm::{
+    Bernoulli, Exact, Ising, Normal, Potts, Rbm, RbmShape, Tempered, Tempering, Units, Visible, exact_log_z, one_hot,
+};

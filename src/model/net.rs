@@ -1,7 +1,7 @@
 //! Give neural energies: a quadratic well plus an MLP or a CNN whose last layer is zero, so that ρ_{θ_0} is Gaussian.
 
 use super::Gaussian;
-use crate::density::{Base, Energy, Model};
+use crate::density::{Base, Differentiable, Energy, Model};
 use crate::error::{Error, Result};
 use tch::nn::{self, ConvConfig, Module};
 use tch::{Device, Kind, Tensor};
@@ -230,6 +230,8 @@ macro_rules! neural_model {
                 self.well.vs.trainable_variables().iter().map(Tensor::numel).sum()
             }
         }
+
+        impl Differentiable for $net {}
 
         impl Energy for $net {
             fn energy(&self, x: &Tensor) -> Tensor {

@@ -1,7 +1,7 @@
 //! Check a kernel: exact averages under a moving target, and a wrong weight that must be noticed.
 
 use super::Transport;
-use crate::density::{At, Base, Energy, Evaluation, Flow, Path};
+use crate::density::{At, Base, Differentiable, Energy, Evaluation, Flow, Path};
 use crate::error::{Error, Result, guard};
 use crate::io::frame::Rows;
 use crate::kernel::{Arrival, EvalCounts, Kernel, Move};
@@ -48,6 +48,8 @@ impl Path for Drifting {
         Evaluation::new(x.shallow_clone(), self.energy(t, x), (x - m) / (s * s))
     }
 }
+
+impl Differentiable for Drifting {}
 
 impl Flow for Drifting {
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor {

@@ -4,10 +4,10 @@ mod ais;
 mod check;
 mod procedure;
 
-pub use ais::Ais;
+pub use ais::{Ais, Route};
 pub use check::{Contract, Drifting, check_kernel};
 
-use crate::density::{At, Base, Geometric, Grid, Model, Path};
+use crate::density::{Annealed, At, Grid, Path};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::numeric::Rng;
@@ -282,14 +282,15 @@ pub fn transport<P: Path, K: for<'a> Kernel<At<'a, P>>>(
     Transport::new(kernel, steps, walkers, seed).run(path)
 }
 
-/// Anneals an independent population from the model's exact start to the model, along (1 − t)U_base + tU_θ.
+/// Anneals an independent population from the model's exact start to the model, along the model's own path
+/// ([`Annealed`]): (1 − t)U_base + tU_θ, or the parameters' straight line for an RBM, with Gibbs kernels.
 ///
 /// The same for every training method: this is how *models* are compared, not walkers. Resamples below ESS/N = .5.
-pub fn anneal<M: Model, K>(kernel: K, model: &M, steps: usize, walkers: usize, seed: u64) -> Result<Run>
+pub fn anneal<'m, M: Annealed, K>(kernel: K, model: &'m M, steps: usize, walkers: usize, seed: u64) -> Result<Run>
 where
-    K: for<'a, 'b> Kernel<At<'a, Geometric<Box<dyn Base>, &'b M>>>,
+    K: for<'a> Kernel<At<'a, M::Path<'m>>>,
 {
-    let path = Geometric { base: model.base()?, target: model };
+    let path = model.path()?;
     let transport = Transport::new(kernel, steps, walkers, seed).ess_min(0.5).every(steps.div_ceil(100).max(1));
     transport.run_as("anneal", &path, &mut |_| Vec::new())
 }

@@ -19,6 +19,8 @@ impl Energy for Far {
     }
 }
 
+impl jarzynski::Differentiable for Far {}
+
 fn hurried(ess_min: f64, steps: usize, seed: u64) -> jarzynski::Run {
     let path = Geometric { base: Gaussian::new(&[0.0; 2], &[1.0; 2]).unwrap(), target: Far };
     Transport::new(Reversed::new(Mala::new(0.02)), steps, 1_000, seed).ess_min(ess_min).quiet().run(&path).unwrap()

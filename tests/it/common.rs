@@ -26,6 +26,8 @@ impl Drifting {
     }
 }
 
+impl jarzynski::Differentiable for Drifting {}
+
 impl Path for Drifting {
     fn base(&self) -> &dyn Base {
         &self.base

@@ -128,7 +128,7 @@ fn callbacks_add_columns_and_their_panics_end_the_run_with_its_rows() {
 fn the_kernel_need_not_outlive_the_run_nor_be_cloned_for_one_call() {
     #[derive(Debug)]
     struct NoClone(Ula);
-    impl<E: jarzynski::Energy + ?Sized> jarzynski::Kernel<E> for NoClone {
+    impl<E: jarzynski::Energy + jarzynski::Differentiable + ?Sized> jarzynski::Kernel<E> for NoClone {
         fn forward(&self, u: &E, at: &jarzynski::Evaluation, rng: &mut Rng) -> jarzynski::kernel::Move {
             self.0.forward(u, at, rng)
         }

@@ -301,7 +301,7 @@ struct Own {
     says: bool,
 }
 
-impl<E: Energy + ?Sized> Kernel<E> for Own {
+impl<E: Energy + jarzynski::Differentiable + ?Sized> Kernel<E> for Own {
     fn forward(&self, u: &E, at: &jarzynski::Evaluation, rng: &mut Rng) -> jarzynski::kernel::Move {
         Ula::new(self.h).forward(u, at, rng)
     }
@@ -323,7 +323,7 @@ impl<E: Energy + ?Sized> Kernel<E> for Own {
 #[derive(Debug, Clone)]
 struct Silent;
 
-impl<E: Energy + ?Sized> Kernel<E> for Silent {
+impl<E: Energy + jarzynski::Differentiable + ?Sized> Kernel<E> for Silent {
     fn forward(&self, u: &E, at: &jarzynski::Evaluation, rng: &mut Rng) -> jarzynski::kernel::Move {
         Ula::new(0.1).forward(u, at, rng)
     }

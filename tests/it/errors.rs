@@ -26,6 +26,8 @@ struct Wrong {
     mistake: Cell<Mistake>,
 }
 
+impl jarzynski::Differentiable for Wrong {}
+
 impl Wrong {
     fn new(mistake: Mistake) -> Self {
         let mut vs = nn::VarStore::new(jarzynski::tch::Device::Cpu);

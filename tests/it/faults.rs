@@ -235,7 +235,7 @@ fn sweep<M: Model>(seed: u8, data: &Tensor, model: impl Fn() -> M, attempt: impl
     assert!(all.iter().all(|n| *n > 20), "a sweep that does not see all of it: {all:?}");
 }
 
-fn with_gradient<M: Model>(case: &Case, model: &mut M, data: &Tensor) -> Result<Run> {
+fn with_gradient<M: Model + jarzynski::Differentiable>(case: &Case, model: &mut M, data: &Tensor) -> Result<Run> {
     let s = case.settings.clone();
     match case.mala {
         false => Trainer::new(Ula::new(case.h), case.method).settings(s).train(model, data),
@@ -339,6 +339,8 @@ impl Spoiled {
         Spoiled { vs, m, fault: Cell::new(fault) }
     }
 }
+
+impl jarzynski::Differentiable for Spoiled {}
 
 impl Energy for Spoiled {
     fn energy(&self, x: &Tensor) -> Tensor {
@@ -544,6 +546,8 @@ impl Cliff {
     }
 }
 
+impl jarzynski::Differentiable for Cliff {}
+
 impl Energy for Cliff {
     fn energy(&self, x: &Tensor) -> Tensor {
         ((x - &self.m).square() * 0.5).clamp_max(50.0).sum_dim_intlist(-1, false, None::<Kind>)
@@ -702,6 +706,8 @@ impl Pothole {
     }
 }
 
+impl jarzynski::Differentiable for Pothole {}
+
 impl Path for Pothole {
     fn base(&self) -> &dyn Base {
         &self.base
@@ -753,6 +759,8 @@ fn a_path_that_goes_wrong_ends_the_run_with_its_step_rows_and_cause() {
 /// Wrong everywhere but at t = 0 and 1: where a kept run asks what path it is on.
 #[derive(Debug)]
 struct Trap(Gaussian);
+
+impl jarzynski::Differentiable for Trap {}
 
 impl Path for Trap {
     fn base(&self) -> &dyn Base {

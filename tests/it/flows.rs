@@ -127,6 +127,8 @@ fn rows_and_tensors_agree() {
 /// The Jacobian by d vector products, for comparison with closed forms.
 struct ByProducts(Interpolant);
 
+impl jarzynski::Differentiable for ByProducts {}
+
 impl Path for ByProducts {
     fn base(&self) -> &dyn Base {
         self.0.base()
@@ -188,6 +190,8 @@ fn zeta_is_the_log_ratio_of_the_two_densities() {
 
 /// A path at rest: b = 0.
 struct Still(Gaussian);
+
+impl jarzynski::Differentiable for Still {}
 
 impl Path for Still {
     fn base(&self) -> &dyn Base {
@@ -262,6 +266,8 @@ struct Bent {
     b: f64,
     s: f64,
 }
+
+impl jarzynski::Differentiable for Bent {}
 
 impl Path for Bent {
     fn base(&self) -> &dyn Base {
@@ -449,6 +455,8 @@ struct Broken {
     velocity: i64,
     end: f64,
 }
+
+impl jarzynski::Differentiable for Broken {}
 
 impl Path for Broken {
     fn base(&self) -> &dyn Base {

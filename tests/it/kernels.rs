@@ -72,6 +72,8 @@ struct Counted<'a> {
     backward: Cell<u64>,
 }
 
+impl jarzynski::Differentiable for Counted<'_> {}
+
 impl Energy for Counted<'_> {
     fn energy(&self, x: &Tensor) -> Tensor {
         self.forward.set(self.forward.get() + x.size()[0] as u64);
@@ -119,6 +121,8 @@ impl CountedFlow<'_> {
         self.spent.set(spent);
     }
 }
+
+impl jarzynski::Differentiable for CountedFlow<'_> {}
 
 impl Path for CountedFlow<'_> {
     fn base(&self) -> &dyn Base {
@@ -306,7 +310,7 @@ impl<'a> Kernel<At<'a, Drifting>> for Quiet {
     }
 }
 
-impl<E: Energy + ?Sized> Invariant<E> for Pretender {
+impl<E: Energy + jarzynski::Differentiable + ?Sized> Invariant<E> for Pretender {
     fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition {
         let moved = self.0.step(u, at, rng);
         Transition { evaluation: moved.evaluation, acceptance: Tensor::from(1.0), cost: moved.cost }
@@ -365,7 +369,7 @@ fn the_public_check_keeps_what_is_right_and_breaks_what_is_wrong() {
 #[derive(Debug)]
 struct HalfNoise(Ula);
 
-impl<E: Energy + ?Sized> Kernel<E> for HalfNoise {
+impl<E: Energy + jarzynski::Differentiable + ?Sized> Kernel<E> for HalfNoise {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let mut mv = Kernel::<E>::forward(&self.0, u, at, rng);
         let drift = &at.x - at.grad() * self.0.h;
@@ -382,7 +386,7 @@ impl<E: Energy + ?Sized> Kernel<E> for HalfNoise {
 #[derive(Debug)]
 struct Blind(f64);
 
-impl<E: Energy + ?Sized> Kernel<E> for Blind {
+impl<E: Energy + jarzynski::Differentiable + ?Sized> Kernel<E> for Blind {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let mut mv = Kernel::<E>::forward(&Ula::new(self.0), u, at, rng);
         mv.alpha = mv.alpha.zeros_like();
@@ -399,7 +403,7 @@ impl<E: Energy + ?Sized> Kernel<E> for Blind {
 #[derive(Debug)]
 struct Short(f64);
 
-impl<E: Energy + ?Sized> Kernel<E> for Short {
+impl<E: Energy + jarzynski::Differentiable + ?Sized> Kernel<E> for Short {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let mut mv = Kernel::<E>::forward(&Ula::new(self.0), u, at, rng);
         mv.alpha = mv.alpha.mean(Kind::Double).view([1]);

@@ -25,4 +25,5 @@ mod score_matching;
 mod sweep;
 mod train;
 mod tune;
+mod two_layers;
 mod zero_density;

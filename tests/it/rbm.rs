@@ -1,9 +1,10 @@
 //! Check restricted Boltzmann machines: sums by hand over all states, the four backward densities, gradients, estimates.
 
 use crate::common::{FAR, z_of};
+use jarzynski::density::{Bipartite, Layers, LayersPath};
 use jarzynski::io::frame;
 use jarzynski::kernel::{Gibbs, GibbsReverse, Kernel};
-use jarzynski::model::{Bipartite, Rbm, RbmPath, RbmShape, Units};
+use jarzynski::model::{Rbm, RbmShape, Units};
 use jarzynski::tch::{self, Device, Kind, Tensor};
 use jarzynski::{Ais, At, Energy, Method, Model, Path, Rng, Tempering, Trainer, Transport, TrustRegion, Walkers};
 
@@ -289,7 +290,7 @@ fn the_conditional_mean_has_its_sigma() {
 // ---- gradients
 
 /// The largest difference between `grads` and central differences of `f` in all parameters.
-fn differences(rbm: &Rbm, grads: &[Tensor], f: &dyn Fn() -> f64) -> f64 {
+pub fn differences(rbm: &Rbm, grads: &[Tensor], f: &dyn Fn() -> f64) -> f64 {
     let (step, mut worst) = (1e-5, 0.0f64);
     for (p, g) in rbm.vars().trainable_variables().iter().zip(grads) {
         let flat = tch::no_grad(|| p.view(-1));
@@ -343,7 +344,7 @@ fn a_centred_gradient_is_that_of_centred_units() {
     let (exact, units) = (rbm.exact().unwrap(), rbm.units());
     let mu = data.mean_dim(0, false, Kind::Double);
     let lambda = (&units.c + mu.matmul(&units.w)).sigmoid();
-    let p = rbm.hidden_means(&data);
+    let p = rbm.hidden_means(&data).unwrap();
     let of_data = (&data - &mu).tr().matmul(&(&p - &lambda)) / 50.0;
     let outer = |a: &Tensor, b: &Tensor| a.unsqueeze(-1) * b.unsqueeze(0);
     let of_model = exact.uh - outer(&mu, &exact.h) - outer(&exact.v, &lambda) + outer(&mu, &lambda);
@@ -364,7 +365,7 @@ fn every_backward_density_meets_the_exact_answers_along_a_path() {
     };
     for back in BACKS {
         for (name, rbm) in models(back != GibbsReverse::Collapsed) {
-            let (path, exact) = (RbmPath::to(&rbm).unwrap(), rbm.exact().unwrap());
+            let (path, exact) = (LayersPath::to(&rbm).unwrap(), rbm.exact().unwrap());
             for sweeps in [1, 2] {
                 // the same scan pays at every sweep
                 let steps = if back == GibbsReverse::SameScan { 4 } else { 10 };
@@ -383,13 +384,18 @@ fn every_backward_density_meets_the_exact_answers_along_a_path() {
 #[derive(Debug)]
 struct Stale(Gibbs);
 
-impl<'a> Kernel<At<'a, RbmPath>> for Stale {
-    fn forward(&self, u: &At<'a, RbmPath>, at: &jarzynski::Evaluation, rng: &mut Rng) -> jarzynski::kernel::Move {
+impl<'a> Kernel<At<'a, LayersPath<Units>>> for Stale {
+    fn forward(
+        &self,
+        u: &At<'a, LayersPath<Units>>,
+        at: &jarzynski::Evaluation,
+        rng: &mut Rng,
+    ) -> jarzynski::kernel::Move {
         self.0.forward(u, at, rng)
     }
     fn backward(
         &self,
-        u: &At<'a, RbmPath>,
+        u: &At<'a, LayersPath<Units>>,
         at: &jarzynski::Evaluation,
         mv: jarzynski::kernel::Move,
         rng: &mut Rng,
@@ -404,7 +410,7 @@ impl<'a> Kernel<At<'a, RbmPath>> for Stale {
 fn a_weight_at_the_old_parameters_is_rejected() {
     for back in BACKS {
         let rbm = Plain::random(4, 3, 0.5, 3).rbm(back != GibbsReverse::Collapsed);
-        let (path, exact) = (RbmPath::to(&rbm).unwrap(), rbm.exact_log_z().unwrap());
+        let (path, exact) = (LayersPath::to(&rbm).unwrap(), rbm.exact_log_z().unwrap());
         let run = Transport::new(Stale(Gibbs::with(back)), 30, 20_000, 4).run(&path).unwrap();
         let z = run.walkers.log_z();
         assert!(z_of(&z, exact).abs() > FAR, "{back:?}: {z}");
@@ -416,7 +422,7 @@ fn collapsed_weights_are_for_functions_of_v_only() {
     // Strong coupling in few steps: the walker's own h lags.
     let plain = Plain::random(5, 4, 1.3, 6);
     let (rbm, n, steps) = (plain.rbm(false), 40_000, 6);
-    let path = RbmPath::to(&rbm).unwrap();
+    let path = LayersPath::to(&rbm).unwrap();
     let exact = rbm.exact().unwrap();
     let mut rng = Rng::new(9);
     let at0 = At::new(&path, 0.0);
@@ -424,14 +430,14 @@ fn collapsed_weights_are_for_functions_of_v_only() {
     let mut own = walkers.x().narrow(1, 0, 4);
     for k in 0..steps {
         let (now, next) = At::step(&path, k as f64 / steps as f64, (k + 1) as f64 / steps as f64);
-        let units = Bipartite::units(&now);
+        let units = Bipartite::layers(&now);
         own = units.draw_hidden(&units.hidden_input(walkers.x()), &mut rng);
         let v = units.draw_visible(&own, &mut rng);
         let (old, new) = (now.evaluate(&v), next.evaluate(&v));
         walkers.commit(new, &old.u, &next.evaluate(&v).u);
     }
     let (mut by_v, mut by_h) = (0.0f64, 0.0f64);
-    let means = rbm.hidden_means(walkers.x());
+    let means = rbm.hidden_means(walkers.x()).unwrap();
     for i in 0..4 {
         let z = |g: &Tensor| z_of(&walkers.mean(g).unwrap(), exact.h.double_value(&[i])).abs();
         by_v = by_v.max(z(&means.select(1, i)));
@@ -447,7 +453,7 @@ fn collapsed_weights_are_for_functions_of_v_only() {
 fn annealed_importance_sampling_is_unbiased_over_seeds() {
     let rbm = Plain::random(8, 6, 0.8, 2).rbm(false);
     let exact = rbm.exact_log_z().unwrap();
-    let runs: Vec<_> = (0..100).map(|seed| Ais::new(40, 200, seed).log_z(&rbm).unwrap()).collect();
+    let runs: Vec<_> = (0..100).map(|seed| Ais::new().steps(40).walkers(200).seed(seed).log_z(&rbm).unwrap()).collect();
     let ratios: Vec<f64> = runs.iter().map(|z| (z.value - exact).exp()).collect();
     assert!(z_of(&ratios, 1.0).abs() < FAR, "{:?}", frame::mean_se(&ratios));
     // its own error bars: the z-scores have variance about 1 (100 of them: ± .14)
@@ -456,13 +462,18 @@ fn annealed_importance_sampling_is_unbiased_over_seeds() {
     assert!((0.4..1.9).contains(&spread), "{spread}");
     // temperatures from a pilot, and a path through saved parameters
     for ais in [
-        Ais::new(40, 4_000, 1).adaptive(40),
-        Ais::new(40, 4_000, 1).through(vec![Plain::random(8, 6, 0.5, 3).rbm(false).units()]),
+        Ais::new().steps(40).walkers(4_000).seed(1).adaptive(40),
+        Ais::new().steps(40).walkers(4_000).seed(1).through(vec![Plain::random(8, 6, 0.5, 3).rbm(false).units()]),
     ] {
         let z = ais.log_z(&rbm).unwrap();
         assert!(z_of(&z, exact).abs() < FAR, "{z} {exact}");
     }
-    let text = Ais::new(10, 10, 0).through(vec![Plain::random(3, 2, 1.0, 1).rbm(false).units()]).run(&rbm).unwrap_err();
+    let text = Ais::new()
+        .steps(10)
+        .walkers(10)
+        .through(vec![Plain::random(3, 2, 1.0, 1).rbm(false).units()])
+        .run(&rbm)
+        .unwrap_err();
     assert!(text.to_string().contains("saved parameters"), "{text}");
 }
 
@@ -531,7 +542,7 @@ fn tempering_crosses_where_gibbs_does_not() {
         Rbm::with_parameters(&w, &b, &Tensor::full([dh], -9.0, (Kind::Double, Device::Cpu)), None, false).unwrap();
     let exact = rbm.exact().unwrap().v.double_value(&[0]);
     assert!((exact - 0.5).abs() < 1e-9);
-    let run = Tempering::new(12, 500, 200, 3).run(&rbm).unwrap();
+    let run = Tempering::new().replicas(12).chains(500).rounds(200).seed(3).run(&rbm).unwrap();
     let on = run.v.select(1, 0).mean(Kind::Double).double_value(&[]);
     assert!(z_of(&(on, (0.25f64 / 500.0).sqrt()), exact).abs() < FAR, "{on}");
     let rates = frame::column_f64(&run.swaps, "rate").unwrap();
@@ -543,10 +554,9 @@ fn tempering_crosses_where_gibbs_does_not() {
         at = Gibbs::new().step(&rbm, &at, &mut rng).evaluation;
     }
     assert!(at.x.select(1, 0).mean(Kind::Double).double_value(&[]) < 0.2);
-    for (bad, words) in [
-        (Tempering { betas: vec![0.0, 0.5], ..Tempering::new(2, 1, 1, 0) }, "betas"),
-        (Tempering::new(3, 0, 1, 0), "chains = 0"),
-    ] {
+    for (bad, words) in
+        [(Tempering::new().betas(&[0.0, 0.5]), "betas"), (Tempering::new().replicas(3).chains(0), "chains = 0")]
+    {
         let text = bad.run(&rbm).unwrap_err().to_string();
         assert!(text.contains(words), "{text}");
     }
@@ -572,8 +582,8 @@ fn pseudo_likelihood_and_reconstruction() {
     let exact = exact.iter().sum::<f64>() / 40.0;
     let got: Vec<f64> = (0..400).map(|s| rbm.pseudo_likelihood(&v, &mut Rng::new(s)).unwrap()).collect();
     assert!(z_of(&got, exact).abs() < FAR, "{exact} {:?}", frame::mean_se(&got));
-    let h = rbm.hidden_means(&v);
-    assert!(max(&(rbm.reconstruct(&v) - rbm.visible_means(&h))) < 1e-12);
+    let h = rbm.hidden_means(&v).unwrap();
+    assert!(max(&(rbm.reconstruct(&v).unwrap() - rbm.visible_means(&h).unwrap())) < 1e-12);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn runs() -> Vec<Run> {
         mala.train(&mut model(), &data).unwrap(),
         transport(Escorted::new(8.0), &path, 8, 100, 0).unwrap(),
         Trainer::new(Gibbs::new(), JARZYNSKI).settings(adam).train(&mut rbm, &binary).unwrap(),
-        Ais::new(20, 50, 1).run(&rbm).unwrap(),
+        Ais::new().steps(20).walkers(50).seed(1).run(&rbm).unwrap(),
         ScoreMatching::new(0.3).steps(5).progress(0.0).train(&mut model(), &data).unwrap(),
         FlowTrainer::new().steps(12).batch(16).quiet().train(&mut flow, &small).unwrap(),
     ]

@@ -143,7 +143,7 @@ fn boltzmann_machines() {
     check("rbm, pcd", trainer(Method::Pcd), || rbm(false, false), &data, 5);
     check("rbm, cd", trainer(Method::Cd { k: 1 }), || rbm(false, false), &data, 6);
     // annealed importance sampling, with temperatures by a pilot
-    let ais = || Ais::new(30, 40, 2).adaptive(10);
+    let ais = || Ais::new().steps(30).walkers(40).seed(2).adaptive(10);
     let (dir, machine) = (tempfile::tempdir().unwrap(), rbm(false, false));
     let expected = ais().run(&machine).unwrap();
     let part = || {

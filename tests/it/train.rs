@@ -118,6 +118,8 @@ impl Counting {
     }
 }
 
+impl jarzynski::Differentiable for Counting {}
+
 impl Energy for Counting {
     fn energy(&self, x: &Tensor) -> Tensor {
         self.forward.set(self.forward.get() + x.size()[0] as u64);
@@ -245,6 +247,8 @@ struct Tilted {
     vs: nn::VarStore,
     theta: Tensor,
 }
+
+impl jarzynski::Differentiable for Tilted {}
 
 impl Energy for Tilted {
     fn energy(&self, x: &Tensor) -> Tensor {

@@ -89,6 +89,8 @@ fn the_choice_reaches_what_was_asked() {
 /// A velocity that is far from solving the transport equation: no step is small enough.
 struct Lost(Interpolant);
 
+impl jarzynski::Differentiable for Lost {}
+
 impl Path for Lost {
     fn base(&self) -> &dyn Base {
         self.0.base()

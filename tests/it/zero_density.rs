@@ -27,6 +27,8 @@ impl Wall {
     }
 }
 
+impl jarzynski::Differentiable for Wall {}
+
 impl Path for Wall {
     fn base(&self) -> &dyn Base {
         &self.base
@@ -130,6 +132,8 @@ fn nothing_that_a_walker_without_weight_does_reaches_a_number() {
 /// N(0, I) with a wall at x_0 = ½, as the end of a geometric path.
 #[derive(Debug)]
 struct Cut;
+
+impl jarzynski::Differentiable for Cut {}
 
 impl Energy for Cut {
     fn energy(&self, x: &Tensor) -> Tensor {

@@ -81,7 +81,7 @@ impl Evaluator {
     }
 
     fn ais(&self, config: &RbmMnist, seed: u64) -> Ais {
-        Ais::new(config.ais_steps, config.ais_walkers, seed ^ 0xa15)
+        Ais::new().steps(config.ais_steps).walkers(config.ais_walkers).seed(seed ^ 0xa15)
     }
 
     /// Mean free energies of training images (at most as many as there are test images) and of test images.

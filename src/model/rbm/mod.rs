@@ -1,24 +1,33 @@
-//! Give restricted Boltzmann machines with binary or Gaussian visible units, one type for both.
+//! Give restricted Boltzmann machines, one type for all kinds of visible units.
 
-mod base;
+mod bernoulli;
 mod binary;
 mod exact;
-mod path;
+mod gaussian;
+mod ising;
+mod potts;
 mod tempering;
 mod units;
+mod visible;
 
-pub use exact::Exact;
-pub use path::RbmPath;
+pub use bernoulli::Bernoulli;
+pub use exact::{Exact, exact_log_z};
+pub use gaussian::Normal;
+pub use ising::Ising;
+pub use potts::{Potts, one_hot};
 pub use tempering::{Tempered, Tempering};
 pub use units::Units;
+pub use visible::Visible;
 
-use crate::density::{Base, Energy, Evaluation, Model, check_rows, first_row};
-use crate::error::{Error, Result};
+use crate::density::{
+    Annealed, Base, Bipartite, Energy, Evaluation, Independent, Layers, LayersPath, Model, check_rows,
+};
+use crate::error::{Error, Result, guard, no_grad};
 use crate::numeric::Rng;
-use base::Independent;
 use binary::weighted_means;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
+use units::sum;
 
 /// The shape of an [`Rbm`] and what its walkers carry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +42,7 @@ pub struct RbmShape {
     /// Whether walkers are (v | h), with U, instead of v with the free energy F: what the paper's kernels need. Collapsed
     /// weights are valid for functions of v only, so that v is then all a walker has.
     pub joint: bool,
-    /// Gradients of the centred parametrisation, in which units have the data's means subtracted. Binary units only.
+    /// Gradients of the centred parametrisation, in which units have the data's means subtracted. Not for Gaussian units.
     pub centred: bool,
 }
 
@@ -44,6 +53,10 @@ impl Default for RbmShape {
 }
 
 /// A restricted Boltzmann machine; U, F and the conditionals are those of [`Units`].
+///
+/// Visible units are binary ([`bernoulli`](Rbm::bernoulli)), real ([`gaussian`](Rbm::gaussian)), spins ([`ising`](Rbm::ising)) or
+/// have q states ([`potts`](Rbm::potts)); another kind is an implementation of [`Visible`] and [`from_units`](Rbm::from_units).
+/// Hidden units are binary.
 ///
 /// Parameter groups: 0 W, 1 the biases b and c, 2 log σ². Its base is the law of independent units with the data's means
 /// (and variances): W = 0, sampled exactly, log Z_0 known; walkers carry A_0 = F_0 − F_θ.
@@ -62,77 +75,40 @@ impl Default for RbmShape {
 #[derive(Debug)]
 pub struct Rbm {
     vs: nn::VarStore,
-    w: Tensor,
-    b: Tensor,
-    c: Tensor,
-    log_var: Option<Tensor>,
-    base: Independent,
+    /// The variables of `vs`, with gradients.
+    units: Units,
+    base: Independent<Units>,
     joint: bool,
     /// Means of the data, where gradients are centred.
     centre: Option<Tensor>,
 }
 
 impl Rbm {
-    /// Binary visible units, for data `[n, d_v]` of zeros and ones, with the data's kind and device.
+    /// With given parameters W `[d_v, d_h]`, b `[d_v]`, c `[d_h]` and, for Gaussian units, σ `[d_v]`; binary ones without.
     ///
-    /// Errors: data outside {0, 1} ([`Dataset::binarise`](crate::data::Dataset::binarise) makes some), no hidden unit, a
-    /// scale that is negative.
-    pub fn bernoulli(data: &Tensor, shape: &RbmShape) -> Result<Self> {
-        let d = width(data)?;
-        check_rows("data", data, d)?;
-        check_binary(data)?;
-        let (mean, n) = (data.mean_dim(0, false, None::<Kind>), data.size()[0] as f64);
-        // half an observation of each kind: a pixel that is never set has a finite bias
-        let share = (&mean * n + 0.5) / (n + 1.0);
-        let b = share.logit(None::<f64>);
-        Self::build(b, None, shape, shape.centred.then_some(mean))
-    }
-
-    /// Gaussian visible units with learned variances, for real data `[n, d_v]`.
-    ///
-    /// Errors: data that are not finite, no hidden unit, a negative scale, centred gradients.
-    pub fn gaussian(data: &Tensor, shape: &RbmShape) -> Result<Self> {
-        let d = width(data)?;
-        check_rows("data", data, d)?;
-        if shape.centred {
-            return Err(Error::param("centred", true, "false for Gaussian visible units: their means are parameters"));
-        }
-        let mean = data.mean_dim(0, false, None::<Kind>);
-        let variance = (data - &mean).square().mean_dim(0, false, None::<Kind>);
-        // a coordinate that never varies has a law all the same
-        let floor = variance.mean(Kind::Double).double_value(&[]).max(1e-12) * 1e-4;
-        Self::build(mean, Some(variance.clamp_min(floor).log()), shape, None)
-    }
-
-    /// With given parameters W `[d_v, d_h]`, b `[d_v]`, c `[d_h]` and, for Gaussian units, σ `[d_v]`.
-    ///
-    /// Errors: shapes that do not fit, numbers that are not finite, a σ that is not positive.
+    /// # Errors
+    /// Shapes that do not fit, numbers that are not finite, a σ that is not positive.
     pub fn with_parameters(w: &Tensor, b: &Tensor, c: &Tensor, sigma: Option<&Tensor>, joint: bool) -> Result<Self> {
-        let size = w.size();
-        let &[dv, dh] = size.as_slice() else {
-            return Err(Error::Shape { name: "w", got: size, expected: "[visible units, hidden units]".into() });
+        let units = match sigma {
+            Some(sigma) => Units::gaussian(w, b, c, sigma)?,
+            None => Units::bernoulli(w, b, c)?,
         };
-        for (name, t, d) in [("b", Some(b), dv), ("c", Some(c), dh), ("sigma", sigma, dv)] {
-            if let Some(t) = t.filter(|t| t.size() != [d]) {
-                return Err(Error::Shape { name, got: t.size(), expected: format!("[{d}], as w is {size:?}") });
-            }
-        }
-        for (what, t) in [("w", Some(w)), ("b", Some(b)), ("c", Some(c)), ("sigma", sigma)] {
-            if t.is_some_and(|t| t.isfinite().all().int64_value(&[]) == 0) {
-                return Err(Error::NonFinite { what, place: "among the parameters".into() });
-            }
-        }
-        if let Some(s) = sigma.map(|s| s.min().double_value(&[])).filter(|s| *s <= 0.0) {
-            return Err(Error::param("sigma", s, "positive standard deviations"));
-        }
-        let shape = RbmShape { hidden: dh as usize, scale: 0.0, joint, ..Default::default() };
-        let log_var = sigma.map(|s| s.square().log());
-        let rbm = Self::build(b.shallow_clone(), log_var, &shape, None)?;
-        rbm.set(&Units { w: w.shallow_clone(), b: b.shallow_clone(), c: c.shallow_clone(), log_var: None });
+        Self::from_units(&units, joint)
+    }
+
+    /// With given parameters, copied, and walkers (v | h) if `joint`.
+    ///
+    /// # Errors
+    /// No hidden unit.
+    pub fn from_units(units: &Units, joint: bool) -> Result<Self> {
+        let shape = RbmShape { hidden: units.dims().1 as usize, scale: 0.0, joint, ..Default::default() };
+        let visible = units.visible.with_parameter(units.visible.parameter().map(|(_, t)| t.shallow_clone()));
+        let rbm = Self::build(units.b.shallow_clone(), visible, &shape, None)?;
+        rbm.set(units);
         Ok(rbm)
     }
 
-    fn build(b: Tensor, log_var: Option<Tensor>, shape: &RbmShape, centre: Option<Tensor>) -> Result<Self> {
+    fn build(b: Tensor, visible: Box<dyn Visible>, shape: &RbmShape, centre: Option<Tensor>) -> Result<Self> {
         if shape.hidden == 0 {
             return Err(Error::param("hidden", 0, "at least 1 hidden unit"));
         }
@@ -140,23 +116,26 @@ impl Rbm {
             return Err(Error::param("scale", shape.scale, "a finite number ≥ 0"));
         }
         let (kind, device, dv, dh) = (b.kind(), b.device(), b.size()[0], shape.hidden as i64);
+        let base = Independent::new(Units::independent(&b, dh, visible.as_ref()), shape.joint);
         let vs = nn::VarStore::new(device);
         let root = vs.root();
         // the same numbers on every device
         let mut rng = Rng::new(shape.seed).split(0x0072_626d).on_host();
         let noise = rng.normal(&[dv, dh], kind, device) * shape.scale;
         let w = super::mixture::variable(&root, "w", &noise);
-        let own = root.set_group(1);
-        let bias = super::mixture::variable(&own, "b", &b);
-        let c = super::mixture::variable(&own, "c", &Tensor::zeros([dh], (kind, device)));
-        let learned = log_var.as_ref().map(|l| super::mixture::variable(&root.set_group(2), "log_var", l));
-        let base = Independent::new(b.copy(), dh, log_var, shape.joint);
-        Ok(Rbm { vs, w, b: bias, c, log_var: learned, base, joint: shape.joint, centre })
+        let biases = root.set_group(1);
+        let b = super::mixture::variable(&biases, "b", &b);
+        let c = super::mixture::variable(&biases, "c", &Tensor::zeros([dh], (kind, device)));
+        let own = visible.parameter().map(|(name, t)| super::mixture::variable(&root.set_group(2), name, t));
+        // names the kind in files: a machine of one kind does not load the parameters of another
+        let _ = (&root / "visible").zeros_no_train(visible.name(), &[visible.levels().unwrap_or(0)]);
+        let units = Units { w, b, c, visible: visible.with_parameter(own) };
+        Ok(Rbm { vs, units, base, joint: shape.joint, centre })
     }
 
-    /// Visible and hidden units.
+    /// Widths of the visible and of the hidden layer.
     pub fn dims(&self) -> (i64, i64) {
-        (self.w.size()[0], self.w.size()[1])
+        self.units.dims()
     }
 
     /// Whether walkers are (v | h).
@@ -166,16 +145,10 @@ impl Rbm {
 
     /// The present parameters, sharing memory, without gradients: later updates of θ change them; [`Units::copy`] does not.
     pub fn units(&self) -> Units {
-        self.attached().detached()
+        self.units.detached()
     }
 
-    /// With gradients to the parameters.
-    fn attached(&self) -> Units {
-        let share = |t: &Tensor| t.shallow_clone();
-        Units { w: share(&self.w), b: share(&self.b), c: share(&self.c), log_var: self.log_var.as_ref().map(share) }
-    }
-
-    /// Takes over recorded parameters, those of σ² where they are given; the base stays.
+    /// Takes over recorded parameters, those of the visible kind where they are given; the base stays.
     ///
     /// ```
     /// use jarzynski::{Rng, model::{Rbm, RbmShape}, tch::{Device, Kind}};
@@ -192,155 +165,159 @@ impl Rbm {
     /// # Errors
     /// `Shape` for parameters of another machine.
     pub fn set_units(&self, units: &Units) -> Result<()> {
-        let own = self.units();
-        let pairs = [("W", &own.w, &units.w), ("b", &own.b, &units.b), ("c", &own.c, &units.c)];
-        for (name, own, given) in pairs {
-            if own.size() != given.size() {
-                return Err(Error::Shape { name, got: given.size(), expected: format!("{:?}", own.size()) });
+        let own = &self.units;
+        let visible = |u: &Units| u.visible.parameter().map_or(vec![], |(_, t)| t.size());
+        let pairs = [
+            ("W", own.w.size(), units.w.size()),
+            ("b", own.b.size(), units.b.size()),
+            ("c", own.c.size(), units.c.size()),
+            ("parameter of the visible units", visible(own), visible(units)),
+        ];
+        for (name, own, got) in pairs {
+            if own != got {
+                return Err(Error::Shape { name, got, expected: format!("{own:?}") });
             }
         }
-        match (&own.log_var, &units.log_var) {
-            (None, Some(given)) => Err(Error::Shape { name: "log σ²", got: given.size(), expected: "none".into() }),
-            (Some(own), Some(given)) if own.size() != given.size() => {
-                Err(Error::Shape { name: "log σ²", got: given.size(), expected: format!("{:?}", own.size()) })
-            }
-            _ => {
-                self.set(units);
-                Ok(())
-            }
-        }
+        self.set(units);
+        Ok(())
     }
 
-    fn set(&self, units: &Units) {
-        crate::error::no_grad(|| {
-            self.w.shallow_clone().copy_(&units.w);
-            self.b.shallow_clone().copy_(&units.b);
-            self.c.shallow_clone().copy_(&units.c);
-            if let (Some(to), Some(from)) = (&self.log_var, &units.log_var) {
+    /// Takes over parameters, those of the visible kind where they are given.
+    pub(crate) fn set(&self, units: &Units) {
+        let own = self.units.visible.parameter().zip(units.visible.parameter());
+        let all = [(&self.units.w, &units.w), (&self.units.b, &units.b), (&self.units.c, &units.c)];
+        no_grad(|| {
+            for (to, from) in all.into_iter().chain(own.map(|((_, to), (_, from))| (to, from))) {
                 to.shallow_clone().copy_(from);
             }
         });
     }
 
-    /// The parameters of the base: W = 0.
-    pub(crate) fn base_units(&self) -> Units {
-        self.base.units()
+    /// Rows `[n, d]` with finite entries, in the kind and on the device of the parameters: every public function that takes rows
+    /// calls it.
+    fn rows(&self, name: &'static str, x: &Tensor, d: i64) -> Result<Tensor> {
+        check_rows(name, x, d)?;
+        let (kind, device) = self.options();
+        Ok(x.to_device(device).to_kind(kind))
     }
 
-    /// Probability of each hidden unit given rows v, `[n, d_h]`: σ(a), (41).
-    pub fn hidden_means(&self, v: &Tensor) -> Tensor {
-        crate::error::no_grad(|| self.units().hidden_input(v).sigmoid())
+    /// As [`rows`](Rbm::rows) for rows v that are states of the visible units.
+    fn data_rows(&self, name: &'static str, v: &Tensor) -> Result<Tensor> {
+        let v = self.rows(name, v, self.dims().0)?;
+        self.units.visible.check(&v)?;
+        Ok(v)
     }
 
-    /// Mean of each visible unit given rows h, `[n, d_v]`: σ(g), (42), or m.
-    pub fn visible_means(&self, h: &Tensor) -> Tensor {
-        crate::error::no_grad(|| {
-            let g = self.units().visible_input(h);
-            if self.log_var.is_some() { g } else { g.sigmoid() }
-        })
+    /// Probability of each hidden unit given rows v `[n, d_v]`, `[n, d_h]`: σ(a), (41). v may be means.
+    ///
+    /// # Errors
+    /// Rows of the wrong width or not finite.
+    pub fn hidden_means(&self, v: &Tensor) -> Result<Tensor> {
+        let v = self.rows("v", v, self.dims().0)?;
+        Ok(no_grad(|| self.units.hidden_input(&v).sigmoid()))
+    }
+
+    /// Mean of each visible unit given rows h `[n, d_h]`, `[n, d_v]`: σ(g), (42), for binary units. h may be means.
+    ///
+    /// # Errors
+    /// Rows of the wrong width or not finite.
+    pub fn visible_means(&self, h: &Tensor) -> Result<Tensor> {
+        let h = self.rows("h", h, self.dims().1)?;
+        Ok(no_grad(|| self.units.visible.mean(&self.units.visible_input(&h))))
     }
 
     /// Mean-field reconstruction of rows v: the visible means given the hidden means, `[n, d_v]`.
-    pub fn reconstruct(&self, v: &Tensor) -> Tensor {
-        self.visible_means(&self.hidden_means(v))
+    ///
+    /// # Errors
+    /// Rows of the wrong width or not finite.
+    pub fn reconstruct(&self, v: &Tensor) -> Result<Tensor> {
+        self.visible_means(&self.hidden_means(v)?)
     }
 
-    /// log ρ_θ(v) = −F(v) − log Z at rows v `[n, d_v]`, nats, f64. Errors: rows of the wrong width or not finite.
+    /// log ρ_θ(v) = −F(v) − log Z at rows v `[n, d_v]`, nats, f64.
+    ///
+    /// # Errors
+    /// Rows of the wrong width, not finite, or no states of the visible units.
     pub fn log_likelihood(&self, v: &Tensor, log_z: f64) -> Result<Tensor> {
-        crate::density::log_prob(self, v, log_z)
+        let v = self.data_rows("v", v)?;
+        Ok(no_grad(|| -self.energy(&v)) - log_z)
     }
 
-    /// Mean over rows of Σ_j log p(v_j | v without j), by one unit per row drawn at random times d_v: the stochastic
-    /// pseudo-likelihood, nats. Errors: Gaussian units, rows that are not binary.
+    /// Mean over rows of Σ_j log p(v_j | v without j), by one unit j per row drawn at random times the number of units: the
+    /// stochastic pseudo-likelihood, nats.
+    ///
+    /// # Errors
+    /// Gaussian units; rows of the wrong width, not finite, or no states of the visible units.
     pub fn pseudo_likelihood(&self, v: &Tensor, rng: &mut Rng) -> Result<f64> {
-        if self.log_var.is_some() {
-            return Err(Error::param("visible units", "Gaussian", "binary ones: a pseudo-likelihood flips them"));
+        let visible = &self.units.visible;
+        if visible.levels().is_none() {
+            let expected = "discrete ones: a pseudo-likelihood compares the states of one unit at a time";
+            return Err(Error::param("visible units", visible.name(), expected));
         }
-        check_rows("v", v, self.dims().0)?;
-        check_binary(v)?;
-        let (n, dv) = (v.size()[0], self.dims().0);
-        let one = Tensor::from_slice(&rng.indices(dv as usize, n as usize)).to_device(v.device()).unsqueeze(-1);
-        let mask = v.zeros_like().scatter_value(1, &one, 1.0);
-        let flipped = v + &mask - v * &mask * 2.0;
-        let gap = crate::error::no_grad(|| self.energy(&flipped) - self.energy(v));
-        // log σ(F(flipped) − F(v))
-        Ok(gap.log_sigmoid().mean(Kind::Double).double_value(&[]) * dv as f64)
+        let v = self.data_rows("v", v)?;
+        let units = v.size()[1] / visible.columns();
+        let one = rng.indices(units as usize, v.size()[0] as usize);
+        let one = Tensor::from_slice(&one).to_device(v.device()).unsqueeze(-1);
+        // log p(v_j | rest) = −F(v) − log Σ e^{−F} over the states of unit j
+        let minus_f = |v: &Tensor| -self.energy(v);
+        no_grad(|| {
+            let all: Vec<Tensor> =
+                [minus_f(&v)].into_iter().chain(visible.alternatives(&v, &one).iter().map(minus_f)).collect();
+            let log_p = Tensor::stack(&all, 0).log_softmax(0, Kind::Double).get(0);
+            Ok(log_p.mean(Kind::Double).double_value(&[]) * units as f64)
+        })
     }
 }
 
-fn width(data: &Tensor) -> Result<i64> {
+/// Whether data are `[n, d]` with n, d ≥ 1 and finite entries.
+fn check_width(data: &Tensor) -> Result<()> {
     let size = data.size();
     if size.len() == 2 && size[1] > 0 {
-        return Ok(size[1]);
+        return check_rows("data", data, size[1]);
     }
     Err(Error::Shape { name: "data", got: size, expected: "[n, d] with n, d ≥ 1".into() })
 }
 
-fn check_binary(v: &Tensor) -> Result<()> {
-    let wrong = |v: &Tensor| (v * (v - 1.0)).ne(0.0);
-    let Some(row) = first_row(v, wrong) else { return Ok(()) };
-    let column = wrong(&v.narrow(0, row, 1)).nonzero().int64_value(&[0, 1]);
-    let value = format!("{} at row {row}, column {column}", v.double_value(&[row, column]));
-    Err(Error::param("data", value, "0 or 1 for binary visible units (`Dataset::binarise` makes such data)"))
-}
-
-/// What a kernel for two layers asks for: the parameters of this moment.
-pub trait Bipartite: Energy {
-    /// W, b, c and σ, without gradients.
-    fn units(&self) -> Units;
-}
-
-impl<E: Bipartite + ?Sized> Bipartite for &E {
-    fn units(&self) -> Units {
-        (**self).units()
-    }
+/// Whether data are states of the visible units, of any width.
+fn check_start(data: &Tensor, visible: &dyn Visible) -> Result<()> {
+    check_width(data)?;
+    visible.check(data)
 }
 
 impl Bipartite for Rbm {
-    fn units(&self) -> Units {
-        Rbm::units(self)
+    type Layers = Units;
+
+    fn layers(&self) -> Units {
+        self.units()
+    }
+
+    /// Independent units with the data's means and variances.
+    fn start(&self) -> Units {
+        self.base.layers().share()
+    }
+
+    fn joint(&self) -> bool {
+        self.joint
     }
 }
 
-impl Units {
-    fn detached(&self) -> Units {
-        let cut = |t: &Tensor| t.detach();
-        Units { w: cut(&self.w), b: cut(&self.b), c: cut(&self.c), log_var: self.log_var.as_ref().map(cut) }
-    }
+impl Annealed for Rbm {
+    type Path<'a> = LayersPath<Units>;
 
-    /// (v, h) of joint rows, or v alone.
-    pub(crate) fn split(&self, x: &Tensor) -> (Tensor, Option<Tensor>) {
-        let (dv, dh) = self.dims();
-        match x.size().last() {
-            Some(&d) if d == dv + dh => (x.narrow(-1, 0, dv).contiguous(), Some(x.narrow(-1, dv, dh).contiguous())),
-            _ => (x.shallow_clone(), None),
-        }
-    }
-
-    /// U or F at rows, with a kept for what follows.
-    pub(crate) fn point(&self, x: &Tensor) -> Evaluation {
-        let (v, h) = self.split(x);
-        let a = self.hidden_input(&v);
-        let u = match &h {
-            Some(h) => self.energy(&v, h, &a),
-            None => self.free_energy(&v, &a),
-        };
-        Evaluation::new(x.shallow_clone(), u, Tensor::new()).with_input(a)
+    fn path(&self) -> Result<LayersPath<Units>> {
+        LayersPath::to(self)
     }
 }
 
 impl Energy for Rbm {
     /// F at rows v `[n, d_v]`, U at rows (v | h) `[n, d_v + d_h]`.
     fn energy(&self, x: &Tensor) -> Tensor {
-        let units = self.attached();
-        let (v, h) = units.split(x);
-        let a = units.hidden_input(&v);
-        h.map_or_else(|| units.free_energy(&v, &a), |h| units.energy(&v, &h, &a))
+        self.units.evaluate_rows(x).u
     }
 
     /// The same with the hidden units' inputs kept; there is no gradient in x.
     fn evaluate(&self, x: &Tensor) -> Evaluation {
-        self.units().point(x)
+        self.units().evaluate_rows(x)
     }
 }
 
@@ -354,7 +331,7 @@ impl Model for Rbm {
     }
 
     fn base(&self) -> Result<Box<dyn Base>> {
-        Ok(Box::new(self.base.same()))
+        Ok(Box::new(self.base.share()))
     }
 
     fn dim(&self) -> i64 {
@@ -370,11 +347,11 @@ impl Model for Rbm {
     }
 
     fn check_data(&self, x: &Tensor) -> Result<()> {
-        if self.log_var.is_none() { check_binary(x) } else { Ok(()) }
+        guard(|| self.units.visible.check(x))
     }
 
     fn param_grad(&self, at: &mut Evaluation, w: &Tensor) -> Vec<Tensor> {
-        crate::error::no_grad(|| {
+        no_grad(|| {
             let units = self.units();
             let (v, h) = units.split(&at.x);
             let weight = w.to_kind(v.kind());
@@ -385,17 +362,11 @@ impl Model for Rbm {
                 (None, None) => weighted_means(&units.hidden_input(&v), w),
             };
             let dh = units.dims().1;
-            let both = units.scaled(&v).tr().matmul(&p);
-            let (product, visible) = (both.narrow(-1, 0, dh), both.select(-1, dh));
+            let both = units.visible.coupled(&v).tr().matmul(&p);
+            let (product, coupled) = (both.narrow(-1, 0, dh), both.select(-1, dh));
             let hidden = p.sum_dim_intlist(0, false, None::<Kind>).narrow(0, 0, dh);
-            let Some(log_var) = &units.log_var else {
-                return vec![-product, -visible, -hidden];
-            };
-            let (away, precision) = (&v - &units.b, (-log_var).exp());
-            let spread = away.square().tr().mv(&weight) * &precision * 0.5;
-            // ∂F/∂log σ² = −(v − b)²/2σ² + ½ u (W σ(a)), whose second part is the product of W's gradient with W
-            let turn = (&product * &units.w).sum_dim_intlist(-1, false, None::<Kind>) * 0.5;
-            vec![-product, -away.tr().mv(&weight) * precision, -hidden, turn - spread]
+            let (b, own) = units.visible.gradients(&units, &v, &weight, &coupled, &product);
+            [-product, b, -hidden].into_iter().chain(own).collect()
         })
     }
 
@@ -410,16 +381,22 @@ impl Model for Rbm {
     }
 
     fn evaluate_data(&self, x: &Tensor) -> Evaluation {
-        self.units().point(x)
+        self.units().evaluate_rows(x)
     }
 
     fn log_z_exact(&self) -> Option<f64> {
         let (dv, dh) = self.dims();
-        let small = if self.log_var.is_some() { dh } else { dv.min(dh) };
-        (small <= 16 && (dv.max(dh) << small) <= 1 << 21).then(|| self.exact_log_z().ok()).flatten()
+        let (_, states) = exact::smaller(&self.units);
+        let affordable = states <= 65_536.0 && states * dv.max(dh) as f64 <= 2_097_152.0;
+        affordable.then(|| self.exact_log_z().ok()).flatten()
+    }
+
+    /// The states of the smaller layer.
+    fn log_z_exact_cost(&self) -> u64 {
+        exact::smaller(&self.units).1 as u64
     }
 
     fn options(&self) -> (Kind, Device) {
-        (self.w.kind(), self.w.device())
+        (self.units.w.kind(), self.units.w.device())
     }
 }

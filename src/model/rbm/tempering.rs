@@ -1,19 +1,29 @@
-//! Sample an RBM by parallel tempering: replicas at several inverse temperatures that swap places, with measured rates.
+//! Sample a two-layer model by parallel tempering: replicas at several inverse temperatures that swap places, with measured rates.
 
-use crate::density::Model;
+use crate::density::{Bipartite, Layers};
 use crate::error::{Error, Result};
 use crate::io::frame::Rows;
-use crate::model::{Rbm, Units};
 use crate::numeric::Rng;
 use polars::prelude::DataFrame;
 use tch::{Kind, Tensor};
 
-/// Replicas at inverse temperatures β from 0 to 1: βU for binary units; for Gaussian ones β scales W and c, so that v keeps
-/// its mean and variance at β = 0. There the units are independent and drawn afresh in every round.
+/// Replicas at inverse temperatures β from 0 to 1 ([`Layers::tempered`]): βU for discrete units; for Gaussian ones β scales W
+/// and c, so that v keeps its mean and variance at β = 0. There the units are independent and drawn afresh in every round.
 ///
 /// A swap of neighbours is accepted with probability min(1, e^{F_i(v_i) + F_j(v_j) − F_i(v_j) − F_j(v_i)}), chain by chain:
 /// the product of the laws is left invariant, and modes of the model are crossed at small β.
+///
+/// ```
+/// use jarzynski::{Rng, Tempering, model::{Rbm, RbmShape}, tch::{Device, Kind}};
+/// # fn main() -> jarzynski::Result<()> {
+/// let data = Rng::new(1).uniform_tensor(&[100, 8], Kind::Float, Device::Cpu).round();
+/// let rbm = Rbm::bernoulli(&data, &RbmShape { hidden: 6, scale: 0.5, ..Default::default() })?;
+/// let drawn = Tempering::new().replicas(5).chains(20).rounds(10).seed(3).run(&rbm)?;
+/// assert_eq!(drawn.v.size(), [20, 8]);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct Tempering {
     /// Inverse temperatures, rising from 0 to 1.
     pub betas: Vec<f64>,
@@ -38,11 +48,53 @@ pub struct Tempered {
     pub free_energy: Vec<f64>,
 }
 
+impl Default for Tempering {
+    fn default() -> Self {
+        Tempering::new()
+    }
+}
+
 impl Tempering {
-    /// `replicas` equally spaced inverse temperatures.
-    pub fn new(replicas: usize, chains: usize, rounds: usize, seed: u64) -> Self {
-        let last = replicas.max(2) - 1;
-        Tempering { betas: (0..=last).map(|i| i as f64 / last as f64).collect(), sweeps: 1, chains, rounds, seed }
+    /// Ten equally spaced inverse temperatures, 100 chains each, 1,000 rounds of one sweep, seed 0.
+    pub fn new() -> Self {
+        Tempering { betas: Vec::new(), sweeps: 1, chains: 100, rounds: 1_000, seed: 0 }.replicas(10)
+    }
+
+    /// So many equally spaced inverse temperatures, at least two.
+    pub fn replicas(mut self, replicas: usize) -> Self {
+        let last = replicas.saturating_sub(1) as f64;
+        self.betas = (0..replicas).map(|i| i as f64 / last).collect();
+        self
+    }
+
+    /// These inverse temperatures, rising from 0 to 1.
+    pub fn betas(mut self, betas: &[f64]) -> Self {
+        self.betas = betas.to_vec();
+        self
+    }
+
+    /// Gibbs sweeps of every replica between swaps.
+    pub fn sweeps(mut self, sweeps: usize) -> Self {
+        self.sweeps = sweeps;
+        self
+    }
+
+    /// Chains of each replica.
+    pub fn chains(mut self, chains: usize) -> Self {
+        self.chains = chains;
+        self
+    }
+
+    /// Rounds of sweeps and swaps.
+    pub fn rounds(mut self, rounds: usize) -> Self {
+        self.rounds = rounds;
+        self
+    }
+
+    /// Seed.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
     }
 
     fn validate(&self) -> Result<()> {
@@ -58,24 +110,24 @@ impl Tempering {
         Ok(())
     }
 
-    /// Runs all rounds. Errors: temperatures that do not rise from 0 to 1, numbers that are 0, walkers that are joint.
-    pub fn run(&self, rbm: &Rbm) -> Result<Tempered> {
+    /// Runs all rounds, with chains v also where the model's own walkers are (v | h).
+    ///
+    /// # Errors
+    /// Temperatures that do not rise from 0 to 1, numbers that are 0.
+    pub fn run<M: Bipartite>(&self, model: &M) -> Result<Tempered> {
         self.validate()?;
-        if rbm.joint() {
-            return Err(Error::param("model", "joint", "an RBM whose walkers are v alone"));
-        }
-        crate::error::guard(|| crate::error::no_grad(|| self.sample(rbm)))
+        crate::error::guard(|| crate::error::no_grad(|| self.sample(&model.layers())))
     }
 
-    fn sample(&self, rbm: &Rbm) -> Result<Tempered> {
+    fn sample<L: Layers>(&self, layers: &L) -> Result<Tempered> {
         let mut rng = Rng::new(self.seed).split(0x7465_6d70);
-        let laws: Vec<Units> = self.betas.iter().map(|b| rbm.units().tempered(*b)).collect();
-        let still = Tensor::zeros([self.chains as i64, rbm.dims().1], rbm.options());
+        let laws: Vec<L> = self.betas.iter().map(|b| layers.tempered(*b)).collect();
+        let still = layers.hidden_zeros(self.chains as i64);
         let fresh = |rng: &mut Rng| laws[0].draw_visible(&still, rng);
         let mut v: Vec<Tensor> = laws.iter().map(|_| fresh(&mut rng)).collect();
         let last = laws.len() - 1;
         let (mut accepted, mut free_energy) = (vec![0.0; last], Vec::with_capacity(self.rounds));
-        let free = |u: &Units, v: &Tensor| u.free_energy(v, &u.hidden_input(v));
+        let free = |u: &L, v: &Tensor| u.free_energy(v, &u.hidden_input(v));
         for _ in 0..self.rounds {
             v[0] = fresh(&mut rng);
             for (v, u) in v.iter_mut().zip(&laws).skip(1) {

@@ -1,23 +1,24 @@
-//! Give both layers' conditional laws, energies and free energies of an RBM: one set of formulas for all kinds of units.
+//! Give both layers' conditionals, energies and free energies of an RBM: one set of formulas for all kinds of visible units.
 
-use super::Bipartite;
-use super::binary::{draw, draw_shifted, softplus_sum};
-use crate::density::{Energy, Evaluation};
-use crate::error::Result;
+use super::binary::{draw, softplus_sum};
+use super::{Bernoulli, Ising, Normal, Potts, Visible};
+use crate::density::{Bipartite, Energy, Evaluation, Layer, Layers, bits, digits};
+use crate::error::{Error, Result};
 use crate::io::Checkpoint;
 use crate::numeric::Rng;
-use tch::{Kind, Tensor};
+use std::ops::Range;
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
 
 /// The parameters of an RBM as plain tensors, of one moment: what kernels and exact sums compute with.
 ///
-/// Visible units are binary, or Gaussian with variances σ_j²; hidden units are binary. With u_j = v_j, or v_j/σ_j:
+/// Hidden units are binary; what the visible ones are, their [`Visible`] kind says. With u = v (v/σ for Gaussian units):
 ///
 /// ```text
-/// a = c + uW                    p(h_i = 1 | v) = σ(a_i)                                 (41), (70)
-/// g = b + Wh                    p(v_j = 1 | h) = σ(g_j)                                 (42)
-/// m = b + σ(Wh)                 p(v_j | h) = N(m_j, σ_j²)      (48) prints b + Wh without σ: inconsistent with (46)
-/// U(v, h) = −b·v − c·h − vᵀWh                or  Σ(v − b)²/2σ² − c·h − uᵀWh             (40), (46)
-/// F(v) = −b·v − Σ_i log(1 + e^{a_i})         or  Σ(v − b)²/2σ² − Σ_i log(1 + e^{a_i})
+/// U(v, h) = E(v) − c·h − uᵀWh                          (40), (46)
+/// a = c + uW        p(h_i = 1 | v) = σ(a_i)            (41), (70)
+/// g of h            p(v | h) by the kind               (42), (46)
+/// F(v) = E(v) − Σ_i log(1 + e^{a_i})
 /// ```
 ///
 /// Rows: v `[n, d_v]`, h `[n, d_h]`; energies and log-probabilities are `[n]` in f64.
@@ -29,143 +30,63 @@ pub struct Units {
     pub b: Tensor,
     /// c, `[d_h]`.
     pub c: Tensor,
-    /// log σ², `[d_v]`; `None` for binary visible units.
-    pub log_var: Option<Tensor>,
+    /// What the visible units are.
+    pub visible: Box<dyn Visible>,
 }
 
 /// Σ over the last dimension, in f64.
-fn sum(t: &Tensor) -> Tensor {
+pub(super) fn sum(t: &Tensor) -> Tensor {
     t.sum_dim_intlist(-1, false, Kind::Double)
 }
 
+/// Whether `t` is `[d]` with finite entries, as W asks.
+pub(super) fn check_vector(name: &'static str, t: &Tensor, d: i64, w: &Tensor) -> Result<()> {
+    if t.size() != [d] {
+        return Err(Error::Shape { name, got: t.size(), expected: format!("[{d}], as w is {:?}", w.size()) });
+    }
+    check_finite(name, t)
+}
+
+fn check_finite(what: &'static str, t: &Tensor) -> Result<()> {
+    match t.isfinite().all().int64_value(&[]) {
+        0 => Err(Error::NonFinite { what, place: "among the parameters".into() }),
+        _ => Ok(()),
+    }
+}
+
 impl Units {
+    /// W `[d_v, d_h]`, b `[d_v]`, c `[d_h]` with visible units of that kind, sharing the tensors.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, numbers that are not finite.
+    pub fn new(w: &Tensor, b: &Tensor, c: &Tensor, visible: Box<dyn Visible>) -> Result<Self> {
+        let size = w.size();
+        let &[dv, dh] = size.as_slice() else {
+            return Err(Error::Shape { name: "w", got: size, expected: "[visible units, hidden units]".into() });
+        };
+        check_finite("w", w)?;
+        check_vector("b", b, dv, w)?;
+        check_vector("c", c, dh, w)?;
+        if let Some((name, own)) = visible.parameter() {
+            check_vector(name, own, dv, w)?;
+        }
+        Ok(Units { w: w.shallow_clone(), b: b.shallow_clone(), c: c.shallow_clone(), visible })
+    }
+
     /// Visible and hidden units.
     pub fn dims(&self) -> (i64, i64) {
         let size = self.w.size();
         (size[0], size[1])
     }
 
-    /// σ, `[d_v]`.
-    fn sigma(&self) -> Option<Tensor> {
-        self.log_var.as_ref().map(|l| (l * 0.5).exp())
-    }
-
-    /// u = v, or v/σ.
-    pub(crate) fn scaled(&self, v: &Tensor) -> Tensor {
-        self.sigma().map_or_else(|| v.shallow_clone(), |s| v / s)
-    }
-
-    /// a = c + uW: the hidden units' inputs.
-    pub fn hidden_input(&self, v: &Tensor) -> Tensor {
-        self.c.addmm(&self.scaled(v), &self.w)
-    }
-
-    /// g = b + Wh, or the mean m = b + σ(Wh) of Gaussian units.
-    pub fn visible_input(&self, h: &Tensor) -> Tensor {
-        match self.sigma() {
-            None => self.b.addmm(h, &self.w.tr()),
-            Some(sigma) => h.matmul(&self.w.tr()) * sigma + &self.b,
-        }
-    }
-
-    /// h ~ p(h | v) from its input a.
-    pub fn draw_hidden(&self, a: &Tensor, rng: &mut Rng) -> Tensor {
-        draw(a, rng)
-    }
-
-    /// v ~ p(v | h).
-    pub fn draw_visible(&self, h: &Tensor, rng: &mut Rng) -> Tensor {
-        match self.sigma() {
-            // the bias is added where the draw passes over the product anyway
-            None => draw_shifted(h.matmul(&self.w.tr()), &self.b, rng),
-            Some(sigma) => {
-                let m = self.visible_input(h);
-                let noise = rng.normal(&m.size(), m.kind(), m.device());
-                m + noise * sigma
-            }
-        }
-    }
-
-    /// −b·v, or Σ(v − b)²/2σ²: the energy of the visible units alone.
-    fn visible_energy(&self, v: &Tensor) -> Tensor {
-        match &self.log_var {
-            None => -v.mv(&self.b).to_kind(Kind::Double),
-            Some(log_var) => sum(&((v - &self.b).square() * (-log_var).exp())) * 0.5,
-        }
-    }
-
-    /// U(v, h), with a of v.
-    pub fn energy(&self, v: &Tensor, h: &Tensor, a: &Tensor) -> Tensor {
-        self.visible_energy(v) - sum(&(a * h))
-    }
-
-    /// F(v) = −log Σ_h e^{−U(v, h)}, with a of v.
-    pub fn free_energy(&self, v: &Tensor, a: &Tensor) -> Tensor {
-        self.visible_energy(v) - softplus_sum(a)
-    }
-
-    /// log p(h | v) = Σ h a − log(1 + e^a), (44).
-    pub fn log_hidden(&self, h: &Tensor, a: &Tensor) -> Tensor {
-        sum(&(a * h)) - softplus_sum(a)
-    }
-
-    /// log p(v | h), (45), or the Gaussian's with its normaliser; g of h.
-    pub fn log_visible(&self, v: &Tensor, g: &Tensor) -> Tensor {
-        match &self.log_var {
-            None => sum(&(g * v)) - softplus_sum(g),
-            Some(log_var) => {
-                let norm = (log_var + (2.0 * std::f64::consts::PI).ln()).sum(Kind::Double) * 0.5;
-                sum(&((v - g).square() * (-log_var).exp())) * -0.5 - norm
-            }
-        }
-    }
-
-    /// (1 − t) of these and t of others: W, b, c and log σ² each.
-    pub fn between(&self, other: &Units, t: f64) -> Units {
-        let mix = |a: &Tensor, b: &Tensor| a * (1.0 - t) + b * t;
-        Units {
-            w: mix(&self.w, &other.w),
-            b: mix(&self.b, &other.b),
-            c: mix(&self.c, &other.c),
-            log_var: self.log_var.as_ref().zip(other.log_var.as_ref()).map(|(a, b)| mix(a, b)),
-        }
-    }
-
-    /// At inverse temperature β: βW, βb and βc for binary units; for Gaussian ones βW and βc, so that at β = 0 v keeps its
-    /// mean and variance. Units are independent at β = 0.
-    pub fn tempered(&self, beta: f64) -> Units {
-        let b = if self.log_var.is_some() { self.b.copy() } else { &self.b * beta };
-        Units { w: &self.w * beta, b, c: &self.c * beta, log_var: self.log_var.as_ref().map(Tensor::copy) }
-    }
-
     /// The same numbers, sharing nothing.
     pub fn copy(&self) -> Units {
-        let copy = |t: &Tensor| t.detach().copy();
-        Units { w: copy(&self.w), b: copy(&self.b), c: copy(&self.c), log_var: self.log_var.as_ref().map(copy) }
-    }
-
-    /// Writes the parameters as safetensors. Errors: a file that cannot be written.
-    pub fn write(&self, path: &std::path::Path) -> Result<()> {
-        let mut to = Checkpoint::default();
-        for (name, t) in
-            [("w", Some(&self.w)), ("b", Some(&self.b)), ("c", Some(&self.c)), ("log_var", self.log_var.as_ref())]
-        {
-            if let Some(t) = t {
-                to.put(name, t);
-            }
-        }
-        to.write(path)
-    }
-
-    /// Reads what [`write`](Units::write) wrote, on the CPU. Errors: no such file, or another one.
-    pub fn read(path: &std::path::Path) -> Result<Self> {
-        let from = Checkpoint::read(path)?;
-        Ok(Units { w: from.get("w")?, b: from.get("b")?, c: from.get("c")?, log_var: from.find("log_var") })
+        self.each(|t| t.detach().copy())
     }
 
     /// The same in f64 on the CPU.
     pub fn wide(&self) -> Units {
-        self.each(|t| t.detach().to_device(tch::Device::Cpu).to_kind(Kind::Double))
+        self.each(|t| t.detach().to_device(Device::Cpu).to_kind(Kind::Double))
     }
 
     /// The same in f64.
@@ -173,25 +94,177 @@ impl Units {
         self.each(|t| t.detach().to_kind(Kind::Double))
     }
 
-    fn each(&self, f: impl Fn(&Tensor) -> Tensor) -> Units {
-        Units { w: f(&self.w), b: f(&self.b), c: f(&self.c), log_var: self.log_var.as_ref().map(f) }
+    /// The same memory without gradients.
+    pub(super) fn detached(&self) -> Units {
+        self.each(Tensor::detach)
+    }
+
+    pub(super) fn each(&self, f: impl Fn(&Tensor) -> Tensor) -> Units {
+        let own = self.visible.parameter().map(|(_, t)| f(t));
+        Units { w: f(&self.w), b: f(&self.b), c: f(&self.c), visible: self.visible.with_parameter(own) }
+    }
+
+    /// W = 0 and c = 0: independent units with these b.
+    pub(super) fn independent(b: &Tensor, hidden: i64, visible: &dyn Visible) -> Units {
+        let options = (b.kind(), b.device());
+        let (w, c) = (Tensor::zeros([b.size()[0], hidden], options), Tensor::zeros([hidden], options));
+        let own = visible.parameter().map(|(_, t)| t.detach().copy());
+        Units { w, b: b.detach().copy(), c, visible: visible.with_parameter(own) }
+    }
+
+    /// Writes the parameters and the kind of visible units as safetensors.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut to = Checkpoint::default();
+        for (name, t) in [("w", &self.w), ("b", &self.b), ("c", &self.c)].into_iter().chain(self.visible.parameter()) {
+            to.put(name, t);
+        }
+        to.put_json("visible", &(self.visible.name(), self.visible.levels()))?;
+        to.write(path)
+    }
+
+    /// Reads what [`write`](Units::write) wrote, on the CPU.
+    ///
+    /// # Errors
+    /// No such file, or another one; visible units of a kind that is not in this crate.
+    pub fn read(path: &Path) -> Result<Self> {
+        let from = Checkpoint::read(path)?;
+        let (name, levels): (String, Option<i64>) = from.json("visible")?;
+        let visible: Box<dyn Visible> = match (name.as_str(), levels) {
+            ("bernoulli", _) => Box::new(Bernoulli),
+            ("ising", _) => Box::new(Ising),
+            ("gaussian", _) => Box::new(Normal::new(from.get("log_var")?)),
+            ("potts", Some(q)) => Box::new(Potts::new(q)?),
+            _ => return Err(Error::data(path, format!("visible units {name:?}"), "a kind that this crate has")),
+        };
+        Units::new(&from.get("w")?, &from.get("b")?, &from.get("c")?, visible)
+    }
+}
+
+impl Layers for Units {
+    fn dims(&self) -> (i64, i64) {
+        Units::dims(self)
+    }
+
+    fn hidden_input(&self, v: &Tensor) -> Tensor {
+        self.c.addmm(&self.visible.coupled(v), &self.w)
+    }
+
+    fn visible_input(&self, h: &Tensor) -> Tensor {
+        self.visible.input(self, h)
+    }
+
+    fn draw_hidden(&self, a: &Tensor, rng: &mut Rng) -> Tensor {
+        draw(a, rng)
+    }
+
+    fn draw_visible(&self, h: &Tensor, rng: &mut Rng) -> Tensor {
+        self.visible.draw(self, h, rng)
+    }
+
+    /// Σ h a − log(1 + e^a), (44).
+    fn log_hidden(&self, h: &Tensor, a: &Tensor) -> Tensor {
+        sum(&(a * h)) - softplus_sum(a)
+    }
+
+    fn log_visible(&self, v: &Tensor, g: &Tensor) -> Tensor {
+        self.visible.log_density(v, g)
+    }
+
+    fn joint_energy(&self, v: &Tensor, h: &Tensor, a: &Tensor) -> Tensor {
+        self.visible.energy(v, &self.b) - sum(&(a * h))
+    }
+
+    fn free_energy(&self, v: &Tensor, a: &Tensor) -> Tensor {
+        self.visible.energy(v, &self.b) - softplus_sum(a)
+    }
+
+    /// βW, βb and βc for discrete units; for Gaussian ones βW and βc.
+    fn tempered(&self, beta: f64) -> Units {
+        let own = self.visible.parameter().map(|(_, t)| t.copy());
+        Units {
+            w: &self.w * beta,
+            b: self.visible.tempered_bias(&self.b, beta),
+            c: &self.c * beta,
+            visible: self.visible.with_parameter(own),
+        }
+    }
+
+    fn between(&self, other: &Units, t: f64) -> Units {
+        let mix = |a: &Tensor, b: &Tensor| a * (1.0 - t) + b * t;
+        let own = self.visible.parameter().zip(other.visible.parameter()).map(|((_, a), (_, b))| mix(a, b));
+        Units {
+            w: mix(&self.w, &other.w),
+            b: mix(&self.b, &other.b),
+            c: mix(&self.c, &other.c),
+            visible: self.visible.with_parameter(own),
+        }
+    }
+
+    fn share(&self) -> Units {
+        self.each(Tensor::shallow_clone)
+    }
+
+    fn copy(&self) -> Units {
+        Units::copy(self)
+    }
+
+    fn check_visible(&self, v: &Tensor) -> Result<()> {
+        self.visible.check(v)
+    }
+
+    fn state_count(&self, layer: Layer) -> f64 {
+        let (dv, dh) = self.dims();
+        match (layer, self.visible.levels()) {
+            (Layer::Hidden, _) => (dh as f64).exp2(),
+            (Layer::Visible, Some(q)) => (q as f64).powf((dv / self.visible.columns()) as f64),
+            (Layer::Visible, None) => f64::INFINITY,
+        }
+    }
+
+    fn states(&self, layer: Layer, numbers: Range<i64>) -> Tensor {
+        let (dv, dh) = self.dims();
+        let (device, visible) = (self.w.device(), &self.visible);
+        let states = match (layer, visible.levels()) {
+            (Layer::Visible, Some(q)) => visible.encode(&digits(dv / visible.columns(), q, numbers, device)),
+            _ => bits(dh, numbers, device),
+        };
+        states.to_kind(self.w.kind())
+    }
+
+    fn log_weights(&self, layer: Layer, states: &Tensor) -> Tensor {
+        match layer {
+            Layer::Hidden => states.mv(&self.c).to_kind(Kind::Double) + self.visible.log_sum(self, states),
+            Layer::Visible => -self.free_energy(states, &self.hidden_input(states)),
+        }
+    }
+
+    fn log_z_independent(&self) -> f64 {
+        let visible = self.visible.log_sum(self, &self.hidden_zeros(1));
+        visible.double_value(&[0]) + softplus_sum(&self.c.unsqueeze(0)).double_value(&[0])
+    }
+
+    fn hidden_zeros(&self, n: i64) -> Tensor {
+        Tensor::zeros([n, self.dims().1], (self.w.kind(), self.w.device()))
     }
 }
 
 impl Energy for Units {
     /// F at rows v, U at rows (v | h), of these parameters as they are: for walkers along a recorded training.
     fn energy(&self, x: &Tensor) -> Tensor {
-        self.point(x).u
+        self.evaluate_rows(x).u
     }
 
     fn evaluate(&self, x: &Tensor) -> Evaluation {
-        self.point(x)
+        self.evaluate_rows(x)
     }
 }
 
 impl Bipartite for Units {
-    fn units(&self) -> Units {
-        let share = |t: &Tensor| t.shallow_clone();
-        Units { w: share(&self.w), b: share(&self.b), c: share(&self.c), log_var: self.log_var.as_ref().map(share) }
+    type Layers = Units;
+    fn layers(&self) -> Units {
+        self.share()
     }
 }
