@@ -4,10 +4,12 @@ pub(crate) mod arviz;
 pub(crate) mod checkpoint;
 mod files;
 pub mod frame;
+mod home;
 mod pages;
 mod parquet;
 
 pub use checkpoint::Checkpoint;
 pub(crate) use files::check_name;
 pub use files::{read_metadata, write_atomic, write_csv, write_parquet, write_parquet_with, write_table};
-pub(crate) use parquet::read_frame;
+pub(crate) use home::expand_home;
+pub(crate) use parquet::{ParquetFile, read_frame};
