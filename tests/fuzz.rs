@@ -9,7 +9,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 
 use flate2::{Compression, write::GzEncoder};
-use jarzynski::data::{Column, CsvOptions, Dataset, read_csv, read_idx, read_idx_pair, read_parquet};
+use jarzynski::data::{CsvOptions, Dataset, Missing, ParquetOptions, read_csv, read_idx, read_idx_pair, read_parquet};
 use jarzynski::io::frame::Rows;
 use jarzynski::model::Mixture;
 use jarzynski::polars::prelude::{ParquetCompression, ParquetWriter};
@@ -147,11 +147,10 @@ fn csv_files() {
     let mut text = "x,\"y, z\",class\n".to_string();
     (0..12).for_each(|i| text += &format!("{:.3},{:e},{}\n", rng.uniform() * 8.0 - 4.0, rng.uniform() - 0.5, i % 3));
     let valid = text.as_bytes();
-    let (header, range) = (true, Some((-5.0, 5.0)));
     let options = [
-        CsvOptions { label_column: Some(Column::Name("class".into())), has_header: header, range },
-        CsvOptions { label_column: Some(Column::Index(2)), has_header: header, range: None },
-        CsvOptions { label_column: None, has_header: header, range },
+        CsvOptions::default().header().range(-5.0, 5.0).label("class"),
+        CsvOptions::default().header().label(2).missing(Missing::DropRow),
+        CsvOptions::default().header().range(-5.0, 5.0).missing(Missing::Mean),
         CsvOptions::default(),
     ];
     let mut count = 0;
@@ -202,7 +201,7 @@ fn parquet_files() {
         let mut valid = Vec::new();
         ParquetWriter::new(&mut valid).with_compression(how).finish(&mut df).unwrap();
         put(&path, &valid);
-        hold_promises(&read_parquet(&path, Some("class"), None).unwrap(), None);
+        hold_promises(&read_parquet(&path, &ParquetOptions::default().label("class")).unwrap(), None);
         // the second field of a footer is a list: of the schema's columns, here of 2^31 − 1 of them
         let end = valid.len() - 8;
         let start = end - u32::from_le_bytes(valid[end..end + 4].try_into().unwrap()) as usize;
@@ -210,13 +209,15 @@ fn parquet_files() {
         let footer = [&valid[start..start + 3], &[0xfc, 0xff, 0xff, 0xff, 0xff, 0x07], &valid[start + 4..end]].concat();
         let lie = [&valid[..start], &footer, &(footer.len() as u32).to_le_bytes(), b"PAR1"].concat();
         put(&path, &lie);
-        assert!(probe("read_parquet", &lie, lie.len(), || read_parquet(&path, None, None)).is_none());
+        assert!(probe("read_parquet", &lie, lie.len(), || read_parquet(&path, &ParquetOptions::default())).is_none());
         for (j, bytes) in inputs(7 + i as u64, &valid, 2_000, 200).enumerate() {
             put(&path, &bytes);
             count += 1;
-            let (label, range) = (["class", "x"][j % 2], Some((0.0, 1e6)).filter(|_| j % 3 == 0));
-            if let Some(data) = probe("read_parquet", &bytes, bytes.len(), || read_parquet(&path, Some(label), range)) {
-                hold_promises(&data, range);
+            let mut options = ParquetOptions::default().label(["class", "x"][j % 2]);
+            options.range = Some((0.0, 1e6)).filter(|_| j % 3 == 0);
+            options.missing = [Missing::Refuse, Missing::DropRow, Missing::Mean][j % 3];
+            if let Some(data) = probe("read_parquet", &bytes, bytes.len(), || read_parquet(&path, &options)) {
+                hold_promises(&data, options.range);
             }
         }
     }

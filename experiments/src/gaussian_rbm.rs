@@ -142,7 +142,7 @@ impl GaussianRbm {
             let known = -truth.evaluate_data(&test).u.mean(Kind::Double).double_value(&[]) - log_z;
             return Ok(Case { train, test, noise: 0.0, known });
         }
-        let (train, test) = data::digits()?.scale(-1.0, 1.0)?.on(device).split(1_400)?;
+        let (train, test) = data::digits()?.scale(-1.0, 1.0)?.on(device).split_in_order(1_400)?;
         let noisy = rng.normal(&test.x.size(), Kind::Double, device) * self.noise;
         let test = test.x.to_kind(Kind::Double) + noisy;
         Ok(Case { train: train.x.to_kind(Kind::Double), test, noise: self.noise, known: f64::NAN })

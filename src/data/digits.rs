@@ -3,7 +3,7 @@
 use tch::Kind;
 
 use super::Dataset;
-use super::csv::{Column, CsvOptions, parse};
+use super::csv::{CsvOptions, parse};
 use super::source::Source;
 use crate::error::Result;
 
@@ -21,7 +21,7 @@ const FILE: &[u8] = include_bytes!("../../datasets/digits.csv.gz");
 /// # }
 /// ```
 pub fn digits() -> Result<Dataset> {
-    let options = CsvOptions { label_column: Some(Column::Index(64)), has_header: false, range: Some((0.0, 16.0)) };
+    let options = CsvOptions::default().label(64).range(0.0, 16.0);
     let table = parse(Source::embedded("datasets/digits.csv.gz", FILE)?, &options)?;
     Ok(Dataset { name: "digits".into(), ..table.with_shape(&[8, 8])?.with_kind(Kind::Float)? })
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
+use crate::io::expand_home;
 
 /// No deflate stream expands by more than this: 258 bytes from two bits, and some.
 const MOST_EXPANSION: u64 = 1040;
@@ -26,11 +27,13 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// The file at this path, whose `~` is the home folder.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let refused = |e| Error::io(path, e);
-        let file = File::open(path).map_err(refused)?;
+        let path = expand_home(path)?;
+        let refused = |e| Error::io(&path, e);
+        let file = File::open(&path).map_err(refused)?;
         let length = file.metadata().map_err(refused)?.len();
-        Source::new(path.to_path_buf(), BufReader::new(file), length)
+        Source::new(path, BufReader::new(file), length)
     }
 
     /// The content of a file that the library carries with it.

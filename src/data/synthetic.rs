@@ -31,7 +31,7 @@ pub fn bars_and_stripes(side: usize) -> Result<Dataset> {
     set.with_shape(&[side as i64, side as i64])?.with_range(0.0, 1.0)
 }
 
-/// Two-dimensional laws with named parts of known mass.
+/// Two-dimensional distributions with named parts of known mass.
 ///
 /// ```
 /// use jarzynski::{Rng, data::Synthetic};

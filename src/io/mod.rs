@@ -6,6 +6,7 @@ pub(crate) mod disk;
 pub(crate) mod files;
 mod format;
 pub mod frame;
+mod home;
 mod pages;
 mod parquet;
 
@@ -13,4 +14,5 @@ pub use checkpoint::Checkpoint;
 pub(crate) use files::check_name;
 pub use files::{read_metadata, write_atomic, write_csv, write_parquet, write_parquet_with, write_table};
 pub use format::{escape, grouped};
-pub(crate) use parquet::read_frame;
+pub(crate) use home::expand_home;
+pub(crate) use parquet::{ParquetFile, read_frame};

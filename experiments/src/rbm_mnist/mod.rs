@@ -163,7 +163,7 @@ impl RbmMnist {
     /// Training and test images as zeros and ones, with the classes and their shares.
     fn data(&self) -> Result<(Dataset, Dataset)> {
         if self.data == "digits" {
-            return data::digits()?.with_kind(Kind::Float)?.binarise()?.split(1_400);
+            return data::digits()?.with_kind(Kind::Float)?.binarise()?.split_in_order(1_400);
         }
         let (labels, train, test): (&[i64], &[usize], &[usize]) = match self.data.as_str() {
             "all" => (&[], &[], &[]),
