@@ -53,7 +53,7 @@ bench-peers: ## RBMs against rbms and scikit-learn, in an environment of their o
 interop: ## tables, checkpoints and walkers opened in pandas, polars, DuckDB and ArviZ, in an environment of their own
 	@$(READY); home=$$JZ_CACHE/python-interop; \
 	[ -e $$home/ready ] || { python3 -m venv $$home; $$home/bin/pip install -q pandas pyarrow polars duckdb 'arviz<1' safetensors; touch $$home/ready; }; \
-	JZ_CACHE=$$JZ_CACHE cargo test --test interop python -- --ignored --nocapture
+	JZ_CACHE=$$JZ_CACHE cargo test --test interop $$(Rscript -e 'library(nanoparquet)' > /dev/null 2>&1 || Rscript -e 'library(arrow)' > /dev/null 2>&1 || echo python) -- --ignored --nocapture
 
 notebooks: ## execute all notebooks in place with the real kernel
 	@scripts/notebooks.sh
