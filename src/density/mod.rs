@@ -2,15 +2,18 @@
 
 mod energy;
 mod evaluation;
+mod files;
 mod model;
 mod noise;
 mod path;
+mod rows;
 
 pub use energy::{Base, Energy};
-pub(crate) use energy::{CURVATURE_PASSES, check_rows, curvature, first_row};
+pub(crate) use energy::{CURVATURE_PASSES, curvature};
 pub use evaluation::Evaluation;
+pub(crate) use files::{described, read_model, restore_parameters, save_parameters, take_parameters, write_model};
 pub use model::Model;
-pub(crate) use model::{restore_parameters, save_parameters, save_vars};
 pub use noise::Noise;
 pub use path::{At, Flow, Geometric, Path};
 pub(crate) use path::{Grid, vector_products};
+pub(crate) use rows::{check_rows, distance_from, first_row, floats, kind_for, rows_as, rows_for};

@@ -197,8 +197,8 @@ impl Walkers {
 /// Parameters of a model by name: shapes, numbers and magnitudes.
 ///
 /// ```
-/// use jarzynski::{model::Mlp, tch::{Device, Kind}};
-/// let net = Mlp::new(2, &[16, 16], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
+/// use jarzynski::{model::{Mlp, MlpShape}, tch::{Device, Kind}};
+/// let net = Mlp::new(2, &MlpShape { widths: vec![16, 16], ..Default::default() }, Kind::Float, Device::Cpu).unwrap();
 /// assert!(jarzynski::display::layers("Mlp", &net).text.contains("337 parameters"));
 /// ```
 pub fn layers<M: Model + ?Sized>(name: &str, model: &M) -> Html {

@@ -2,12 +2,14 @@
 
 pub(crate) mod arviz;
 pub(crate) mod checkpoint;
+mod difference;
 mod files;
 pub mod frame;
 mod pages;
 mod parquet;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use difference::difference;
 pub(crate) use files::check_name;
 pub use files::{read_metadata, write_atomic, write_csv, write_parquet, write_parquet_with, write_table};
 pub(crate) use parquet::read_frame;

@@ -1,6 +1,6 @@
 //! Give the Gaussian: the exactly sampled start of neural energies and the first test of every kernel.
 
-use crate::density::{Base, Energy, Evaluation};
+use crate::density::{Base, Energy, Evaluation, floats};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor};
@@ -15,7 +15,8 @@ pub struct Gaussian {
 impl Gaussian {
     /// Means and standard deviations, one per coordinate, in f64 on the CPU.
     ///
-    /// Errors: no coordinates, unequal lengths, a σ that is not positive.
+    /// # Errors
+    /// No coordinates, unequal lengths, a σ that is not positive.
     pub fn new(mean: &[f64], sigma: &[f64]) -> Result<Self> {
         if mean.is_empty() || mean.len() != sigma.len() {
             return Err(Error::Shape {
@@ -39,7 +40,10 @@ impl Gaussian {
         Ok(Gaussian { mean: g.mean.to_kind(kind).to_device(device), sigma: g.sigma.to_kind(kind).to_device(device) })
     }
 
-    /// The same law in another kind, elsewhere. Errors: a kind other than `Float` or `Double`.
+    /// The same distribution in another kind, on another device.
+    ///
+    /// # Errors
+    /// A kind other than `Float` or `Double`.
     pub fn on(self, kind: Kind, device: Device) -> Result<Self> {
         if !matches!(kind, Kind::Float | Kind::Double) {
             return Err(Error::param("kind", format!("{kind:?}"), "Kind::Float or Kind::Double"));
@@ -56,10 +60,12 @@ impl Gaussian {
 
 impl Energy for Gaussian {
     fn energy(&self, x: &Tensor) -> Tensor {
+        let x = &floats(x, self.dim(), self.mean.kind());
         ((x - &self.mean) / &self.sigma).square().sum_dim_intlist(-1, false, None::<Kind>) * 0.5
     }
 
     fn evaluate(&self, x: &Tensor) -> Evaluation {
+        let x = &floats(x, self.dim(), self.mean.kind());
         let z = (x - &self.mean) / &self.sigma;
         let u = z.square().sum_dim_intlist(-1, false, None::<Kind>) * 0.5;
         Evaluation::new(x.shallow_clone(), u, z / &self.sigma)

@@ -18,6 +18,6 @@ pub use gaussian_path::{Coupling, GaussianPath};
 pub use interpolant::Interpolant;
 pub use interpolation::{Coefficients, Interpolation};
 pub use mixture::Mixture;
-pub use net::{Cnn, Mlp, NetEnergy};
+pub use net::{Cnn, CnnShape, Mlp, MlpShape, NetEnergy};
 pub(crate) use net::{ZEROS, initialise, widths_in_range};
 pub use rbm::{Bipartite, Exact, Rbm, RbmPath, RbmShape, Tempered, Tempering, Units};

@@ -19,7 +19,7 @@ pub(crate) use store::Store;
 pub use store::{Checkpointing, RunInfo, Versions};
 pub use tally::Tally;
 
-use crate::density::{Evaluation, Model, check_rows};
+use crate::density::{Evaluation, Model, rows_for};
 use crate::error::{Result, guard, no_grad};
 use crate::io::Checkpoint;
 use crate::numeric::Rng;
@@ -42,7 +42,7 @@ pub enum Outcome {
         cause: String,
     },
     /// It was asked to stop, or its folder could not be written any more: all rows so far are there, and where the run is
-    /// kept ([`Checkpointing`](crate::Keep)) it can go on.
+    /// kept ([`Checkpointing`](crate::Checkpointing)) it can go on.
     Paused {
         /// The step that comes next.
         step: usize,
@@ -79,7 +79,8 @@ impl Run {
     /// What is kept in `dir` of a run that has ended, was killed or is still going on: all rows on disk, and the walkers of the
     /// last checkpoint (none of a flow's training). Writes nothing, and disturbs no run.
     ///
-    /// Errors: there is no kept run; files that are not what a run writes.
+    /// # Errors
+    /// There is no kept run; files that are not what a run writes.
     pub fn open(dir: impl AsRef<Path>) -> Result<Run> {
         let dir = dir.as_ref();
         let info = RunInfo::read(dir)?;
@@ -123,7 +124,8 @@ impl Run {
 
     /// log ρ_θ(x) = −U_θ(x) − log Ẑ at rows x `[m, d]`, nats, f64, and the standard error that log Ẑ gives to all of them.
     ///
-    /// Errors: x of the wrong width or not finite; a run without weights (PCD, CD).
+    /// # Errors
+    /// x of the wrong width, not finite, or outside the model's support; a run without weights (PCD, CD).
     pub fn log_prob<M: Model>(&self, model: &M, x: &Tensor) -> Result<(Tensor, f64)> {
         let Some(z) = self.log_z() else {
             return Err(crate::error::Error::param(
@@ -148,7 +150,10 @@ impl Run {
         self.population().samples(n, rng)
     }
 
-    /// Values of a column of `stats`, NaN where null. Errors: no such column.
+    /// Values of a column of `stats`, NaN where null.
+    ///
+    /// # Errors
+    /// No such column.
     pub fn column(&self, name: &str) -> Result<Vec<f64>> {
         crate::io::frame::column_f64(&self.stats, name)
     }
@@ -177,10 +182,11 @@ impl Run {
     }
 }
 
-/// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]`, f64.
+/// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]` of any kind on any device, nats, `[m]`, f64.
+///
+/// # Errors
+/// x of the wrong width, not finite, or outside the model's support.
 pub fn log_prob<M: Model>(model: &M, x: &Tensor, log_z: f64) -> Result<Tensor> {
-    check_rows("x", x, model.dim())?;
-    let (kind, device) = model.options();
-    let x = x.to_device(device).to_kind(kind);
+    let x = rows_for(model, "x", x)?;
     guard(|| Ok(-no_grad(|| model.energy(&x)).to_kind(Kind::Double) - log_z))
 }

@@ -33,6 +33,12 @@ pub const COLUMNS: &[Entry] = &[
     count("step", "updates", "updates of θ so far; the row describes θ_step and the walkers under it"),
     real("t", "", "place on a prescribed path, 0 to 1", "eq. (17)"),
     real("lr", "", "learning rate of the update that leaves this row", ""),
+    real(
+        "data_distance",
+        "standard deviations",
+        "root mean square distance of the data from the walkers' start, in its standard deviations; only where it is above 10",
+        "",
+    ),
     real("energy_data", "nats", "mean U over the data (batch)", "eq. (3)"),
     real("energy_walkers", "nats", "weighted mean U over the walkers", "eq. (6)"),
     real("cross_entropy", "nats", "log_z + energy_data; biased low, as log_z is", "eq. (55)"),
@@ -84,7 +90,7 @@ pub const COLUMNS: &[Entry] = &[
     Entry {
         name: "warning",
         unit: "",
-        meaning: "what is suspect about the row: ess, ess_monitor, log_z_se, bias, step, acceptance, fraction; `Run::warnings` says it in words",
+        meaning: "what is suspect about the row: ess, ess_monitor, log_z_se, bias, step, acceptance, step_fraction, scale; `Run::warnings` says it in words",
         source: "",
         integer: false,
     },

@@ -1,4 +1,4 @@
-//! Collect what an ensemble's members left: one tidy frame, one row per member, means and bands over seeds.
+//! Collect what a sweep's members left: one tidy frame, one row per member, means and bands over seeds.
 
 use super::{Done, Ended};
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 use serde_json::Value;
 use std::path::Path;
 
-/// What an ensemble leaves.
+/// What a sweep leaves.
 #[derive(Debug)]
 pub struct SweepSummary {
     /// All members' rows, one below the other: the configuration's columns, `seed`, then those of
@@ -18,7 +18,7 @@ pub struct SweepSummary {
     pub members: DataFrame,
     /// Names of the configuration's columns.
     pub keys: Vec<String>,
-    /// Members that an earlier call had finished.
+    /// Members that an earlier call had finished, and that this one's run agrees with.
     pub reused: usize,
 }
 
@@ -98,13 +98,17 @@ pub(super) fn collect(members: Vec<Done>) -> Result<SweepSummary> {
 impl SweepSummary {
     /// Means and standard errors over seeds for each configuration and step: `c`, `c_se`, `c_n` for every column `c`.
     ///
-    /// Errors: no such column; rows without `step`.
+    /// # Errors
+    /// No such column; rows without `step`.
     pub fn bands(&self, columns: &[&str]) -> Result<DataFrame> {
         let by: Vec<&str> = self.keys.iter().map(String::as_str).chain(["step"]).collect();
         frame::bands(&self.rows, &by, "seed", columns)
     }
 
     /// Members that did not finish, with their causes.
+    ///
+    /// # Errors
+    /// None for a frame that polars accepted once.
     pub fn failed(&self) -> Result<DataFrame> {
         let status = frame::column_str(&self.members, "status")?;
         let mask: polars::prelude::BooleanChunked = status.iter().map(|s| Some(s != "finished")).collect();
@@ -113,7 +117,8 @@ impl SweepSummary {
 
     /// One panel per column against the step: a curve for each configuration, the mean over seeds with its standard error.
     ///
-    /// Errors: no such column.
+    /// # Errors
+    /// No such column.
     #[cfg(feature = "plot")]
     pub fn plot(&self, columns: &[&str]) -> Result<crate::plot::Figure> {
         use crate::plot::{Figure, Panel};
@@ -137,7 +142,8 @@ impl SweepSummary {
 
     /// Writes `rows` and `members` as CSV and Parquet into a folder.
     ///
-    /// Errors: a folder that cannot be written.
+    /// # Errors
+    /// A folder that cannot be written.
     pub fn save(&self, dir: impl AsRef<Path>) -> Result<()> {
         std::fs::create_dir_all(&dir).map_err(|e| Error::io(dir.as_ref(), e))?;
         crate::io::write_table(&self.rows, &dir, "rows")?;

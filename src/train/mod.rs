@@ -17,10 +17,10 @@ pub use optim::{Optim, Schedule};
 pub use settings::{FlowSettings, Method, Settings};
 pub use trust_region::TrustRegion;
 
-use crate::density::{Model, check_rows};
+use crate::density::{Model, distance_from, rows_for};
 use crate::error::{Error, Result, guard};
 use crate::kernel::Kernel;
-use crate::run::store::{fingerprint, shapes};
+use crate::run::store::fingerprint;
 use crate::run::{Callback, Checkpointing, Driver, Procedure, Run};
 use contrastive::Contrastive;
 use descent::non_negative;
@@ -160,7 +160,7 @@ impl<K> Trainer<K> {
     {
         let mut config = self.config();
         config["data"] = fingerprint(data)?.into();
-        config["parameters"] = shapes(model.vars());
+        config["model"] = model.describe();
         if self.settings.schedule != Schedule::Constant {
             config["schedule over"] = self.settings.steps.into();
         }
@@ -199,7 +199,7 @@ impl<K> Trainer<K> {
         self.settings.trust_region.unwrap_or(usual)
     }
 
-    /// Trains `model` in place on `data` `[n, d]` by descent along eq. (4).
+    /// Trains `model` in place on `data` `[n, d]`, of any kind on any device, by descent along eq. (4).
     ///
     /// A run that diverges (NaN, infinite energy, a panic inside the model) comes back as `Ok` with the rows recorded so
     /// far and the cause in [`Run::outcome`].
@@ -250,18 +250,17 @@ impl<K> Trainer<K> {
         self.kernel.validate()?;
         let (procedure, checkpointing) = {
             let model: &M = model.borrow();
-            guard(|| check_rows("data", data, model.dim()).and_then(|()| model.check_data(data)))?;
+            let data = rows_for(model, "data", data)?;
             self.settings.rates().validate(Some(model.vars()))?;
-            let (kind, device) = model.options();
-            let data = data.to_device(device).to_kind(kind);
+            let distance = guard(|| Ok(distance_from(model.base()?.as_ref(), &data)))?;
             let checkpointing = self.checkpointing.clone();
             let identity = match checkpointing {
                 Some(_) => guard(|| self.identity(model, &data))?,
                 None => serde_json::Value::Null,
             };
             let procedure: Box<dyn Procedure<M> + 'a> = match self.method {
-                Method::Cd { k } => Box::new(Contrastive::new(self, k, identity, model, data)),
-                _ => Box::new(Likelihood::new(self, identity, model, data)),
+                Method::Cd { k } => Box::new(Contrastive::new(self, k, (identity, distance), model, data)),
+                _ => Box::new(Likelihood::new(self, (identity, distance), model, data)),
             };
             (procedure, checkpointing)
         };

@@ -213,6 +213,34 @@ fn same_seed_same_bits_and_parameters_survive_the_disk() {
 }
 
 #[test]
+fn a_file_is_refused_by_a_flow_that_is_defined_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, x) = (dir.path().join("flow"), data(Kind::Float));
+    let shape = small(Score::Energy, Velocity::Net);
+    let make = |bridge: Bridge, x: &Tensor, shape: &FlowShape| FlowNet::from_noise(&bridge, x, shape).unwrap();
+    make(Bridge::default(), &x, &shape).save(&file).unwrap();
+    make(Bridge::default(), &x, &FlowShape { seed: 5, ..shape.clone() }).load(&file).unwrap();
+    let refused = |mut flow: FlowNet, words: &[&str]| {
+        let text = flow.load(&file).unwrap_err().to_string();
+        assert!(words.iter().all(|w| text.contains(w)), "{text}");
+    };
+    refused(make(Bridge { smoothing: 0.2, ..Default::default() }, &x, &shape), &["bridge.smoothing = 0.1", "0.2"]);
+    refused(
+        make(Bridge::default(), &x, &FlowShape { frequencies: 5, ..shape.clone() }),
+        &["frequencies = 3", "expected 5"],
+    );
+    refused(make(Bridge::default(), &x.to_kind(Kind::Double), &shape), &["kind", "Float", "Double"]);
+    refused(FlowNet::between(&Bridge::default(), &x, &x, &shape).unwrap(), &["from = \"noise\"", "\"data\""]);
+    // other data: other moments, and with them another energy
+    refused(make(Bridge::default(), &(&x + 0.01), &shape), &["to.mean of coordinate"]);
+    refused(make(Bridge::default(), &(&x * 1.01), &shape), &["to.mean of coordinate"]);
+    let about_its_mean = (&x - x.mean_dim(0, true, None::<Kind>)) * 1.01 + x.mean_dim(0, true, None::<Kind>);
+    refused(make(Bridge::default(), &about_its_mean, &shape), &["to.variance of coordinate"]);
+    // the same data in another order have the same moments but for rounding
+    make(Bridge::default(), &x.flip([0]), &shape).load(&file).unwrap();
+}
+
+#[test]
 fn a_run_that_blows_up_keeps_its_rows_and_bad_input_is_named() {
     let x = data(Kind::Float);
     let fresh = || FlowNet::from_noise(&Bridge::default(), &x, &small(Score::Energy, Velocity::Net)).unwrap();

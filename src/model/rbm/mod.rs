@@ -326,6 +326,11 @@ impl Model for Rbm {
         self.dims().0
     }
 
+    fn constants(&self) -> serde_json::Value {
+        let visible = if self.log_var.is_some() { "gaussian" } else { "binary" };
+        serde_json::json!({ "visible": visible, "joint": self.joint, "centred": self.centre.is_some() })
+    }
+
     fn with_hidden(&self, x: &Tensor, rng: &mut Rng) -> Tensor {
         if !self.joint {
             return x.shallow_clone();
