@@ -4,7 +4,7 @@ use super::images::Images;
 use super::{Experiment, Output, Work};
 use crate::data;
 use crate::error::Result;
-use crate::model::Mlp;
+use crate::model::{Mlp, MlpShape};
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
@@ -57,7 +57,7 @@ impl Experiment for Digits {
         let digits = data::digits()?.scale(-1.0, 1.0)?.on(work.device);
         let sigma = self.0.sigma;
         self.0.compare("8×8 digits 2, 3, 6", &digits, work, |seed| {
-            let net = Mlp::new(64, &self.0.net, sigma, seed, Kind::Float, work.device)?;
+            let net = Mlp::new(64, &MlpShape { widths: self.0.net.clone(), sigma, seed }, Kind::Float, work.device)?;
             Ok(if self.0.mixed { net.mixed() } else { net })
         })
     }

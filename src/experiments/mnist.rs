@@ -4,7 +4,7 @@ use super::images::Images;
 use super::{Experiment, Output, Work};
 use crate::data;
 use crate::error::Result;
-use crate::model::Cnn;
+use crate::model::{Cnn, CnnShape};
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
@@ -57,7 +57,7 @@ impl Experiment for Mnist {
         let mnist = data::mnist(data::Split::Train)?.scale(-1.0, 1.0)?.on(work.device);
         let sigma = self.0.sigma;
         self.0.compare("MNIST 2, 3, 6", &mnist, work, |seed| {
-            let net = Cnn::new(28, &self.0.net, sigma, seed, Kind::Float, work.device)?;
+            let net = Cnn::new(28, &CnnShape { channels: self.0.net.clone(), sigma, seed }, Kind::Float, work.device)?;
             Ok(if self.0.mixed { net.mixed() } else { net })
         })
     }
