@@ -95,22 +95,3 @@ pub(crate) fn distance_from(base: &dyn Base, x: &Tensor) -> f64 {
     };
     guard(|| no_grad(measure)).unwrap_or(f64::NAN)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Gaussian, Mixture};
-
-    #[test]
-    fn the_distance_of_rows_is_counted_in_the_bases_standard_deviations() {
-        let base = Gaussian::new(&[1.0, -2.0], &[0.5, 2.0]).unwrap();
-        // |x − m|² = 3²(σ_1² + σ_2²) at every row
-        let x = Tensor::from_slice(&[1.0 + 1.5, -2.0 - 6.0, 1.0 - 1.5, -2.0 + 6.0]).view([2, 2]);
-        let far = distance_from(&base, &x);
-        assert!((far - 3.0).abs() < 5.0 * 3.0 * (0.5f64 / 1_023.0).sqrt(), "{far}");
-        let modes = Mixture::new(&[vec![-4.0], vec![4.0]], &[0.5, 0.5]).unwrap();
-        let own = distance_from(&modes, &modes.sample(4_000, &mut Rng::new(1)));
-        assert!((own - 1.0).abs() < 0.05, "{own}");
-        assert!(distance_from(&base, &Tensor::zeros([3, 5], (Kind::Double, Device::Cpu))).is_nan());
-    }
-}

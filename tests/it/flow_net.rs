@@ -105,7 +105,7 @@ fn train(flow: &mut FlowNet, x: &Tensor, steps: usize) -> jarzynski::Run {
 }
 
 #[test]
-fn training_lowers_the_losses_and_weights_meet_the_learned_law() {
+fn training_lowers_the_losses_and_weights_meet_the_learned_distribution() {
     let x = data(Kind::Double);
     let mut flow = FlowNet::from_noise(&Bridge::default(), &x, &small(Score::Energy, Velocity::Net)).unwrap();
     let run = train(&mut flow, &x, 300);
@@ -126,7 +126,7 @@ fn training_lowers_the_losses_and_weights_meet_the_learned_law() {
         assert!(((z.value - log_z) / z.se).abs() < 5.0, "{name}: log Z {z}, by quadrature {log_z}");
         assert!(((m.value - left) / m.se).abs() < 5.0, "{name}: mass {m:?}, by quadrature {left}");
     }
-    // The twin: few plain steps are not samples of the learned law.
+    // The twin: few plain steps are not samples of the learned distribution.
     let run = Transport::new(Escorted::new(0.3), 3, 8_000, 2).plain().run(&flow).unwrap();
     let second = |x: &Tensor| x.select(1, 0).square();
     let exact = {
