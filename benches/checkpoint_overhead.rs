@@ -5,7 +5,7 @@
 mod timing;
 
 use jarzynski::data::digits;
-use jarzynski::model::{Mixture, Mlp};
+use jarzynski::model::{Mixture, Mlp, MlpShape};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{Mala, Method, Optim, Reversed, Rng, Settings, Sweep, Trainer, TrustRegion, Ula};
 use timing::{Bench, Spent, clock};
@@ -27,7 +27,8 @@ fn kept(turns: usize, checkpoints: Option<usize>) -> Vec<(Spent, Spent)> {
     let data = data.to_kind(Kind::Float);
     let steps = 60;
     let train = |every: usize, dir: Option<&std::path::Path>| {
-        let mut net = Mlp::new(64, &[256, 256], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
+        let mut net =
+            Mlp::new(64, &MlpShape { widths: vec![256, 256], ..Default::default() }, Kind::Float, Device::Cpu).unwrap();
         let settings = Settings {
             walkers: 1_024,
             steps,

@@ -4,7 +4,7 @@
 
 mod timing;
 
-use jarzynski::model::{Cnn, Mlp, Rbm, RbmShape};
+use jarzynski::model::{Cnn, CnnShape, Mlp, MlpShape, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{Gibbs, Kernel, Method, Model, Optim, Rng, Settings, Trainer, TrustRegion, Ula, device};
 use timing::{Bench, Spent, clock};
@@ -16,8 +16,10 @@ fn main() {
     };
     let bench = Bench::from_args();
     for walkers in [256, 2_048, 16_384] {
-        let mlp = |device| Mlp::new(64, &[256, 256], 1.0, 0, Kind::Float, device).unwrap();
-        let cnn = |device| Cnn::new(28, &[16, 32, 64, 64], 1.0, 0, Kind::Float, device).unwrap();
+        let mlp = |device| {
+            Mlp::new(64, &MlpShape { widths: vec![256, 256], ..Default::default() }, Kind::Float, device).unwrap()
+        };
+        let cnn = |device| Cnn::new(28, &CnnShape::default(), Kind::Float, device).unwrap();
         let rbm = |device| {
             let shape = RbmShape { hidden: 500, ..Default::default() };
             Rbm::bernoulli(&rows(784, device), &shape).unwrap()

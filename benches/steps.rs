@@ -5,7 +5,7 @@
 
 mod timing;
 
-use jarzynski::model::{Cnn, Mixture, Mlp};
+use jarzynski::model::{Cnn, CnnShape, Mixture, Mlp, MlpShape};
 use jarzynski::tch::nn::{self, Module, OptimizerConfig};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{Kernel, Mala, Method, Model, Optim, Reversed, Rng, Settings, Trainer, TrustRegion, Ula};
@@ -117,13 +117,14 @@ fn mixture(kind: Kind) -> (Mixture, Tensor, Settings) {
 
 fn mlp() -> (Mlp, Tensor, Settings) {
     let data = Rng::new(1).normal(&[1_024, 64], Kind::Float, Device::Cpu) * 0.9;
-    let model = Mlp::new(64, &[256, 256], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
+    let model =
+        Mlp::new(64, &MlpShape { widths: vec![256, 256], ..Default::default() }, Kind::Float, Device::Cpu).unwrap();
     (model, data, settings(1_024, Optim::Adam, 1e-5))
 }
 
 fn cnn() -> (Cnn, Tensor, Settings) {
     let data = Rng::new(1).normal(&[256, 784], Kind::Float, Device::Cpu) * 0.9;
-    let model = Cnn::new(28, &[16, 32, 64, 64], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
+    let model = Cnn::new(28, &CnnShape::default(), Kind::Float, Device::Cpu).unwrap();
     (model, data, settings(256, Optim::Adam, 1e-5))
 }
 

@@ -14,7 +14,7 @@ pub use crate::density::{Differentiable, Energy, Model};
 pub use crate::display::show;
 pub use crate::io::frame::Rows;
 pub use crate::kernel::{Escorted, Gibbs, Kernel, Mala, Reversed, Ula};
-pub use crate::model::{FlowNet, Gaussian, Interpolant, Mixture, Mlp, Rbm, RbmShape};
+pub use crate::model::{FlowNet, Gaussian, Interpolant, Mixture, Mlp, MlpShape, Rbm, RbmShape};
 pub use crate::numeric::Rng;
 #[cfg(feature = "plot")]
 pub use crate::plot::{Figure, Panel};

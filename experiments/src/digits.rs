@@ -4,7 +4,7 @@ use crate::images::Images;
 use crate::{Context, Experiment, Output};
 use jarzynski::Result;
 use jarzynski::data;
-use jarzynski::model::Mlp;
+use jarzynski::model::{Mlp, MlpShape};
 use jarzynski::tch::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,7 @@ impl Experiment for Digits {
         let digits = data::digits()?.scale(-1.0, 1.0)?.on(context.device);
         let sigma = self.0.sigma;
         self.0.compare("8×8 digits 2, 3, 6", &digits, context, |seed| {
-            let net = Mlp::new(64, &self.0.net, sigma, seed, Kind::Float, context.device)?;
+            let net = Mlp::new(64, &MlpShape { widths: self.0.net.clone(), sigma, seed }, Kind::Float, context.device)?;
             Ok(if self.0.mixed { net.mixed() } else { net })
         })
     }

@@ -187,7 +187,7 @@ impl GaussianRbm {
     fn masses(&self, t: &Trained) -> Result<Vec<(f64, f64)>> {
         let run = Ais::new().steps(self.anneal.0).walkers(self.anneal.1).seed(t.seed ^ 0xa15).run(&t.rbm)?;
         let x = run.walkers.x();
-        let part = self.mixture(x.device())?.responsibilities(x).argmax(-1, false);
+        let part = self.mixture(x.device())?.responsibilities(x)?.argmax(-1, false);
         let mass = |i| run.walkers.mean(&part.eq(i as i64).to_kind(Kind::Double)).map(|e| (e.value, e.se));
         (0..self.weights.len()).map(mass).collect()
     }

@@ -4,7 +4,7 @@ use crate::images::Images;
 use crate::{Context, Experiment, Output};
 use jarzynski::Result;
 use jarzynski::data;
-use jarzynski::model::Cnn;
+use jarzynski::model::{Cnn, CnnShape};
 use jarzynski::tch::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +61,8 @@ impl Experiment for Mnist {
         let mnist = data::mnist(data::Split::Train)?.scale(-1.0, 1.0)?.on(context.device);
         let sigma = self.0.sigma;
         self.0.compare("MNIST 2, 3, 6", &mnist, context, |seed| {
-            let net = Cnn::new(28, &self.0.net, sigma, seed, Kind::Float, context.device)?;
+            let net =
+                Cnn::new(28, &CnnShape { channels: self.0.net.clone(), sigma, seed }, Kind::Float, context.device)?;
             Ok(if self.0.mixed { net.mixed() } else { net })
         })
     }

@@ -1,7 +1,6 @@
 //! Define what a kernel may ask of an energy: U, ∇U, and a start that can be drawn exactly.
 
 use crate::density::Evaluation;
-use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use crate::numeric::fit::power_iteration;
 use tch::{Kind, Tensor};
@@ -87,30 +86,6 @@ pub trait Base: Energy {
 
     /// log ∫ e^{−U}, nats.
     fn log_z(&self) -> f64;
-}
-
-/// Checks that `x` is `[n, d]` with finite entries.
-pub(crate) fn check_rows(name: &'static str, x: &Tensor, d: i64) -> Result<()> {
-    let got = x.size();
-    if got.len() != 2 || got[1] != d || got[0] == 0 {
-        return Err(Error::Shape { name, got, expected: format!("[n, {d}] with n ≥ 1") });
-    }
-    if !x.is_floating_point() {
-        return Err(Error::param(name, format!("{:?}", x.kind()), "a floating-point tensor"));
-    }
-    match first_row(x, |rows| rows.isfinite().logical_not()) {
-        Some(row) => Err(Error::NonFinite { what: name, place: format!("in row {row}") }),
-        None => Ok(()),
-    }
-}
-
-/// The first row of `x` with a number that `bad` marks; looks at a few rows at a time, since data may fill the memory.
-pub(crate) fn first_row(x: &Tensor, bad: impl Fn(&Tensor) -> Tensor) -> Option<i64> {
-    const ROWS: i64 = 512;
-    x.split(ROWS, 0).iter().enumerate().find_map(|(block, rows)| {
-        let bad = bad(rows).any_dim(1, false).nonzero();
-        (bad.size()[0] > 0).then(|| block as i64 * ROWS + bad.int64_value(&[0, 0]))
-    })
 }
 
 /// The largest curvature of U among rows x `[n, d]`: the largest eigenvalue in magnitude of each row's Hessian by a power

@@ -3,21 +3,24 @@
 mod annealed;
 mod energy;
 mod evaluation;
+mod files;
 mod layers;
 mod layers_path;
 mod model;
 mod noise;
 mod path;
+mod rows;
 
 pub use annealed::Annealed;
 pub use energy::{Base, Differentiable, Energy};
-pub(crate) use energy::{CURVATURE_PASSES, check_rows, curvature, first_row};
+pub(crate) use energy::{CURVATURE_PASSES, curvature};
 pub use evaluation::Evaluation;
+pub(crate) use files::{described, read_model, restore_parameters, save_parameters, take_parameters, write_model};
 pub use layers::{Bipartite, BipartitePath, Layer, Layers};
 pub(crate) use layers::{bits, digits};
 pub use layers_path::{Independent, LayersPath};
 pub use model::{Model, log_prob};
-pub(crate) use model::{restore_parameters, save_parameters, save_vars};
 pub use noise::Noise;
 pub use path::{At, Flow, Geometric, Path};
 pub(crate) use path::{Grid, vector_products};
+pub(crate) use rows::{check_rows, distance_from, first_row, floats, kind_for, rows_as, rows_for};

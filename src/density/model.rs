@@ -1,15 +1,16 @@
 //! Define what training may ask of a model: parameters θ, gradients in them, an exact start, files.
 
-use crate::density::{Base, Energy, Evaluation, check_rows};
-use crate::error::{Error, Result, guard, no_grad};
-use crate::io::Checkpoint;
+use crate::density::files::{described, read_model, take_parameters, type_name, write_model};
+use crate::density::{Base, Energy, Evaluation, rows_for};
+use crate::error::{Result, guard, no_grad};
 use crate::numeric::Rng;
+use serde_json::Value;
+use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
 
 /// A trainable energy U_θ.
 ///
-/// Parameters live in a `VarStore`, which fixes their device and kind, saves them as safetensors and feeds the
-/// optimisers of tch.
+/// Parameters live in a `VarStore`, which fixes their device and kind.
 pub trait Model: Energy {
     /// The parameters θ.
     fn vars(&self) -> &nn::VarStore;
@@ -17,8 +18,11 @@ pub trait Model: Energy {
     /// The same, for loading and moving.
     fn vars_mut(&mut self) -> &mut nn::VarStore;
 
-    /// The exactly sampled law from which walkers start: ρ_{θ_0} itself where the model can (a mixture, a net whose
-    /// last layer is zero), else the nearest one; walkers carry A_0 = U_base − U_θ, so that both are exact.
+    /// The exactly sampled distribution from which walkers start: ρ_{θ_0} itself where that can be sampled (a mixture, a net
+    /// whose last layer is zero), else one near it; walkers carry A_0 = U_base − U_θ, so that averages are exact for both.
+    ///
+    /// # Errors
+    /// Parameters that define no distribution.
     fn base(&self) -> Result<Box<dyn Base>>;
 
     /// Width d of a row.
@@ -40,8 +44,11 @@ pub trait Model: Energy {
         x.shallow_clone()
     }
 
-    /// Errors: data that this model has no density for, such as other numbers than 0 and 1. Their width and finiteness are
-    /// checked before.
+    /// Refuses data outside the model's support, such as other numbers than 0 and 1. Called on rows that were checked for
+    /// width and finiteness.
+    ///
+    /// # Errors
+    /// Data that this model has no density for.
     fn check_data(&self, _x: &Tensor) -> Result<()> {
         Ok(())
     }
@@ -74,57 +81,45 @@ pub trait Model: Energy {
         (vs.trainable_variables().first().map_or(Kind::Float, Tensor::kind), vs.device())
     }
 
-    /// Writes the parameters as safetensors, to a temporary name first. Errors: [`Error::Io`], [`Error::Torch`].
-    fn save(&self, path: &std::path::Path) -> Result<()> {
-        save_vars(self.vars(), path)
+    /// What defines the energy beside θ, as a JSON object: widths, standard deviations, the kind of its units. Files and
+    /// checkpoints hold it, and are refused for a model that says otherwise. A model of your own that has constants names
+    /// them here.
+    fn constants(&self) -> Value {
+        Value::Null
     }
 
-    /// Reads parameters written by [`save`](Model::save); names and shapes must agree.
-    fn load(&mut self, path: &std::path::Path) -> Result<()> {
-        Ok(self.vars_mut().load(path)?)
+    /// What the model is, as files and checkpoints hold it: the name of its type, the width of a row, the kind of its numbers,
+    /// names and shapes of its parameters, and its [`constants`](Model::constants).
+    fn describe(&self) -> Value {
+        described(&type_name::<Self>(), self.dim(), self.vars(), self.constants())
+    }
+
+    /// Writes the parameters and the [description](Model::describe) of the model as safetensors, whatever the ending of
+    /// `path`; completely or not at all.
+    ///
+    /// # Errors
+    /// `Io` with the path; `NonFinite` for a parameter that is not.
+    fn save(&self, path: &Path) -> Result<()> {
+        write_model(path, self.vars(), &self.describe(), &[])
+    }
+
+    /// Reads parameters written by [`save`](Model::save). Their kind must agree too: to compute in another one, load into a
+    /// model of the kind that was saved and copy (`vars_mut().copy(…)`).
+    ///
+    /// # Errors
+    /// `Io` where there is no file; `Data` where it is no model's, or where the [description](Model::describe) in it is not
+    /// that of this model: the message names what differs. The parameters are then as they were.
+    fn load(&mut self, path: &Path) -> Result<()> {
+        let file = read_model(path, &self.describe())?;
+        take_parameters(self.vars(), "", &file)
     }
 }
 
-/// Writes parameters as safetensors, to a temporary name first.
-pub(crate) fn save_vars(vs: &nn::VarStore, path: &std::path::Path) -> Result<()> {
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("model");
-    let partial = path.with_file_name(format!(".{name}.part.safetensors"));
-    vs.save(&partial)?;
-    std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))
-}
-
-/// Puts all variables of a store into a checkpoint.
-pub(crate) fn save_parameters(vs: &nn::VarStore, to: &mut Checkpoint) -> Result<()> {
-    for (name, t) in vs.variables() {
-        if !no_grad(|| t.sum(Kind::Double)).double_value(&[]).is_finite() {
-            return Err(Error::NonFinite { what: "parameter of the model", place: format!("in {name}") });
-        }
-        to.put(format!("model.{name}"), &t);
-    }
-    Ok(())
-}
-
-/// Takes up the parameters that a checkpoint holds.
-pub(crate) fn restore_parameters(vs: &nn::VarStore, from: &Checkpoint) -> Result<()> {
-    for (name, mut held) in vs.variables() {
-        let t = from.get(&format!("model.{name}"))?;
-        if t.size() != held.size() {
-            let expected = format!("{:?}, as parameter {name} of the model", held.size());
-            return Err(Error::Shape { name: "checkpoint", got: t.size(), expected });
-        }
-        crate::error::no_grad(|| held.f_copy_(&t))?;
-    }
-    Ok(())
-}
-
-/// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]`: `[m]`, f64, nats.
+/// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]` of any kind on any device: `[m]`, f64, nats.
 ///
 /// # Errors
-/// `Shape` or `NonFinite` for rows that the model does not take.
+/// x of the wrong width, not finite, or outside the model's support.
 pub fn log_prob<M: Model>(model: &M, x: &Tensor, log_z: f64) -> Result<Tensor> {
-    check_rows("x", x, model.dim())?;
-    let (kind, device) = model.options();
-    let x = x.to_device(device).to_kind(kind);
-    model.check_data(&x)?;
+    let x = rows_for(model, "x", x)?;
     guard(|| Ok(-no_grad(|| model.energy(&x)).to_kind(Kind::Double) - log_z))
 }

@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use tch::{Kind, Tensor};
 
-/// A family of energies U_t, t from 0 to 1, with a law that walkers can be drawn from exactly.
+/// A family of energies U_t, t from 0 to 1, with a distribution that walkers can be drawn from exactly.
 pub trait Path {
-    /// The law that X_0 is drawn from: ρ_0 itself, or one near it; walkers start with A_0 = U_base − U_0.
+    /// The distribution that X_0 is drawn from: ρ_0 itself, or one near it; walkers start with A_0 = U_base − U_0.
     fn base(&self) -> &dyn Base;
 
     /// U_t at rows x `[n, d]` → `[n]`.
@@ -121,10 +121,10 @@ impl<P: Path + ?Sized> Energy for At<'_, P> {
 
 impl<P: Path + Differentiable + ?Sized> Differentiable for At<'_, P> {}
 
-/// The geometric path U_t = (1 − t) U_base + t U from an exactly sampled law to an energy.
+/// The geometric path U_t = (1 − t) U_base + t U from an exactly sampled distribution to an energy.
 #[derive(Debug)]
 pub struct Geometric<B, E> {
-    /// The law at t = 0.
+    /// The distribution at t = 0.
     pub base: B,
     /// The energy at t = 1.
     pub target: E,
@@ -133,7 +133,7 @@ pub struct Geometric<B, E> {
 /// The base of a differentiable target is one too: their states are the same.
 impl<B: Base, E: Differentiable> Differentiable for Geometric<B, E> {}
 
-/// s v, and 0 for s = 0: where the target is a wall, +∞, none of it stands yet at t = 0.
+/// s v, and 0 for s = 0, also where v = +∞: there the target has no density, but the path still has one at t = 0.
 fn share(v: &Tensor, s: f64) -> Tensor {
     if s == 0.0 { v.zeros_like() } else { v * s }
 }
@@ -177,7 +177,10 @@ impl Base for Box<dyn Base> {
 pub(crate) struct Grid(Vec<f64>);
 
 impl Grid {
-    /// t_k = k/K. Errors: K = 0.
+    /// t_k = k/K.
+    ///
+    /// # Errors
+    /// K = 0.
     pub fn uniform(steps: usize) -> Result<Self> {
         if steps == 0 {
             return Err(Error::param("steps", 0, "at least 1"));
@@ -185,7 +188,10 @@ impl Grid {
         Ok(Grid((0..=steps).map(|k| k as f64 / steps as f64).collect()))
     }
 
-    /// The given times. Errors: fewer than two, not rising, not from 0 to 1.
+    /// The given times.
+    ///
+    /// # Errors
+    /// Fewer than two, not rising, not from 0 to 1.
     pub fn new(times: &[f64]) -> Result<Self> {
         let rising = times.windows(2).all(|w| w[0] < w[1]);
         if times.len() < 2 || !rising || times[0] != 0.0 || times[times.len() - 1] != 1.0 {

@@ -194,8 +194,8 @@ impl Walkers {
 /// The parameters of a model by name: their shapes, how many numbers they have and the root mean square of these.
 ///
 /// ```
-/// use jarzynski::{model::Mlp, tch::{Device, Kind}};
-/// let net = Mlp::new(2, &[16, 16], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
+/// use jarzynski::{model::{Mlp, MlpShape}, tch::{Device, Kind}};
+/// let net = Mlp::new(2, &MlpShape { widths: vec![16, 16], ..Default::default() }, Kind::Float, Device::Cpu).unwrap();
 /// assert!(jarzynski::display::parameters("Mlp", &net).text.contains("337 parameters"));
 /// ```
 pub fn parameters<M: Model + ?Sized>(name: &str, model: &M) -> Html {

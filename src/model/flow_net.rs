@@ -3,10 +3,14 @@
 use super::bridge::{Bridge, Start, Way, columns, rows};
 use super::time_mlp::TimeMlp;
 use super::{Gaussian, Mixture, initialise, widths_in_range};
-use crate::density::{Base, Differentiable, Evaluation, Flow, Path, check_rows, vector_products};
+use crate::density::{
+    Base, Differentiable, Evaluation, Flow, Path, described, floats, kind_for, read_model, rows_as, take_parameters,
+    vector_products, write_model,
+};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, nn};
 
 /// What stands for the score s.
@@ -71,14 +75,14 @@ impl Default for FlowShape {
 /// ```
 ///
 /// Untrained it is the exact flow onto a Gaussian with the data's moments. Reweighted walkers are exact for e^{−U_θ(1, ·)},
-/// *the learned law*, not for the data: they start from the base with A_0 = U_base − U_θ(0, ·), and [`Run::log_z`](crate::Run::log_z) is
+/// *the learned distribution*, not for the data: they start from the base with A_0 = U_base − U_θ(0, ·), and [`Run::log_z`](crate::Run::log_z) is
 /// log ∫e^{−U_θ(1, ·)}.
 #[derive(Debug)]
 pub struct FlowNet {
     vs: nn::VarStore,
     bridge: Bridge,
     shape: FlowShape,
-    base: StartLaw,
+    base: Origin,
     /// Means and variances of both ends, `[d]` each; those of N(0, I) from noise.
     ends: [(Tensor, Tensor); 2],
     energy: Option<TimeMlp>,
@@ -87,9 +91,12 @@ pub struct FlowNet {
     kind: Kind,
 }
 
+/// Names of the ends' moments in files.
+const MOMENTS: [&str; 4] = ["from.mean", "from.variance", "to.mean", "to.variance"];
+
 /// Where X_0 comes from: N(0, I), or the smoothed points of a data set.
 #[derive(Debug)]
-enum StartLaw {
+enum Origin {
     Noise(Gaussian),
     Points(Mixture),
 }
@@ -103,31 +110,32 @@ pub(crate) struct Moments {
 }
 
 impl FlowNet {
-    /// From N(0, I) to the law of `data` `[n, d]` (plus smoothing), with the data's kind and device.
+    /// From N(0, I) to the distribution of `data` `[n, d]` (plus smoothing), on the data's device; in f64 where the data are f64,
+    /// else in f32.
     ///
-    /// Errors: settings out of range, data of the wrong shape or not finite.
+    /// # Errors
+    /// Settings out of range, data of the wrong shape or not finite.
     pub fn from_noise(bridge: &Bridge, data: &Tensor, shape: &FlowShape) -> Result<Self> {
         bridge.validate(Start::Noise)?;
-        let d = width_of(data)?;
-        check_rows("data", data, d)?;
+        let d = width_of("data", data)?;
+        let data = &rows_as("data", data, d, (kind_for(data), data.device()))?;
         let base = Gaussian::isotropic(d, 1.0, data.kind(), data.device())?;
         let unit = (data.get(0).zeros_like(), data.get(0).ones_like());
-        Self::build(bridge, shape, StartLaw::Noise(base), [unit, moments(data)], d)
+        Self::build(bridge, shape, Origin::Noise(base), [unit, moments(data)], d)
     }
 
-    /// From the law of one data set to that of another, both smoothed; walkers start at smoothed points of the first.
+    /// From the distribution of one data set to that of another, both smoothed; walkers start at smoothed points of the first.
+    /// On the device of `to`; in f64 where `to` is f64, else in f32.
     ///
-    /// Errors: as [`from_noise`](FlowNet::from_noise), data sets of different width or kind, an interpolation that cannot
-    /// start from data, a velocity to be taken from the score.
+    /// # Errors
+    /// As [`from_noise`](FlowNet::from_noise); data sets of different width, an interpolation that cannot start from data, a
+    /// velocity to be taken from the score.
     pub fn between(bridge: &Bridge, from: &Tensor, to: &Tensor, shape: &FlowShape) -> Result<Self> {
         bridge.validate(Start::Data)?;
-        let d = width_of(to)?;
-        check_rows("to", to, d)?;
-        check_rows("from", from, d)?;
-        if (from.kind(), from.device()) != (to.kind(), to.device()) {
-            let expected = format!("{:?} on {:?}, as the other data set", to.kind(), to.device());
-            return Err(Error::param("from", format!("{:?} on {:?}", from.kind(), from.device()), expected));
-        }
+        let d = width_of("to", to)?;
+        let options = (kind_for(to), to.device());
+        let to = &rows_as("to", to, d, options)?;
+        let from = &rows_as("from", from, d, options)?;
         if shape.velocity == Velocity::Score {
             return Err(Error::param(
                 "velocity",
@@ -137,11 +145,11 @@ impl FlowNet {
         }
         let points: Vec<Vec<f64>> = Vec::try_from(from.to_kind(Kind::Double).to_device(Device::Cpu))?;
         let (n, sigma) = (points.len(), vec![bridge.smoothing; points.len()]);
-        let law = Mixture::with_sigma(&points, &vec![1.0; n], &sigma, from.kind(), from.device())?;
-        Self::build(bridge, shape, StartLaw::Points(law), [moments(from), moments(to)], d)
+        let smoothed = Mixture::with_sigma(&points, &vec![1.0; n], &sigma, from.kind(), from.device())?;
+        Self::build(bridge, shape, Origin::Points(smoothed), [moments(from), moments(to)], d)
     }
 
-    fn build(bridge: &Bridge, shape: &FlowShape, base: StartLaw, ends: [(Tensor, Tensor); 2], d: i64) -> Result<Self> {
+    fn build(bridge: &Bridge, shape: &FlowShape, base: Origin, ends: [(Tensor, Tensor); 2], d: i64) -> Result<Self> {
         widths_in_range("widths", &shape.widths)?;
         if shape.velocity == Velocity::Score && bridge.interpolation.at(0.0).c == 0.0 {
             let expected = "`net`: with no data left at t = 0 the score does not fix b there (a diffusion keeps some)";
@@ -198,17 +206,59 @@ impl FlowNet {
 
     /// Whether it starts from a data set.
     pub(crate) fn starts_from_data(&self) -> bool {
-        matches!(self.base, StartLaw::Points(_))
+        matches!(self.base, Origin::Points(_))
     }
 
-    /// Writes the parameters as safetensors, to a temporary name first. Errors: [`Error::Io`], [`Error::Torch`].
+    /// What the flow is beside θ and the moments of its ends, as files and checkpoints hold it.
+    pub fn describe(&self) -> Value {
+        let from = if self.starts_from_data() { "data" } else { "noise" };
+        let FlowShape { widths, frequencies, score, velocity, seed: _ } = &self.shape;
+        let constants = json!({
+            "from": from, "bridge": self.bridge, "widths": widths, "frequencies": frequencies, "score": score,
+            "velocity": velocity,
+        });
+        described("FlowNet", self.dim(), &self.vs, constants)
+    }
+
+    /// Writes the parameters, the [description](FlowNet::describe) and the moments of both ends as safetensors, whatever the
+    /// ending of `path`; completely or not at all.
+    ///
+    /// # Errors
+    /// `Io` with the path; `NonFinite` for a parameter that is not.
     pub fn save(&self, path: &std::path::Path) -> Result<()> {
-        crate::density::save_vars(&self.vs, path)
+        let [(m0, v0), (m1, v1)] = &self.ends;
+        let ends = [(MOMENTS[0], m0), (MOMENTS[1], v0), (MOMENTS[2], m1), (MOMENTS[3], v1)];
+        write_model(path, &self.vs, &self.describe(), &ends)
     }
 
-    /// Reads parameters written by [`save`](FlowNet::save) into a flow made from the same data and shape.
+    /// Reads parameters written by [`save`](FlowNet::save) into a flow made from the same data.
+    ///
+    /// # Errors
+    /// `Io` where there is no file; `Data` where it is no flow's, or that of a flow defined otherwise or made from data with
+    /// other moments: the message names what differs. The parameters are then as they were.
     pub fn load(&mut self, path: &std::path::Path) -> Result<()> {
-        Ok(self.vs.load(path)?)
+        let file = read_model(path, &self.describe())?;
+        let [(m0, v0), (m1, v1)] = &self.ends;
+        for (name, own, variance) in
+            [(MOMENTS[0], m0, v0), (MOMENTS[1], v0, v0), (MOMENTS[2], m1, v1), (MOMENTS[3], v1, v1)]
+        {
+            let saved = file.get(name)?.to_kind(self.kind).to_device(self.vs.device());
+            if saved.size() != own.size() {
+                let expected = format!("{:?}, as the data have that this flow was made from", own.size());
+                return Err(Error::Shape { name: "saved moments", got: saved.size(), expected });
+            }
+            // the same data on another device have moments that differ by rounding
+            let scale = if name.ends_with("mean") { variance.sqrt() } else { variance.copy() };
+            let rounding = if self.kind == Kind::Double { 1e-12 } else { 1e-6 };
+            let off = (&saved - own).abs() / (scale * 1e-4 + own.abs() * rounding).clamp_min(1e-30);
+            let (worst, at) = (off.max().double_value(&[]), off.argmax(None, false).int64_value(&[]));
+            if worst.is_nan() || worst > 1.0 {
+                let place = format!("{name} of coordinate {at} = {}", saved.double_value(&[at]));
+                let expected = format!("{}, as the data have that this flow was made from", own.double_value(&[at]));
+                return Err(Error::data(path, place, expected));
+            }
+        }
+        take_parameters(&self.vs, "", &file)
     }
 
     fn start(&self) -> Start {
@@ -279,6 +329,11 @@ impl FlowNet {
         self.score.as_ref().map(|net| (&moments.m - x) / &moments.v + net.forward(x, t))
     }
 
+    /// Rows in the flow's own kind.
+    fn own(&self, x: &Tensor) -> Tensor {
+        floats(x, self.dim(), self.kind).to_kind(self.kind)
+    }
+
     /// A single time as a tensor, with the moments there.
     fn now(&self, t: f64) -> (Moments, Tensor) {
         (self.moments(&[t]), rows(&[t], &self.ends[1].0))
@@ -300,10 +355,12 @@ impl FlowNet {
     }
 }
 
-fn width_of(data: &Tensor) -> Result<i64> {
-    let size = data.size();
-    let expected = || Error::Shape { name: "data", got: size.clone(), expected: "[n, d] with n, d ≥ 1".into() };
-    if size.len() == 2 && size[1] > 0 { Ok(size[1]) } else { Err(expected()) }
+fn width_of(name: &'static str, data: &Tensor) -> Result<i64> {
+    let size = if data.defined() { data.size() } else { vec![] };
+    match size[..] {
+        [_, d] if d > 0 => Ok(d),
+        _ => Err(Error::Shape { name, got: size, expected: "[n, d] with n, d ≥ 1".into() }),
+    }
 }
 
 /// Mean and variance per coordinate, `[d]` each.
@@ -316,17 +373,18 @@ fn moments(data: &Tensor) -> (Tensor, Tensor) {
 impl Path for FlowNet {
     fn base(&self) -> &dyn Base {
         match &self.base {
-            StartLaw::Noise(g) => g,
-            StartLaw::Points(m) => m,
+            Origin::Noise(g) => g,
+            Origin::Points(m) => m,
         }
     }
 
     fn energy(&self, t: f64, x: &Tensor) -> Tensor {
-        let (moments, time) = self.now(t);
+        let (x, (moments, time)) = (&self.own(x), self.now(t));
         self.energy_at(&moments, &time, x)
     }
 
     fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
+        let x = &self.own(x);
         let (u, grad) = self.slope(t, x, false);
         Evaluation::new(x.shallow_clone(), u, grad.detach())
     }
@@ -345,7 +403,7 @@ impl Differentiable for FlowNet {}
 
 impl Flow for FlowNet {
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor {
-        let (moments, time) = self.now(t);
+        let (x, (moments, time)) = (&self.own(x), self.now(t));
         if let Some(net) = &self.velocity {
             return self.velocity_at(net, &moments, &time, x);
         }
@@ -354,16 +412,17 @@ impl Flow for FlowNet {
     }
 
     fn linearise(&self, t: f64, x: &Tensor) -> (Tensor, Tensor) {
-        self.tangents(t, x, None)
+        self.tangents(t, &self.own(x), None)
     }
 
     fn push(&self, t: f64, x: &Tensor, tangents: &Tensor) -> (Tensor, Tensor) {
-        self.tangents(t, x, Some(tangents))
+        self.tangents(t, &self.own(x), Some(&tangents.to_kind(self.kind)))
     }
 
     fn arrive(&self, t: f64, x: &Tensor) -> Evaluation {
         let point = self.evaluate(t, x);
-        let b = match self.velocity {
+        let (x, b) = (&point.x, &self.velocity);
+        let b = match b {
             Some(_) => crate::error::no_grad(|| self.velocity(t, x)),
             None => self.drift_of_score(t, x, point.grad()),
         };

@@ -1,7 +1,7 @@
 //! Give the path between two Gaussians in closed form, straight or by independent coupling: where flows are exact.
 
 use super::{Gaussian, Interpolation};
-use crate::density::{Base, Differentiable, Evaluation, Flow, Path};
+use crate::density::{Base, Differentiable, Evaluation, Flow, Path, floats};
 use crate::error::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
@@ -29,7 +29,7 @@ pub struct GaussianPath {
 }
 
 /// m, ṁ, s² and κ = ṡ/s at one time, `[d]` each.
-struct VarianceModel {
+struct Moments {
     m: Tensor,
     mm: Tensor,
     variance: Tensor,
@@ -39,7 +39,8 @@ struct VarianceModel {
 impl GaussianPath {
     /// Means and standard deviations of both ends, per coordinate, f64 on the CPU.
     ///
-    /// Errors: ends of different dimension, and what [`Gaussian::new`] refuses.
+    /// # Errors
+    /// Ends of different dimension, and what [`Gaussian::new`] refuses.
     pub fn new(from: (&[f64], &[f64]), to: (&[f64], &[f64]), coupling: Coupling) -> Result<Self> {
         let (base, end) = (Gaussian::new(from.0, from.1)?, Gaussian::new(to.0, to.1)?);
         if base.dim() != end.dim() {
@@ -54,18 +55,21 @@ impl GaussianPath {
         Ok(GaussianPath { base, from: place(from), to: place(to), coupling, centred })
     }
 
-    /// With walkers of another kind, elsewhere. Errors: a kind other than `Float` or `Double`.
+    /// With walkers of another kind, on another device.
+    ///
+    /// # Errors
+    /// A kind other than `Float` or `Double`.
     pub fn on(self, kind: Kind, device: Device) -> Result<Self> {
         let place = |(m, s): (Tensor, Tensor)| (m.to_kind(kind).to_device(device), s.to_kind(kind).to_device(device));
         Ok(GaussianPath { base: self.base.on(kind, device)?, from: place(self.from), to: place(self.to), ..self })
     }
 
-    fn law(&self, t: f64) -> VarianceModel {
+    fn moments(&self, t: f64) -> Moments {
         let ((m0, s0), (m1, s1)) = (&self.from, &self.to);
         match self.coupling {
             Coupling::Straight => {
                 let s = s0 * (1.0 - t) + s1 * t;
-                VarianceModel { m: m0 * (1.0 - t) + m1 * t, mm: m1 - m0, kappa: (s1 - s0) / &s, variance: s.square() }
+                Moments { m: m0 * (1.0 - t) + m1 * t, mm: m1 - m0, kappa: (s1 - s0) / &s, variance: s.square() }
             }
             Coupling::Independent(i) => {
                 let at = i.at(t);
@@ -73,7 +77,7 @@ impl GaussianPath {
                 // ȧm_0 is needed only where m_0 is not zero: aȧ/a is infinite where a = √(1 − t²) ends
                 let slope = if self.centred { 0.0 } else { at.aa / a };
                 let kappa = (s0.square() * at.aa + s1.square() * at.c * at.cc) / &variance;
-                VarianceModel { m: m0 * a + m1 * at.c, mm: m0 * slope + m1 * at.cc, variance, kappa }
+                Moments { m: m0 * a + m1 * at.c, mm: m0 * slope + m1 * at.cc, variance, kappa }
             }
         }
     }
@@ -90,20 +94,22 @@ impl Path for GaussianPath {
     }
 
     fn energy(&self, t: f64, x: &Tensor) -> Tensor {
-        let law = self.law(t);
-        let norm = (&law.variance * (2.0 * std::f64::consts::PI)).log().sum(Kind::Double) * 0.5;
-        ((x - &law.m).square() / &law.variance).sum_dim_intlist(-1, false, None::<Kind>) * 0.5 + norm
+        let x = &floats(x, self.dim(), self.from.0.kind());
+        let at = self.moments(t);
+        let norm = (&at.variance * (2.0 * std::f64::consts::PI)).log().sum(Kind::Double) * 0.5;
+        ((x - &at.m).square() / &at.variance).sum_dim_intlist(-1, false, None::<Kind>) * 0.5 + norm
     }
 
     fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
-        let law = self.law(t);
-        Evaluation::new(x.shallow_clone(), self.energy(t, x), (x - &law.m) / &law.variance)
+        let (x, at) = (&floats(x, self.dim(), self.from.0.kind()), self.moments(t));
+        Evaluation::new(x.shallow_clone(), self.energy(t, x), (x - &at.m) / &at.variance)
     }
 
     fn rate(&self, t: f64, x: &Tensor) -> Tensor {
-        let law = self.law(t);
-        let away = x - &law.m;
-        let each = &law.kappa - &away * &law.mm / &law.variance - away.square() * &law.kappa / &law.variance;
+        let x = &floats(x, self.dim(), self.from.0.kind());
+        let at = self.moments(t);
+        let away = x - &at.m;
+        let each = &at.kappa - &away * &at.mm / &at.variance - away.square() * &at.kappa / &at.variance;
         each.sum_dim_intlist(-1, false, Kind::Double)
     }
 }
@@ -112,12 +118,13 @@ impl Differentiable for GaussianPath {}
 
 impl Flow for GaussianPath {
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor {
-        let law = self.law(t);
-        (x - &law.m) * &law.kappa + &law.mm
+        let x = &floats(x, self.dim(), self.from.0.kind());
+        let at = self.moments(t);
+        (x - &at.m) * &at.kappa + &at.mm
     }
 
     fn linearise(&self, t: f64, x: &Tensor) -> (Tensor, Tensor) {
         let (n, d) = (x.size()[0], self.dim());
-        (self.velocity(t, x), self.law(t).kappa.diag(0).unsqueeze(0).expand([n, d, d], false))
+        (self.velocity(t, x), self.moments(t).kappa.diag(0).unsqueeze(0).expand([n, d, d], false))
     }
 }

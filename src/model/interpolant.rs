@@ -1,7 +1,7 @@
 //! Give the path from noise to a Gaussian mixture in closed form: U, ∇U, b, J_b and ∂_tU, batched, in any dimension.
 
 use super::{Coefficients, Gaussian, Interpolation, Mixture};
-use crate::density::{Base, Differentiable, Evaluation, Flow, Path};
+use crate::density::{Base, Differentiable, Evaluation, Flow, Path, floats};
 use crate::error::{Error, Result};
 use crate::numeric::blocks::read;
 use crate::numeric::{FEW, Fresh, Real, lanes, on_host, wide};
@@ -43,7 +43,8 @@ pub struct Interpolant {
 impl Interpolant {
     /// From N(0, I) to modes N(μ_j, σ_j² I) with masses `weights` (normalised here), linear, f64 on the CPU.
     ///
-    /// Errors: no modes, means of unequal length, lengths that differ, a weight or σ that is not positive.
+    /// # Errors
+    /// No modes, means of unequal length, lengths that differ, a weight or σ that is not positive.
     pub fn new(means: &[Vec<f64>], weights: &[f64], sigma: &[f64]) -> Result<Self> {
         // the mixture's own checks, with its messages
         let target = Mixture::with_sigma(means, weights, sigma, Kind::Double, Device::Cpu)?;
@@ -59,13 +60,19 @@ impl Interpolant {
         })
     }
 
-    /// With another interpolation. Errors: rates of a diffusion out of range.
+    /// With another interpolation.
+    ///
+    /// # Errors
+    /// Rates of a diffusion out of range.
     pub fn along(self, interpolation: Interpolation) -> Result<Self> {
         interpolation.validate()?;
         Ok(Interpolant { interpolation, ..self })
     }
 
-    /// With walkers of another kind, elsewhere. Errors: a kind other than `Float` or `Double`.
+    /// With walkers of another kind, on another device.
+    ///
+    /// # Errors
+    /// A kind other than `Float` or `Double`.
     pub fn on(self, kind: Kind, device: Device) -> Result<Self> {
         if !matches!(kind, Kind::Float | Kind::Double) {
             return Err(Error::param("kind", format!("{kind:?}"), "Kind::Float or Kind::Double"));
@@ -78,19 +85,19 @@ impl Interpolant {
         self.base.dim()
     }
 
-    /// The law at t = 1.
+    /// The distribution at t = 1.
     pub fn target(&self) -> Result<Mixture> {
         let means: Vec<Vec<f64>> = self.means.chunks(self.dim() as usize).map(<[f64]>::to_vec).collect();
         Mixture::with_sigma(&means, &self.weights, &self.sigma, self.kind, self.device)
     }
 
     /// The components of ρ_t as numbers.
-    fn law(&self, t: f64) -> VarianceModel {
+    fn components(&self, t: f64) -> Components {
         let d = self.dim() as usize;
         let Coefficients { a2, c, aa, cc } = self.interpolation.at(t);
         let variance: Vec<f64> = self.sigma.iter().map(|s| a2 + c * c * s * s).collect();
         let log_norm = |(w, v): (&f64, &f64)| w.ln() - 0.5 * d as f64 * (2.0 * std::f64::consts::PI * v).ln();
-        VarianceModel {
+        Components {
             d,
             log_norm: self.weights.iter().zip(&variance).map(log_norm).collect(),
             means: self.means.iter().map(|m| c * m).collect(),
@@ -100,17 +107,17 @@ impl Interpolant {
         }
     }
 
-    /// Whether x can be read row by row: on the host, and of this path's width (another one is libtorch's to refuse).
+    /// Whether x can be read row by row: on the host, and of this path's width (another one is refused before).
     fn in_rows(&self, x: &Tensor) -> bool {
         on_host(x) && x.dim() == 2 && x.size()[1] == self.dim()
     }
 
-    /// The same law by tensor operations, on any device and differentiable.
+    /// The same by tensor operations, on any device and differentiable.
     fn parts(&self, t: f64, x: &Tensor) -> Parts {
-        let law = self.law(t);
-        let (k, d) = (law.kappa.len() as i64, law.d as i64);
+        let at = self.components(t);
+        let (k, d) = (at.kappa.len() as i64, at.d as i64);
         // all of them in one transfer
-        let all = [&law.precision, &law.kappa, &law.log_norm, &law.means, &law.pull].map(Vec::as_slice).concat();
+        let all = [&at.precision, &at.kappa, &at.log_norm, &at.means, &at.pull].map(Vec::as_slice).concat();
         let (all, mut from) = (Tensor::from_slice(&all).to_kind(x.kind()).to_device(x.device()), 0);
         let mut next = |n: i64| {
             from += n;
@@ -128,7 +135,7 @@ impl Interpolant {
 }
 
 /// ρ_t = Σ_j N(cμ_j, v_j I), and what b needs, on the host.
-struct VarianceModel {
+struct Components {
     d: usize,
     /// log w_j − (d/2) log 2πv_j.
     log_norm: Vec<f64>,
@@ -169,7 +176,7 @@ impl Parts {
     }
 }
 
-impl VarianceModel {
+impl Components {
     /// U(x), leaving the posterior weights in `g`.
     #[inline(always)]
     fn energy<T: Real>(&self, x: &[T], g: &mut [f64]) -> f64 {
@@ -228,16 +235,16 @@ impl VarianceModel {
 const BLOCK: usize = 512;
 
 wide! {
-    fn arrive_block<T: Real>(law: &VarianceModel, x: &[T], u: &mut [T], grad: &mut [T], b: &mut [T]) {
-        let (d, mut g) = (law.d, vec![0.0; law.kappa.len()]);
+    fn arrive_block<T: Real>(c: &Components, x: &[T], u: &mut [T], grad: &mut [T], b: &mut [T]) {
+        let (d, mut g) = (c.d, vec![0.0; c.kappa.len()]);
         let (mut slope, mut drift) = (vec![0.0; d], vec![0.0; d]);
         for (((x, u), grad), b) in x.chunks(d).zip(u).zip(grad.chunks_mut(d)).zip(b.chunks_mut(d)) {
-            *u = T::of(law.energy(x, &mut g));
+            *u = T::of(c.energy(x, &mut g));
             slope.fill(0.0);
             drift.fill(0.0);
             for (k, g) in g.iter().enumerate() {
-                let (m, pull) = (&law.means[k * d..(k + 1) * d], &law.pull[k * d..(k + 1) * d]);
-                let (gp, gk) = (g * law.precision[k], g * law.kappa[k]);
+                let (m, pull) = (&c.means[k * d..(k + 1) * d], &c.pull[k * d..(k + 1) * d]);
+                let (gp, gk) = (g * c.precision[k], g * c.kappa[k]);
                 for (((slope, drift), x), (m, pull)) in
                     slope.iter_mut().zip(drift.iter_mut()).zip(x).zip(m.iter().zip(pull))
                 {
@@ -253,32 +260,32 @@ wide! {
 }
 
 wide! {
-    fn push_block<T: Real>(law: &VarianceModel, x: &[T], tangents: &[T], b: &mut [T], j: &mut [T]) {
-        let (d, mut g) = (law.d, vec![0.0; law.kappa.len()]);
+    fn push_block<T: Real>(c: &Components, x: &[T], tangents: &[T], b: &mut [T], j: &mut [T]) {
+        let (d, mut g) = (c.d, vec![0.0; c.kappa.len()]);
         let (mut slope, mut drift, mut own) = (vec![0.0; d], vec![0.0; d], vec![0.0; d]);
         let m = j.len() / b.len().max(1) * d;
         let width = m / d;
         let (mut tilt, mut across, mut jac) = (vec![0.0; d], vec![0.0; width], vec![0.0; m]);
         for (row, ((x, b), j)) in x.chunks(d).zip(b.chunks_mut(d)).zip(j.chunks_mut(m)).enumerate() {
-            law.energy(x, &mut g);
+            c.energy(x, &mut g);
             slope.fill(0.0);
             drift.fill(0.0);
             jac.fill(0.0);
             for (k, g) in g.iter().enumerate() {
-                let gp = g * law.precision[k];
-                slope.iter_mut().zip(x).zip(&law.means[k * d..]).for_each(|((s, x), m)| *s += gp * (x.f() - m));
+                let gp = g * c.precision[k];
+                slope.iter_mut().zip(x).zip(&c.means[k * d..]).for_each(|((s, x), m)| *s += gp * (x.f() - m));
             }
             let v = if tangents.is_empty() { tangents } else { &tangents[row * m..(row + 1) * m] };
             let mut trace = 0.0;
             for (k, g) in g.iter().enumerate() {
-                let (mean, pull) = (&law.means[k * d..(k + 1) * d], &law.pull[k * d..(k + 1) * d]);
+                let (mean, pull) = (&c.means[k * d..(k + 1) * d], &c.pull[k * d..(k + 1) * d]);
                 for i in 0..d {
                     let away = x[i].f() - mean[i];
-                    own[i] = g * (pull[i] + law.kappa[k] * away);
+                    own[i] = g * (pull[i] + c.kappa[k] * away);
                     drift[i] += own[i];
-                    tilt[i] = slope[i] - law.precision[k] * away;
+                    tilt[i] = slope[i] - c.precision[k] * away;
                 }
-                trace += g * law.kappa[k];
+                trace += g * c.kappa[k];
                 // (S_j − s)ᵀ times the tangents
                 if v.is_empty() {
                     across.copy_from_slice(&tilt);
@@ -309,7 +316,7 @@ impl Path for Interpolant {
     }
 
     fn energy(&self, t: f64, x: &Tensor) -> Tensor {
-        self.parts(t, x).u
+        self.parts(t, &floats(x, self.dim(), self.kind)).u
     }
 
     fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
@@ -318,7 +325,7 @@ impl Path for Interpolant {
 
     fn rate(&self, t: f64, x: &Tensor) -> Tensor {
         // ∂_t log N(x; cμ, vI) = −dκ + (x − cμ)·ċμ/v + |x − cμ|²κ/v
-        let p = self.parts(t, &x.to_kind(Kind::Double));
+        let p = self.parts(t, &floats(x, self.dim(), self.kind).to_kind(Kind::Double));
         let along = (&p.away * &p.pull).sum_dim_intlist(-1, false, None::<Kind>);
         let each = (along + &p.square * &p.kappa) * &p.precision - &p.kappa * self.dim() as f64;
         -(each * &p.g).sum_dim_intlist(-1, false, None::<Kind>)
@@ -329,10 +336,11 @@ impl Differentiable for Interpolant {}
 
 impl Flow for Interpolant {
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor {
+        let x = &floats(x, self.dim(), self.kind);
         if self.in_rows(x) && !x.requires_grad() {
             return match x.kind() {
-                Kind::Float => self.law(t).arrive::<f32>(x).2,
-                _ => self.law(t).arrive::<f64>(x).2,
+                Kind::Float => self.components(t).arrive::<f32>(x).2,
+                _ => self.components(t).arrive::<f64>(x).2,
             };
         }
         let p = self.parts(t, x);
@@ -340,10 +348,11 @@ impl Flow for Interpolant {
     }
 
     fn linearise(&self, t: f64, x: &Tensor) -> (Tensor, Tensor) {
+        let x = &floats(x, self.dim(), self.kind);
         if self.in_rows(x) {
             return match x.kind() {
-                Kind::Float => self.law(t).push::<f32>(x, None),
-                _ => self.law(t).push::<f64>(x, None),
+                Kind::Float => self.components(t).push::<f32>(x, None),
+                _ => self.components(t).push::<f64>(x, None),
             };
         }
         crate::error::no_grad(|| {
@@ -357,11 +366,12 @@ impl Flow for Interpolant {
     }
 
     fn push(&self, t: f64, x: &Tensor, tangents: &Tensor) -> (Tensor, Tensor) {
+        let x = &floats(x, self.dim(), self.kind);
         let fits = on_host(tangents) && tangents.kind() == x.kind() && tangents.dim() == 3;
         if self.in_rows(x) && fits && tangents.size()[..2] == x.size() {
             return match x.kind() {
-                Kind::Float => self.law(t).push::<f32>(x, Some(tangents)),
-                _ => self.law(t).push::<f64>(x, Some(tangents)),
+                Kind::Float => self.components(t).push::<f32>(x, Some(tangents)),
+                _ => self.components(t).push::<f64>(x, Some(tangents)),
             };
         }
         let (b, j) = self.linearise(t, x);
@@ -369,10 +379,11 @@ impl Flow for Interpolant {
     }
 
     fn arrive(&self, t: f64, x: &Tensor) -> Evaluation {
+        let x = &floats(x, self.dim(), self.kind);
         if self.in_rows(x) {
             let (u, grad, b) = match x.kind() {
-                Kind::Float => self.law(t).arrive::<f32>(x),
-                _ => self.law(t).arrive::<f64>(x),
+                Kind::Float => self.components(t).arrive::<f32>(x),
+                _ => self.components(t).arrive::<f64>(x),
             };
             return Evaluation::new(x.shallow_clone(), u, grad).with_drift(b);
         }

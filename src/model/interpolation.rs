@@ -18,7 +18,7 @@ pub enum Interpolation {
     /// Forward noising dX = −½β X dτ + √β dW of the data, τ = 1 − t, β(τ) = `beta_min` + τ(`beta_max` − `beta_min`):
     /// score-based diffusion, guide section 3.3. c = exp(−½∫₀^τ β), a² = 1 − c².
     ///
-    /// At t = 0 some data is left, c(0) = exp(−(`beta_min` + `beta_max`)/4): the walkers' A_0 pays for that.
+    /// At t = 0 some data is left, c(0) = exp(−(`beta_min` + `beta_max`)/4): the walkers' A_0 = U_base − U_0 accounts for that.
     Diffusion {
         /// β at τ = 0.
         beta_min: f64,
@@ -27,7 +27,7 @@ pub enum Interpolation {
     },
 }
 
-/// a², c, aȧ and ċ at one time: what every law along the way is made of. (ȧ alone is infinite where a = √(1 − t²) ends.)
+/// a², c, aȧ and ċ at one time: what every distribution along the way is made of. (ȧ alone is infinite where a = √(1 − t²) ends.)
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefficients {
     /// a².

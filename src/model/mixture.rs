@@ -1,10 +1,11 @@
 //! Give the trainable Gaussian mixture: U, ∇U, ∂_θU and log Z all in closed form.
 
-use crate::density::{Base, Differentiable, Energy, Evaluation, Model};
+use crate::density::{Base, Differentiable, Energy, Evaluation, Model, floats, rows_for};
 use crate::error::{Error, Result};
 use crate::numeric::blocks::read;
 use crate::numeric::{Fresh, Real, Rng, for_blocks, lanes, on_host, sum_blocks, wide};
 use crate::walkers::Scheme;
+use serde_json::{Value, json};
 use tch::nn::{self, Init};
 use tch::{Device, Kind, Tensor};
 
@@ -22,7 +23,8 @@ pub struct Mixture {
 impl Mixture {
     /// Unit-variance modes at `means` with masses `weights` (normalised here), f64 on the CPU.
     ///
-    /// Errors: no modes, means of unequal length, a weight that is not positive.
+    /// # Errors
+    /// No modes, means of unequal length, a weight that is not positive.
     pub fn new(means: &[Vec<f64>], weights: &[f64]) -> Result<Self> {
         Self::with_sigma(means, weights, &vec![1.0; means.len()], Kind::Double, Device::Cpu)
     }
@@ -81,8 +83,7 @@ impl Mixture {
     pub fn frozen(&self) -> Result<Mixture> {
         let (kind, device) = self.options();
         let rows: Vec<Vec<f64>> = Vec::try_from(self.means.detach().to_kind(Kind::Double).to_device(Device::Cpu))?;
-        let host = |t: Tensor| Vec::<f64>::try_from(t.to_kind(Kind::Double).to_device(Device::Cpu));
-        let copy = Mixture::with_sigma(&rows, &host(self.masses())?, &host(self.sigma.shallow_clone())?, kind, device)?;
+        let copy = Mixture::with_sigma(&rows, &host(&self.masses()), &host(&self.sigma), kind, device)?;
         // Masses fix z only up to rounding: copy the bits.
         if let (Some(to), Some(from)) = (&copy.z, &self.z) {
             crate::error::no_grad(|| to.shallow_clone().copy_(from));
@@ -104,18 +105,26 @@ impl Mixture {
 
     /// −z_j − |x − μ_j|²/2σ_j², `[n, J]`.
     fn exponents(&self, x: &Tensor, means: &Tensor, minus_z: &Tensor) -> Tensor {
+        let x = &floats(x, self.dim(), self.means.kind());
         // Differences, not |x|² − 2xμ + |μ|²: for distant modes the latter loses the digits that the weights need.
         let columns: Vec<Tensor> =
             means.unbind(0).iter().map(|m| (x - m).square().sum_dim_intlist(-1, false, None::<Kind>)).collect();
         minus_z - Tensor::stack(&columns, -1) / (self.sigma.square() * 2.0)
     }
 
-    /// Posterior mode probabilities g_j(x), `[n, J]`.
-    pub fn responsibilities(&self, x: &Tensor) -> Tensor {
+    /// Posterior mode probabilities g_j(x) at rows x `[n, d]` of any kind on any device, `[n, J]`.
+    ///
+    /// # Errors
+    /// x of the wrong width or not finite.
+    pub fn responsibilities(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.posterior(&rows_for(self, "x", x)?))
+    }
+
+    fn posterior(&self, x: &Tensor) -> Tensor {
         crate::error::no_grad(|| self.exponents(x, &self.means, &self.minus_z()).softmax(-1, None::<Kind>))
     }
 
-    /// Whether x can be read row by row: on the host, as the parameters are, and of this mixture's width (another one is libtorch's to refuse).
+    /// Whether x can be read row by row: on the host, as the parameters are, and of this mixture's width (another one is refused further on).
     fn in_rows(&self, x: &Tensor) -> bool {
         on_host(x) && on_host(&self.means) && x.dim() == 2 && x.size()[1] == self.dim()
     }
@@ -132,16 +141,15 @@ impl Mixture {
             let all = Tensor::from_slice(&all).to_kind(x.kind());
             return (all.narrow(0, 0, j * d).view([j, d]), all.narrow(0, j * d, j));
         }
-        let weighted = self.responsibilities(x) * w.to_kind(x.kind()).unsqueeze(-1);
+        let weighted = self.posterior(x) * w.to_kind(x.kind()).unsqueeze(-1);
         (weighted.tr().matmul(x), weighted.sum_dim_intlist(0, false, None::<Kind>))
     }
 
     /// The parameters as numbers, for the row-wise forms.
     fn modes(&self) -> Modes {
-        let host = |t: Tensor| Vec::<f64>::try_from(t.detach().to_kind(Kind::Double).view(-1)).unwrap_or_default();
-        let inverse_variance = host(self.sigma.to_kind(Kind::Double)).iter().map(|s| 1.0 / (s * s)).collect();
-        let minus_z = crate::error::no_grad(|| host(self.minus_z()));
-        Modes { d: self.dim() as usize, means: host(self.means.shallow_clone()), minus_z, inverse_variance }
+        let inverse_variance = host(&self.sigma).iter().map(|s| 1.0 / (s * s)).collect();
+        let minus_z = crate::error::no_grad(|| host(&self.minus_z()));
+        Modes { d: self.dim() as usize, means: host(&self.means), minus_z, inverse_variance }
     }
 
     fn mode_counts(&self, n: usize, rng: &mut Rng, scheme: Scheme) -> Vec<i64> {
@@ -170,6 +178,11 @@ impl Mixture {
         let sigma = self.sigma.index_select(0, &modes).unsqueeze(-1);
         self.means.detach().index_select(0, &modes) + noise * sigma
     }
+}
+
+/// All numbers of a tensor, row by row.
+fn host(t: &Tensor) -> Vec<f64> {
+    Vec::try_from(t.detach().to_device(Device::Cpu).to_kind(Kind::Double).view(-1)).unwrap_or_default()
 }
 
 /// Plain numbers of a mixture on the CPU: U, ∇U and ∂_θU row by row, without temporaries.
@@ -301,6 +314,7 @@ impl Energy for Mixture {
             let u = -e.logsumexp(-1, false);
             // g_j/σ_j², so that ∇U = x Σ_j g_j/σ_j² − Σ_j g_j μ_j/σ_j².
             let g = (e + u.unsqueeze(-1)).exp() / self.sigma.square();
+            let x = &floats(x, self.dim(), self.means.kind());
             let grad = x * g.sum_dim_intlist(-1, true, None::<Kind>) - g.matmul(&self.means);
             Evaluation::new(x.shallow_clone(), u, grad)
         })
@@ -336,6 +350,10 @@ impl Model for Mixture {
 
     fn dim(&self) -> i64 {
         self.means.size()[1]
+    }
+
+    fn constants(&self) -> Value {
+        json!({ "sigma": host(&self.sigma) })
     }
 
     fn param_grad(&self, at: &mut Evaluation, w: &Tensor) -> Vec<Tensor> {

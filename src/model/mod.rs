@@ -18,7 +18,7 @@ pub use gaussian_path::{Coupling, GaussianPath};
 pub use interpolant::Interpolant;
 pub use interpolation::{Coefficients, Interpolation};
 pub use mixture::Mixture;
-pub use net::{Cnn, Mlp, NetEnergy, initialise};
+pub use net::{Cnn, CnnShape, Mlp, MlpShape, NetEnergy, initialise};
 pub(crate) use net::{ZEROS, widths_in_range};
 pub use rbm::{
     Bernoulli, Exact, Ising, Normal, Potts, Rbm, RbmShape, Tempered, Tempering, Units, Visible, exact_log_z, one_hot,

@@ -1,10 +1,48 @@
 //! Give neural energies: a quadratic well plus an MLP or a CNN whose last layer is zero, so that ρ_{θ_0} is Gaussian.
 
 use super::Gaussian;
-use crate::density::{Base, Differentiable, Energy, Model};
+use crate::density::{Base, Differentiable, Energy, Evaluation, Model, floats};
 use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tch::nn::{self, ConvConfig, Module};
 use tch::{Device, Kind, Tensor};
+
+/// The shape of an [`Mlp`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MlpShape {
+    /// Hidden widths.
+    pub widths: Vec<i64>,
+    /// Standard deviation σ of the well: of ρ_{θ_0}, in the data's units.
+    pub sigma: f64,
+    /// Seed of the initial weights.
+    pub seed: u64,
+}
+
+impl Default for MlpShape {
+    fn default() -> Self {
+        MlpShape { widths: vec![128, 128], sigma: 1.0, seed: 0 }
+    }
+}
+
+/// The shape of a [`Cnn`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CnnShape {
+    /// Channels of the four convolutions.
+    pub channels: Vec<i64>,
+    /// Standard deviation σ of the well: of ρ_{θ_0}, in the data's units.
+    pub sigma: f64,
+    /// Seed of the initial weights.
+    pub seed: u64,
+}
+
+impl Default for CnnShape {
+    fn default() -> Self {
+        CnnShape { channels: vec![16, 32, 64, 64], sigma: 1.0, seed: 0 }
+    }
+}
 
 /// A scalar network: rows `[n, d]` → `[n]`.
 pub trait NetEnergy: std::fmt::Debug {
@@ -17,8 +55,9 @@ pub trait NetEnergy: std::fmt::Debug {
 /// The last layer starts at zero: ρ_{θ_0} = N(0, σ² I) exactly, log Z_0 known.
 ///
 /// ```
-/// use jarzynski::{Model, model::Mlp, tch::{Device, Kind}};
-/// let model = Mlp::new(64, &[256, 256], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
+/// use jarzynski::{Model, model::{Mlp, MlpShape}, tch::{Device, Kind}};
+/// let shape = MlpShape { widths: vec![256, 256], ..Default::default() };
+/// let model = Mlp::new(64, &shape, Kind::Float, Device::Cpu).unwrap();
 /// assert_eq!(model.dim(), 64);
 /// ```
 #[derive(Debug)]
@@ -63,11 +102,16 @@ impl Well {
         Ok(Well { vs: nn::VarStore::new(device), sigma, dim, kind, inner: None })
     }
 
+    /// Rows in the net's own kind.
+    fn own(&self, x: &Tensor) -> Tensor {
+        floats(x, self.dim, self.kind).to_kind(self.kind)
+    }
+
     fn energy(&self, x: &Tensor) -> Tensor {
         x.square().sum_dim_intlist(-1, false, None::<Kind>) * (0.5 / (self.sigma * self.sigma))
     }
 
-    /// Fills every weight from the library's own generator: the same seed gives the same net, whatever libtorch's state.
+    /// Fills every weight from the library's own generator: the same seed gives the same net, whatever libtorch's state is.
     fn initialise(&mut self, seed: u64, last: &str) {
         if self.kind == Kind::Double {
             self.vs.double();
@@ -136,10 +180,13 @@ pub(crate) fn widths_in_range(name: &'static str, widths: &[i64]) -> Result<()> 
 }
 
 impl Mlp {
-    /// d inputs, hidden `widths`, a well of width `sigma`, weights drawn from `seed`.
+    /// For rows of `dim` numbers.
     ///
-    /// Errors: a width below 1, no hidden layer, σ ≤ 0, a kind other than `Float` or `Double`.
-    pub fn new(dim: i64, widths: &[i64], sigma: f64, seed: u64, kind: Kind, device: Device) -> Result<Self> {
+    /// # Errors
+    /// A width below 1, no hidden layer, σ ≤ 0, a kind other than `Float` or `Double`.
+    pub fn new(dim: i64, shape: &MlpShape, kind: Kind, device: Device) -> Result<Self> {
+        let MlpShape { widths, sigma, seed } = shape;
+        let (sigma, seed) = (*sigma, *seed);
         widths_in_range("widths", widths)?;
         let mut well = Well::new(dim, sigma, kind, device)?;
         let root = well.vs.root();
@@ -156,10 +203,13 @@ impl Mlp {
 }
 
 impl Cnn {
-    /// Square images of `side` pixels, four `channels`, a well of width `sigma`, weights drawn from `seed`.
+    /// For square images of `side` × `side` pixels, as rows.
     ///
-    /// Errors: a side below 8, channels below 1 or not four of them, σ ≤ 0.
-    pub fn new(side: i64, channels: &[i64], sigma: f64, seed: u64, kind: Kind, device: Device) -> Result<Self> {
+    /// # Errors
+    /// A side below 8, channels below 1 or not four of them, σ ≤ 0, a kind other than `Float` or `Double`.
+    pub fn new(side: i64, shape: &CnnShape, kind: Kind, device: Device) -> Result<Self> {
+        let CnnShape { channels, sigma, seed } = shape;
+        let (sigma, seed) = (*sigma, *seed);
         widths_in_range("channels", channels)?;
         if channels.len() != 4 {
             return Err(Error::param("channels", format!("{channels:?}"), "four numbers"));
@@ -216,8 +266,8 @@ macro_rules! neural_model {
             /// does not have: flows have no such mode.)
             ///
             /// ```
-            /// use jarzynski::{Model, model::Mlp, tch::{Device, Kind}};
-            /// let net = Mlp::new(64, &[256, 256], 1.0, 0, Kind::Float, Device::Cpu).unwrap().mixed();
+            /// use jarzynski::{Model, model::{Mlp, MlpShape}, tch::{Device, Kind}};
+            /// let net = Mlp::new(64, &MlpShape::default(), Kind::Float, Device::Cpu).unwrap().mixed();
             /// assert_eq!(net.options().0, Kind::Float);
             /// ```
             pub fn mixed(mut self) -> Self {
@@ -234,8 +284,14 @@ macro_rules! neural_model {
         impl Differentiable for $net {}
 
         impl Energy for $net {
+            /// Rows of another kind are converted: data of integers or of another precision are taken as they are.
             fn energy(&self, x: &Tensor) -> Tensor {
+                let x = &self.well.own(x);
                 self.well.energy(x) + self.forward(x)
+            }
+
+            fn evaluate(&self, x: &Tensor) -> Evaluation {
+                Evaluation::autograd(self, &self.well.own(x))
             }
         }
 
@@ -255,6 +311,10 @@ macro_rules! neural_model {
 
             fn dim(&self) -> i64 {
                 self.well.dim
+            }
+
+            fn constants(&self) -> Value {
+                json!({ "sigma": self.well.sigma, "mixed": self.well.inner.is_some() })
             }
         }
     };

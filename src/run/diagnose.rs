@@ -1,4 +1,4 @@
-//! Say in words what is suspect about a run: low ESS, unstable steps, biased or uncertain log Z, odd acceptance.
+//! Say in words what is suspect about a run: low ESS, unstable steps, uncertain log Z, odd acceptance, data far away.
 
 use crate::error::Result;
 use crate::io::frame;
@@ -45,6 +45,9 @@ fn below(v: f64, bound: f64) -> Option<bool> {
 fn above(v: f64, bound: f64) -> Option<bool> {
     (!v.is_nan()).then_some(v > bound)
 }
+
+/// Standard deviations of the walkers' start above which data lie far outside it.
+pub(crate) const FAR: f64 = 10.0;
 
 const RULES: &[Rule] = &[
     Rule {
@@ -100,6 +103,12 @@ const RULES: &[Rule] = &[
         suspect: |c| below(c("step_fraction"), 0.05),
         share: 0.1,
         text: "the ESS limit lets through less than a twentieth of the optimiser's step: a lower learning rate would do the same work",
+    },
+    Rule {
+        code: "scale",
+        suspect: |c| above(c("data_distance"), FAR),
+        share: 0.0,
+        text: "the data lie {data_distance} standard deviations of the walkers' start away from it (root mean square), and walkers have to go all that way: scale the data (`Dataset::scale`), or make the start wider (a net's `sigma`)",
     },
 ];
 
@@ -163,12 +172,10 @@ impl Run {
                 } else {
                     String::new()
                 };
-                found.push(Warning {
-                    code: rule.code,
-                    step: step(*first),
-                    share,
-                    text: format!("{}{rows}.", rule.text),
-                });
+                let distance = format!("{:.0}", cells(&columns, *first)("data_distance"));
+                let text = rule.text.replace("{data_distance}", &distance);
+                let text = format!("{text}{rows}.");
+                found.push(Warning { code: rule.code, step: step(*first), share, text });
             }
         }
         let heavy = self.population().worst_pareto_k();

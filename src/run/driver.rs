@@ -51,7 +51,7 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
     /// Begins the run, or takes up what `checkpointing` finds.
     ///
     /// # Errors
-    /// What the procedure cannot run; a folder that cannot be used, or that holds another run.
+    /// What the procedure cannot run; a folder that cannot be used, or that holds another run or one that has done more steps.
     pub fn open(
         mut procedure: Box<dyn Procedure<S> + 'a>,
         subject: H,
@@ -71,6 +71,10 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
             Some((mut store, Some(found))) => {
                 let checkpoint = &found.checkpoint;
                 at = checkpoint.json("step")?;
+                let steps = procedure.steps();
+                if at > steps {
+                    return Err(Error::param("steps", steps, format!("at least the {at} that the kept run has done")));
+                }
                 before = checkpoint.json("before")?;
                 guard(|| procedure.load(subject.borrow(), at, checkpoint))?;
                 tally = Tally::load(checkpoint, procedure.schedule().device)?;
@@ -185,9 +189,6 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
     /// Step, visit, measure, record: the life of every run. Returns how it ended, if it did.
     fn go_on(&mut self, callback: &mut Callback<S>) -> Result<Option<Outcome>> {
         let steps = self.procedure.steps();
-        if self.at > steps {
-            return Ok(Some(Outcome::Finished)); // a continuation with fewer steps than were done
-        }
         if self.measured {
             if self.at == steps {
                 return Ok(Some(Outcome::Finished));

@@ -80,7 +80,8 @@ impl Run {
     /// What is kept in `dir` of a run that has ended, was killed or is still going on: all rows on disk, and the walkers of the
     /// last checkpoint (none of a flow's training). Writes nothing, and disturbs no run.
     ///
-    /// Errors: there is no kept run; files that are not what a run writes.
+    /// # Errors
+    /// There is no kept run; files that are not what a run writes.
     pub fn open(dir: impl AsRef<Path>) -> Result<Run> {
         let dir = dir.as_ref();
         let info = RunInfo::read(dir)?;
@@ -127,7 +128,8 @@ impl Run {
 
     /// log ρ_θ(x) = −U_θ(x) − log Ẑ at rows x `[m, d]`, nats, f64, and the standard error that log Ẑ gives to all of them.
     ///
-    /// Errors: x of the wrong width or not finite; a run without weights (PCD, CD).
+    /// # Errors
+    /// x of the wrong width, not finite, or outside the model's support; a run without weights (PCD, CD).
     pub fn log_prob<M: Model>(&self, model: &M, x: &Tensor) -> Result<(Tensor, f64)> {
         let Some(z) = self.log_z() else {
             return Err(crate::error::Error::param(
@@ -153,7 +155,10 @@ impl Run {
         self.population().samples(n, rng)
     }
 
-    /// Values of a column of `stats`, NaN where null. Errors: no such column.
+    /// Values of a column of `stats`, NaN where null.
+    ///
+    /// # Errors
+    /// No such column.
     pub fn column(&self, name: &str) -> Result<Vec<f64>> {
         crate::io::frame::column_f64(&self.stats, name)
     }

@@ -33,6 +33,12 @@ pub const COLUMNS: &[Entry] = &[
     count("step", "updates", "updates of θ so far; the row describes θ_step and the walkers under it"),
     real("t", "", "place on a prescribed path, 0 to 1", "eq. (17)"),
     real("lr", "", "learning rate of the update that leaves this row", ""),
+    real(
+        "data_distance",
+        "standard deviations",
+        "root mean square distance of the data from the walkers' start, in its standard deviations; only where it is above 10",
+        "",
+    ),
     real("energy_data", "nats", "mean U over the training batch", "eq. (3)"),
     real("energy_walkers", "nats", "weighted mean U over the walkers", "eq. (6)"),
     real("cross_entropy", "nats", "log_z + energy_data, of the training batch; biased low, as log_z is", "eq. (55)"),
@@ -112,7 +118,7 @@ pub const COLUMNS: &[Entry] = &[
     Entry {
         name: "warning",
         unit: "",
-        meaning: "what is suspect about the row: ess, ess_monitor, log_z_se, bias, step, acceptance, step_fraction, lineages; `Run::warnings` says it in words",
+        meaning: "what is suspect about the row: ess, ess_monitor, log_z_se, bias, step, acceptance, step_fraction, lineages, scale; `Run::warnings` says it in words",
         source: "",
         integer: false,
     },

@@ -5,9 +5,10 @@ mod summary;
 pub use summary::SweepSummary;
 
 use crate::error::{Error, Result, guard};
-use crate::io::{frame, write_atomic, write_parquet};
+use crate::io::{write_atomic, write_parquet};
 use crate::numeric::Threads;
-use crate::run::{Checkpointing, Outcome, Run};
+use crate::run::store::fingerprint;
+use crate::run::{Checkpointing, Outcome, Run, RunInfo};
 use crate::train::Trainer;
 use crate::transport::Transport;
 use polars::prelude::DataFrame;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use summary::{collect, flat};
 use tch::Tensor;
 
-/// How an ensemble runs.
+/// How a sweep runs.
 ///
 /// Members share nothing: each of the `cores / threads` workers takes the next member when it is done with one, and runs it with
 /// `threads` threads of libtorch and of the library's own loops, so that two members do not fight for the same cores.
@@ -46,7 +47,7 @@ pub struct Sweep {
     pub cores: usize,
     /// Threads of each member: part of its results.
     pub threads: usize,
-    /// Where members are kept, if anywhere: a second call runs only those that are not finished.
+    /// Where members are kept, if anywhere: a second call goes on with those that are not finished.
     pub dir: Option<PathBuf>,
     /// Whether a line is printed as each member ends.
     pub progress: bool,
@@ -64,6 +65,9 @@ pub fn grid(axes: &[(&str, &[f64])]) -> Vec<std::collections::BTreeMap<String, f
     })
 }
 
+/// The folder of a member's own run, within the member's.
+const RUN: &str = "run";
+
 /// What a member is told.
 #[derive(Debug)]
 pub struct Member<'a, C> {
@@ -73,7 +77,7 @@ pub struct Member<'a, C> {
     pub seed: u64,
     /// Threads that it may use.
     pub threads: usize,
-    /// Its own folder, if the ensemble is kept.
+    /// Its own folder, if the sweep is kept.
     pub dir: Option<PathBuf>,
 }
 
@@ -93,7 +97,7 @@ impl<C> Member<'_, C> {
     }
 
     fn checkpointing(&self) -> Option<Checkpointing> {
-        self.dir.as_ref().map(|dir| Checkpointing::resume_or_start(dir.join("run")))
+        self.dir.as_ref().map(|dir| Checkpointing::resume_or_start(dir.join(RUN)))
     }
 }
 
@@ -102,6 +106,9 @@ impl<C> Member<'_, C> {
 struct Ended {
     config: Value,
     seed: u64,
+    /// Shape and checksum of the data.
+    data: String,
+    threads: usize,
     /// `finished`, `paused`, `diverged` or `failed`.
     status: String,
     cause: Option<String>,
@@ -128,7 +135,12 @@ impl Sweep {
         self
     }
 
-    /// Kept in a folder: members that are finished there are not run again, others go on where they were.
+    /// Kept in a folder: members that are finished there are not trained again, others go on where they were.
+    ///
+    /// Data and threads must be those of the earlier call. The closure is called for every member, since nobody else knows
+    /// what it would do; a run made by [`Member::trainer`] or [`Member::transport`] then compares kernel, method, settings,
+    /// data and model with those that are kept, and is there at once if it was finished. More updates than before are made
+    /// in addition. What the closure computes besides, and runs that it keeps nowhere, are computed anew.
     pub fn checkpointing(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
@@ -142,8 +154,11 @@ impl Sweep {
 
     /// Runs `member` for every configuration of `grid` and every seed. `data` is what all of them read; each worker gets a copy.
     ///
-    /// A member that fails or panics is a row with its cause; the others finish. Errors: no member, no core, a
-    /// configuration that is no JSON, a folder that cannot be written or holds something else.
+    /// A member that fails or panics is a row with its cause; the others finish.
+    ///
+    /// # Errors
+    /// No member, no core, a configuration that is no JSON, a folder that cannot be written; members kept of another sweep: of
+    /// other data, threads, settings or another model than this call's, whose message names what differs.
     pub fn run<C, F>(&self, grid: &[C], data: &Tensor, member: F) -> Result<SweepSummary>
     where
         C: Serialize + Sync,
@@ -162,6 +177,11 @@ impl Sweep {
             jobs.extend(self.seeds.iter().map(|&seed| (config, value.clone(), seed)));
         }
         let all = jobs.len();
+        // before anything is run
+        let fingerprint = if self.dir.is_some() { fingerprint(data)? } else { String::new() };
+        for (_, config, seed) in &jobs {
+            self.check_kept(config, *seed, &fingerprint)?;
+        }
         let _threads = Threads::request(self.threads);
         let (queue, done) = (Mutex::new(jobs.into_iter().enumerate()), Mutex::new(Vec::with_capacity(all)));
         let started = Instant::now();
@@ -172,7 +192,7 @@ impl Sweep {
             let work = |data: Tensor| {
                 let next = || queue.lock().ok().and_then(|mut q| q.next());
                 while let Some((i, (config, value, seed))) = next() {
-                    let result = self.one(config, value, seed, &data, &member);
+                    let result = self.one((config, value, seed), (&data, &fingerprint), &member);
                     let Ok(mut done) = done.lock() else { return };
                     if self.progress {
                         self.say(&result, done.len() + 1, all, started.elapsed());
@@ -193,39 +213,72 @@ impl Sweep {
         collect(done.into_iter().map(|(_, member)| member).collect::<Result<Vec<_>>>()?)
     }
 
-    fn one<C, F>(&self, config: &C, value: Value, seed: u64, data: &Tensor, member: &F) -> Result<Done>
+    /// # Errors
+    /// The member was kept of another data set, or with other threads.
+    fn check_kept(&self, config: &Value, seed: u64, data: &str) -> Result<()> {
+        let Some(dir) = self.dir.as_ref().map(|dir| dir.join(name(config, seed))) else { return Ok(()) };
+        let Some(kept) = kept(&dir)? else { return Ok(()) };
+        let said =
+            |value: &dyn std::fmt::Display| format!("{value}, as the member has that is kept in {}", dir.display());
+        if kept.data != data {
+            return Err(Error::param("data", data, said(&kept.data)));
+        }
+        if kept.threads != self.threads {
+            return Err(Error::param("threads", self.threads, said(&kept.threads)));
+        }
+        Ok(())
+    }
+
+    fn one<C, F>(
+        &self,
+        (config, value, seed): (&C, Value, u64),
+        (data, fingerprint): (&Tensor, &str),
+        member: &F,
+    ) -> Result<Done>
     where
         F: Fn(&Member<C>, &Tensor) -> Result<Run>,
     {
         let dir = self.dir.as_ref().map(|dir| dir.join(name(&value, seed)));
-        if let Some(found) = dir.as_ref().map(|dir| finished(dir)).transpose()?.flatten() {
-            // the folder is named after the configuration; its numbers as read may differ in the last digit
-            return Ok(Done { ended: Ended { config: value, ..found.0 }, rows: Some(found.1), reused: true });
-        }
         if let Some(dir) = &dir {
             std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
         }
+        let before = dir.as_ref().and_then(|dir| finished_at(dir));
         let started = Instant::now();
         let told = Member { config, seed, threads: self.threads, dir: dir.clone() };
-        let (status, end, rows) = match guard(|| member(&told, data)) {
-            Err(e) => ("failed", (None, Some(e.to_string())), None),
-            Ok(run) => {
-                let (status, end) = match run.outcome {
-                    Outcome::Finished => ("finished", (None, None)),
-                    Outcome::Diverged { step, cause } => ("diverged", (Some(step), Some(cause))),
-                    Outcome::Paused { step, cause } => ("paused", (Some(step), Some(cause))),
-                };
-                (status, end, Some(run.stats))
-            }
+        let mut ended = Ended {
+            config: value,
+            seed,
+            data: fingerprint.into(),
+            threads: self.threads,
+            status: "failed".into(),
+            cause: None,
+            step: None,
+            seconds: 0.0,
         };
-        let (step, cause) = end;
-        let seconds = started.elapsed().as_secs_f64();
-        let ended = Ended { config: value, seed, status: status.into(), cause, step, seconds };
-        if let (Some(dir), Some(rows)) = (&dir, &rows) {
-            write_parquet(rows, dir.join("rows.parquet"))?;
+        let run = match guard(|| member(&told, data)) {
+            // the run that is kept is another one than this call's
+            Err(e) if is_mismatch(&e) && dir.as_ref().is_some_and(|dir| RunInfo::read(dir.join(RUN)).is_ok()) => {
+                return Err(e);
+            }
+            Err(e) => {
+                ended = Ended { cause: Some(e.to_string()), seconds: started.elapsed().as_secs_f64(), ..ended };
+                return Ok(Done { ended, rows: None, reused: false });
+            }
+            Ok(run) => run,
+        };
+        let (status, step, cause) = match run.outcome {
+            Outcome::Finished => ("finished", None, None),
+            Outcome::Diverged { step, cause } => ("diverged", Some(step), Some(cause)),
+            Outcome::Paused { step, cause } => ("paused", Some(step), Some(cause)),
+        };
+        let last = run.stats.column("step").ok().and_then(|c| c.as_materialized_series().max::<u64>().ok().flatten());
+        let reused = before.is_some() && last == before;
+        ended = Ended { status: status.into(), step, cause, seconds: run.seconds, ..ended };
+        if let Some(dir) = &dir {
+            write_parquet(&run.stats, dir.join("rows.parquet"))?;
             write_json(&ended, &dir.join("member.json"))?;
         }
-        Ok(Done { ended, rows, reused: false })
+        Ok(Done { ended, rows: Some(run.stats), reused })
     }
 
     fn say(&self, result: &Result<Done>, n: usize, all: usize, elapsed: Duration) {
@@ -233,7 +286,7 @@ impl Sweep {
         match result {
             Ok(d) => {
                 let config: Vec<String> = flat(&d.ended.config).iter().map(|(k, v)| format!("{k} {v}")).collect();
-                let how = if d.reused { "was there" } else { &d.ended.status };
+                let how = if d.reused { "was finished" } else { &d.ended.status };
                 let why = d.ended.cause.as_ref().map_or(String::new(), |c| format!(": {c}"));
                 println!("{n}/{all}  {}  seed {}  {how}{why}  {left:.0} s left", config.join("  "), d.ended.seed);
             }
@@ -260,8 +313,8 @@ fn write_json(ended: &Ended, path: &Path) -> Result<()> {
     write_atomic(path, |out| serde_json::to_writer_pretty(out, ended).map_err(|e| Error::io(path, e.into())))
 }
 
-/// What an earlier call left of a member, if it got to an end that running it again would not change.
-fn finished(dir: &Path) -> Result<Option<(Ended, DataFrame)>> {
+/// What an earlier call wrote of a member.
+fn kept(dir: &Path) -> Result<Option<Ended>> {
     let path = dir.join("member.json");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -269,9 +322,16 @@ fn finished(dir: &Path) -> Result<Option<(Ended, DataFrame)>> {
         Err(e) => return Err(Error::io(path, e)),
     };
     let bad = |e: serde_json::Error| Error::data(&path, format!("line {}", e.line()), format!("a member ({e})"));
-    let ended: Ended = serde_json::from_str(&text).map_err(bad)?;
-    match ended.status.as_str() {
-        "finished" | "diverged" => Ok(Some((ended, frame::read(dir.join("rows.parquet"))?))),
-        _ => Ok(None),
-    }
+    serde_json::from_str(&text).map(Some).map_err(bad)
+}
+
+/// The last step of the member's own run, where an earlier call finished it.
+fn finished_at(dir: &Path) -> Option<u64> {
+    let info = RunInfo::read(dir.join(RUN)).ok()?;
+    (info.status == "finished").then_some(info.step as u64)
+}
+
+/// Whether a run was refused because another one is kept in its folder, or one that has done more steps.
+fn is_mismatch(e: &Error) -> bool {
+    matches!(e, Error::RunMismatch { .. } | Error::Param { name: "steps", .. })
 }

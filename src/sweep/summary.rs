@@ -1,4 +1,4 @@
-//! Collect what an ensemble's members left: one tidy frame, one row per member, means and bands over seeds.
+//! Collect what a sweep's members left: one tidy frame, one row per member, means and bands over seeds.
 
 use super::{Done, Ended};
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 use serde_json::Value;
 use std::path::Path;
 
-/// What an ensemble leaves.
+/// What a sweep leaves.
 #[derive(Debug)]
 pub struct SweepSummary {
     /// All members' rows, one below the other: the configuration's columns, `seed`, then those of
@@ -18,7 +18,7 @@ pub struct SweepSummary {
     pub members: DataFrame,
     /// Names of the configuration's columns.
     pub keys: Vec<String>,
-    /// Members that an earlier call had finished.
+    /// Members that an earlier call had finished, and that this one's run agrees with.
     pub reused: usize,
 }
 
@@ -106,6 +106,9 @@ impl SweepSummary {
     }
 
     /// Members that did not finish, with their causes.
+    ///
+    /// # Errors
+    /// None for a frame that polars accepted once.
     pub fn failed(&self) -> Result<DataFrame> {
         let status = frame::column_str(&self.members, "status")?;
         let mask: polars::prelude::BooleanChunked = status.iter().map(|s| Some(s != "finished")).collect();

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::io::Checkpoint;
 use crate::kernel::{EvalCounts, Kernel};
 use crate::numeric::Rng;
+use crate::run::diagnose::FAR;
 use crate::run::{Health, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
 use crate::walkers::Walkers;
 use serde_json::Value;
@@ -19,6 +20,8 @@ use serde_json::Value;
 pub(super) struct Contrastive<K> {
     trainer: Trainer<K>,
     identity: Value,
+    /// From the data to the walkers' start, in its standard deviations.
+    distance: f64,
     moves: usize,
     batches: Batches,
     descent: Descent,
@@ -31,7 +34,13 @@ pub(super) struct Contrastive<K> {
 
 impl<K> Contrastive<K> {
     /// `moves` moves from rows of `data` `[n, d]`, as the model takes it.
-    pub fn new<M: Model>(trainer: Trainer<K>, moves: usize, identity: Value, model: &M, data: tch::Tensor) -> Self
+    pub fn new<M: Model>(
+        trainer: Trainer<K>,
+        moves: usize,
+        (identity, distance): (Value, f64),
+        model: &M,
+        data: tch::Tensor,
+    ) -> Self
     where
         K: Kernel<M>,
     {
@@ -47,6 +56,7 @@ impl<K> Contrastive<K> {
             exact: ExactLogZ::default(),
             held_out: HeldOut::new(trainer.validation.clone(), trainer.keep_best),
             identity,
+            distance,
             trainer,
         }
     }
@@ -110,6 +120,9 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
         let last = k == self.trainer.settings.steps;
         let exact = self.exact.at(model, k, last, spent);
         self.gradient.row(self.descent.rate(k), exact, row);
+        if self.distance > FAR {
+            row.put("data_distance", self.distance);
+        }
         row.extend([
             ("h_curvature", self.curvature.take()),
             ("forward", spent.cost.forward as f64),

@@ -3,13 +3,13 @@
 use super::batches::Batches;
 use super::descent::{Descent, non_negative};
 use super::{FlowSettings, Schedule};
-use crate::density::{At, Evaluation, Path, check_rows, restore_parameters, save_parameters};
+use crate::density::{At, Evaluation, Path, restore_parameters, rows_as, save_parameters};
 use crate::error::{Error, Result, guard};
 use crate::io::Checkpoint;
 use crate::model::FlowNet;
 use crate::model::bridge::Drawn;
 use crate::numeric::Rng;
-use crate::run::store::{fingerprint, shapes};
+use crate::run::store::fingerprint;
 use crate::run::{Callback, Checkpointing, Driver, Health, Outcome, Pace, Parts, Procedure, Recorder, Row, Run, Tally};
 use crate::walkers::Walkers;
 use serde_json::Value;
@@ -115,7 +115,7 @@ impl FlowTrainer {
         s.rates().validate(Some(flow.vars()))
     }
 
-    /// Trains a flow from noise on `data` `[n, d]`, in place.
+    /// Trains a flow from noise on `data` `[n, d]`, of any kind on any device, in place.
     ///
     /// The run's walkers are X_0 with A_0 = U_base − U_θ(0, ·): log Z and the ESS of the learned start. A run that diverges
     /// comes back as `Ok` with its rows and the cause.
@@ -206,16 +206,15 @@ impl FlowMatching {
             }
             _ => {}
         }
-        from.map_or(Ok(()), |from| check_rows("from", from, flow.dim()))?;
-        check_rows("data", to, flow.dim())?;
         let (root, kind, device) = (Rng::new(s.seed), flow.ends_kind(), flow.vars().device());
-        let place = |t: &Tensor| t.to_device(device).to_kind(kind);
+        let from = from.map(|from| rows_as("from", from, flow.dim(), (kind, device))).transpose()?;
+        let to = rows_as("data", to, flow.dim(), (kind, device))?;
         let data = match trainer.checkpointing {
-            Some(_) => [from, Some(to)].map(|t| t.map(|t| fingerprint(&place(t))).transpose()),
+            Some(_) => [from.as_ref(), Some(&to)].map(|t| t.map(fingerprint).transpose()),
             None => [Ok(None), Ok(None)],
         };
         let [first, second] = data;
-        let batches = |t: &Tensor, label| Batches::new(place(t), Some(s.batch), 0.0, root.split(label));
+        let batches = |t: Tensor, label| Batches::new(t, Some(s.batch), 0.0, root.split(label));
         Ok(FlowMatching {
             config: serde_json::json!({ "bridge": flow.bridge(), "shape": flow.shape(), "settings": s }),
             data: [first?, second?],
@@ -259,7 +258,7 @@ impl Procedure<FlowNet> for FlowMatching {
         let mut config = self.config.clone();
         config["from"] = self.data[0].clone().into();
         config["data"] = self.data[1].clone().into();
-        config["parameters"] = shapes(flow.vars());
+        config["model"] = flow.describe();
         if self.settings.schedule != Schedule::Constant {
             config["schedule over"] = self.settings.steps.into();
         }

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::io::Checkpoint;
 use crate::kernel::{EvalCounts, Kernel};
 use crate::numeric::Rng;
+use crate::run::diagnose::FAR;
 use crate::run::{Health, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
 use crate::walkers::{Estimate, Walkers};
 use serde_json::Value;
@@ -21,6 +22,8 @@ use tch::Tensor;
 pub(super) struct Likelihood<K> {
     trainer: Trainer<K>,
     identity: Value,
+    /// From the data to the walkers' start, in its standard deviations.
+    distance: f64,
     /// Resampling threshold; `None` without weights.
     ess_min: Option<f64>,
     batches: Batches,
@@ -35,7 +38,7 @@ pub(super) struct Likelihood<K> {
 
 impl<K> Likelihood<K> {
     /// On `data` `[n, d]`, as the model takes it.
-    pub fn new<M: Model>(trainer: Trainer<K>, identity: Value, model: &M, data: Tensor) -> Self
+    pub fn new<M: Model>(trainer: Trainer<K>, (identity, distance): (Value, f64), model: &M, data: Tensor) -> Self
     where
         K: Kernel<M>,
     {
@@ -57,6 +60,7 @@ impl<K> Likelihood<K> {
             held_out: HeldOut::new(trainer.validation.clone(), trainer.keep_best),
             ess_min,
             identity,
+            distance,
             trainer,
         }
     }
@@ -167,6 +171,9 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         let energy_data = self.gradient.energy_data;
         let (log_z, watched) = (self.ess_min.map_or(nan, |_| walkers.log_z()), monitor.map_or(nan, Walkers::log_z));
         self.gradient.row(self.descent.rate(k), exact, row);
+        if self.distance > FAR {
+            row.put("data_distance", self.distance);
+        }
         row.extend([
             ("cross_entropy", log_z.value + energy_data),
             ("cross_entropy_monitor", watched.value + energy_data),

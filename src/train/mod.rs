@@ -20,10 +20,10 @@ pub use score_matching::ScoreMatching;
 pub use settings::{FlowSettings, Method, Settings};
 pub use trust_region::TrustRegion;
 
-use crate::density::{Model, check_rows};
+use crate::density::{Model, distance_from, rows_for};
 use crate::error::{Error, Result, guard};
 use crate::kernel::Kernel;
-use crate::run::store::{fingerprint, shapes};
+use crate::run::store::fingerprint;
 use crate::run::{Callback, Checkpointing, Driver, Procedure, Run};
 use crate::walkers::Scheme;
 use contrastive::Contrastive;
@@ -166,7 +166,7 @@ impl<K> Trainer<K> {
     /// Evaluates held-out `data` `[m, d]` every so many updates, at recorded rows: columns `energy_validation` and
     /// `cross_entropy_validation`.
     pub fn validation(mut self, data: &Tensor, every: usize) -> Self {
-        self.validation = Some(Validation { data: data.shallow_clone(), every });
+        self.validation = Some(Validation::new(data, every));
         self
     }
 
@@ -196,9 +196,9 @@ impl<K> Trainer<K> {
         config["kernel"] = self.kernel.identity()?;
         config["data"] = fingerprint(data)?.into();
         if let Some(v) = &self.validation {
-            config["validation"] = serde_json::json!([fingerprint(&v.data)?, v.every, self.keep_best]);
+            config["validation"] = serde_json::json!([fingerprint(&v.data())?, v.every, self.keep_best]);
         }
-        config["parameters"] = shapes(model.vars());
+        config["model"] = model.describe();
         if self.settings.schedule != Schedule::Constant {
             config["schedule over"] = self.settings.steps.into();
         }
@@ -271,7 +271,7 @@ impl<K> Trainer<K> {
         self.settings.trust_region.unwrap_or(usual)
     }
 
-    /// Trains `model` in place on `data` `[n, d]` by descent along eq. (4).
+    /// Trains `model` in place on `data` `[n, d]`, of any kind on any device, by descent along eq. (4).
     ///
     /// A run that diverges (NaN, infinite energy, a panic inside the model) comes back as `Ok` with the rows recorded so
     /// far and the cause in [`Run::outcome`].
@@ -324,19 +324,15 @@ impl<K> Trainer<K> {
         self.kernel.validate()?;
         let (procedure, checkpointing) = {
             let model: &M = model.borrow();
-            guard(|| check_rows("data", data, model.dim()).and_then(|()| model.check_data(data)))?;
+            let data = rows_for(model, "data", data)?;
             let n = data.size()[0] as usize;
             if let Some(batch) = self.settings.batch.filter(|batch| *batch > n) {
                 return Err(Error::param("batch", batch, format!("at most the {n} rows of the data")));
             }
             self.settings.rates().validate(Some(model.vars()))?;
-            let (kind, device) = model.options();
-            let data = data.to_device(device).to_kind(kind);
             if let Some(validation) = &mut self.validation {
                 at_least_one("validation.every", validation.every)?;
-                let held_out = &validation.data;
-                guard(|| check_rows("validation", held_out, model.dim()).and_then(|()| model.check_data(held_out)))?;
-                validation.data = held_out.to_device(device).to_kind(kind);
+                *validation = Validation::new(&rows_for(model, "validation", &validation.data())?, validation.every);
             }
             let known = matches!(self.method, Method::Jarzynski { .. }) && self.settings.monitor != Some(0);
             if self.keep_best && (self.validation.is_none() || (!known && model.log_z_exact().is_none())) {
@@ -344,14 +340,15 @@ impl<K> Trainer<K> {
                     "`validation` data, and a run that knows log Z: Jarzynski with a monitor, or exact log Z";
                 return Err(Error::param("keep_best", self.method.name(), expected));
             }
+            let distance = guard(|| Ok(distance_from(model.base()?.as_ref(), &data)))?;
             let checkpointing = self.checkpointing.clone();
             let identity = match checkpointing {
                 Some(_) => guard(|| self.identity(model, &data))?,
                 None => serde_json::Value::Null,
             };
             let procedure: Box<dyn Procedure<M> + 'a> = match self.method {
-                Method::Cd { k } => Box::new(Contrastive::new(self, k, identity, model, data)),
-                _ => Box::new(Likelihood::new(self, identity, model, data)),
+                Method::Cd { k } => Box::new(Contrastive::new(self, k, (identity, distance), model, data)),
+                _ => Box::new(Likelihood::new(self, (identity, distance), model, data)),
             };
             (procedure, checkpointing)
         };

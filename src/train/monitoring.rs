@@ -6,6 +6,7 @@ use crate::io::Checkpoint;
 use crate::kernel::EvalCounts;
 use crate::run::{Recorder, Row, Tally};
 use crate::walkers::Walkers;
+use std::sync::{Arc, Mutex, PoisonError};
 use tch::{Device, Kind, Tensor};
 
 /// h λ_max for kernels with such a bound, at every 50th update and at few walkers: a thousandth of a run's passes.
@@ -75,17 +76,23 @@ impl ExactLogZ {
 }
 
 /// Held-out data: never trained on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Validation {
-    /// Rows, `[m, d]`.
-    pub data: Tensor,
+    // behind a lock, so that a trainer can be shared between the threads of a sweep
+    data: Arc<Mutex<Tensor>>,
     /// Updates between two evaluations, at recorded rows.
     pub every: usize,
 }
 
-impl Clone for Validation {
-    fn clone(&self) -> Self {
-        Validation { data: self.data.shallow_clone(), every: self.every }
+impl Validation {
+    /// Rows `[m, d]`, evaluated every so many updates.
+    pub fn new(data: &Tensor, every: usize) -> Self {
+        Validation { data: Arc::new(Mutex::new(data.shallow_clone())), every }
+    }
+
+    /// The rows.
+    pub fn data(&self) -> Tensor {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner).shallow_clone()
     }
 }
 
@@ -113,7 +120,7 @@ impl HeldOut {
             return;
         }
         self.last = Some(k);
-        let energy = no_grad(|| model.energy(&of.data)).mean(Kind::Double).double_value(&[]);
+        let energy = no_grad(|| model.energy(&of.data())).mean(Kind::Double).double_value(&[]);
         let cross_entropy = log_z + energy;
         row.extend([("energy_validation", energy), ("cross_entropy_validation", cross_entropy)]);
         if self.keep_best && cross_entropy < self.best {

@@ -3,11 +3,11 @@
 use super::batches::Batches;
 use super::descent::{Descent, Rates};
 use super::{Optim, Schedule};
-use crate::density::{Model, check_rows, restore_parameters, save_parameters};
+use crate::density::{Model, restore_parameters, rows_for, save_parameters};
 use crate::error::{Error, Result, guard};
 use crate::io::Checkpoint;
 use crate::numeric::Rng;
-use crate::run::store::{fingerprint, shapes};
+use crate::run::store::fingerprint;
 use crate::run::{Callback, Checkpointing, Driver, Health, Outcome, Pace, Parts, Procedure, Recorder, Row, Run, Tally};
 use crate::walkers::Walkers;
 use serde::{Deserialize, Serialize};
@@ -176,13 +176,11 @@ impl Denoising {
         }
         super::descent::non_negative("progress", s.progress)?;
         s.rates().validate(Some(model.vars()))?;
-        check_rows("data", data, model.dim())?;
-        let (kind, device) = model.options();
-        let data = data.to_device(device).to_kind(kind);
+        let data = rows_for(model, "data", data)?;
         let found = if s.checkpointing.is_some() { fingerprint(&data)? } else { String::new() };
         let root = Rng::new(s.seed);
         Ok(Denoising {
-            identity: json!({ "settings": s, "data": found, "parameters": shapes(model.vars()) }),
+            identity: json!({ "settings": s, "data": found, "model": model.describe() }),
             batches: Batches::new(data, s.batch, 0.0, root.split(1)),
             rng: root.split(2),
             descent: Descent::new(&s.rates(), model.vars()),

@@ -6,7 +6,7 @@
 mod mock_cuda;
 
 use jarzynski::kernel::FlowKernel;
-use jarzynski::model::{Cnn, Interpolant, Mlp, Rbm, RbmShape};
+use jarzynski::model::{Cnn, CnnShape, Interpolant, Mlp, MlpShape, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{
     Checkpointing, Energy, Gibbs, Kernel, Mala, Method, Model, Optim, Reversed, Rng, Run, Settings, Trainer, Transport,
@@ -70,12 +70,15 @@ where
 #[cfg_attr(not(target_os = "linux"), ignore = "needs Linux, where the stand-in for a GPU is loaded")]
 fn networks_train_alike_with_the_same_noise() {
     let gpu = Gpu::get();
-    let mlp = |device| Mlp::new(8, &[32, 32], 1.0, 0, Kind::Float, device).unwrap();
+    let mlp =
+        |device| Mlp::new(8, &MlpShape { widths: vec![32, 32], ..Default::default() }, Kind::Float, device).unwrap();
     for method in [Method::Jarzynski { ess_min: 0.5 }, Method::Pcd, Method::Cd { k: 2 }] {
         alike(&gpu, || Ula::new(0.05), method, mlp, &data(), 1e-4);
     }
     alike(&gpu, || Reversed::new(Mala::new(0.05)), Method::Jarzynski { ess_min: 0.5 }, mlp, &data(), 1e-4);
-    let cnn = |device| Cnn::new(8, &[4, 4, 8, 8], 1.0, 0, Kind::Float, device).unwrap();
+    let cnn = |device| {
+        Cnn::new(8, &CnnShape { channels: vec![4, 4, 8, 8], ..Default::default() }, Kind::Float, device).unwrap()
+    };
     let images = Rng::new(1).normal(&[500, 64], Kind::Float, Device::Cpu) * 0.5 + 1.0;
     // a real GPU computes convolutions in TF32
     let within = if gpu.is_real() { 2e-2 } else { 1e-4 };
@@ -102,7 +105,8 @@ fn kernels_that_reject_are_resumed_there() {
     let gpu = Gpu::get();
     let x = data();
     let train = |steps: usize, dir: Option<&std::path::Path>| {
-        let mut net = Mlp::new(8, &[16], 1.0, 0, Kind::Float, gpu.device).unwrap();
+        let mut net =
+            Mlp::new(8, &MlpShape { widths: vec![16], ..Default::default() }, Kind::Float, gpu.device).unwrap();
         let s = Settings { walkers: 50, ..settings(steps) };
         let mut trainer =
             Trainer::new(Reversed::sweeps(Mala::new(0.5), 2), Method::Jarzynski { ess_min: 0.5 }).settings(s);
@@ -139,7 +143,8 @@ fn an_update_reads_two_blocks_of_numbers_and_sends_nothing() {
     let gpu = Gpu::get();
     let x = data().to_device(gpu.device);
     let count = |method: Method, steps: usize, s: Settings, mala: bool| {
-        let mut net = Mlp::new(8, &[16, 16], 1.0, 0, Kind::Float, gpu.device).unwrap();
+        let mut net =
+            Mlp::new(8, &MlpShape { widths: vec![16, 16], ..Default::default() }, Kind::Float, gpu.device).unwrap();
         let s = Settings { walkers: 100, ..s };
         let (run, moved) = gpu.counts(|| match mala {
             true => Trainer::new(Reversed::new(Mala::new(0.05)), method).settings(s).train(&mut net, &x),
@@ -204,7 +209,8 @@ fn batches_are_sent_once_an_epoch() {
     let gpu = Gpu::get();
     let x = data();
     let train = |steps| {
-        let mut net = Mlp::new(8, &[16], 1.0, 0, Kind::Float, gpu.device).unwrap();
+        let mut net =
+            Mlp::new(8, &MlpShape { widths: vec![16], ..Default::default() }, Kind::Float, gpu.device).unwrap();
         let s = Settings { batch: Some(100), walkers: 50, ..settings(steps) };
         gpu.counts(|| Trainer::new(Ula::new(0.05), Method::Pcd).settings(s).train(&mut net, &x).unwrap()).1
     };
@@ -241,7 +247,8 @@ fn machines_are_exact_on_a_gpu_and_are_kept_and_resumed_there() {
 fn energies_are_the_same_at_the_same_points() {
     let gpu = Gpu::get();
     let x = data();
-    let net = |device| Mlp::new(8, &[64, 64], 1.0, 0, Kind::Float, device).unwrap();
+    let net =
+        |device| Mlp::new(8, &MlpShape { widths: vec![64, 64], ..Default::default() }, Kind::Float, device).unwrap();
     let moved = |device| {
         let net = net(device);
         // the last layer begins at zero, where any net would agree

@@ -115,3 +115,33 @@ fn heavy_tails_of_the_final_weights_are_named() {
     assert!(run.walkers.pareto_k() > 0.7, "{}", run.walkers.pareto_k());
     assert!(codes(&run).contains(&"tail"), "{:?}", run.warnings());
 }
+
+#[test]
+fn data_far_outside_the_walkers_start_are_named() {
+    use jarzynski::model::{Mlp, MlpShape};
+    use jarzynski::tch::{Device, Kind};
+    // pixels 0 … 255 as a net's data
+    let pixels = (Rng::new(1).uniform_tensor(&[200, 16], Kind::Float, Device::Cpu) * 255.0).round();
+    let run = |x: &Tensor, sigma: f64, method: Method| {
+        let shape = MlpShape { widths: vec![8], sigma, ..Default::default() };
+        let mut net = Mlp::new(16, &shape, Kind::Float, Device::Cpu).unwrap();
+        let s = Settings { walkers: 50, steps: 5, lr: 1e-6, progress: 0.0, ..Default::default() };
+        Trainer::new(Ula::new(0.01), method).settings(s).train(&mut net, x).unwrap()
+    };
+    for method in [Method::Pcd, Method::Cd { k: 1 }, JARZYNSKI] {
+        let far = run(&pixels, 1.0, method);
+        let exact = (pixels.square().sum(Kind::Double).double_value(&[]) / (200.0 * 16.0)).sqrt();
+        let told = far.column("data_distance").unwrap()[0];
+        // the base's variance is measured by 1,024 draws in 16 dimensions
+        assert!((told / exact - 1.0).abs() < 5.0 * (0.5f64 / (1_024.0 * 16.0)).sqrt(), "{told} {exact}");
+        let warnings = far.warnings();
+        let scale = warnings.iter().find(|w| w.code == "scale").unwrap_or_else(|| panic!("{warnings:?}"));
+        let words = format!("the data lie {told:.0} standard deviations of the walkers' start away from it");
+        assert!(scale.text.contains(&words), "{scale}");
+        assert!(scale.step == 0 && marked(&far, "scale") == far.stats.height());
+        for near in [run(&(&pixels / 255.0), 1.0, method), run(&pixels, 150.0, method)] {
+            assert!(!codes(&near).contains(&"scale"), "{:?}", near.warnings());
+            assert!(near.column("data_distance").is_err());
+        }
+    }
+}

@@ -106,7 +106,7 @@ fn train(flow: &mut FlowNet, x: &Tensor, steps: usize) -> jarzynski::Run {
 }
 
 #[test]
-fn training_lowers_the_losses_and_weights_meet_the_learned_law() {
+fn training_lowers_the_losses_and_weights_meet_the_learned_distribution() {
     let x = data(Kind::Double);
     let mut flow = FlowNet::from_noise(&Bridge::default(), &x, &small(Score::Energy, Velocity::Net)).unwrap();
     let run = train(&mut flow, &x, 300);
@@ -127,7 +127,7 @@ fn training_lowers_the_losses_and_weights_meet_the_learned_law() {
         assert!(z_of(&z, log_z).abs() < FAR, "{name}: log Z {z}, by quadrature {log_z}");
         assert!(z_of(&m, left).abs() < FAR, "{name}: mass {m:?}, by quadrature {left}");
     }
-    // The twin: few plain steps are not samples of the learned law.
+    // The twin: few plain steps are not samples of the learned distribution.
     let run = Transport::new(Escorted::new(0.3), 3, 8_000, 2).plain().run(&flow).unwrap();
     let second = |x: &Tensor| x.select(1, 0).square();
     let exact = {
@@ -211,6 +211,34 @@ fn same_seed_same_bits_and_parameters_survive_the_disk() {
     assert!(!a.energy(0.7, &at).equal(&c.energy(0.7, &at)));
     c.load(&file).unwrap();
     assert!(a.energy(0.7, &at).equal(&c.energy(0.7, &at)));
+}
+
+#[test]
+fn a_file_is_refused_by_a_flow_that_is_defined_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, x) = (dir.path().join("flow"), data(Kind::Float));
+    let shape = small(Score::Energy, Velocity::Net);
+    let make = |bridge: Bridge, x: &Tensor, shape: &FlowShape| FlowNet::from_noise(&bridge, x, shape).unwrap();
+    make(Bridge::default(), &x, &shape).save(&file).unwrap();
+    make(Bridge::default(), &x, &FlowShape { seed: 5, ..shape.clone() }).load(&file).unwrap();
+    let refused = |mut flow: FlowNet, words: &[&str]| {
+        let text = flow.load(&file).unwrap_err().to_string();
+        assert!(words.iter().all(|w| text.contains(w)), "{text}");
+    };
+    refused(make(Bridge { smoothing: 0.2, ..Default::default() }, &x, &shape), &["bridge.smoothing = 0.1", "0.2"]);
+    refused(
+        make(Bridge::default(), &x, &FlowShape { frequencies: 5, ..shape.clone() }),
+        &["frequencies = 3", "expected 5"],
+    );
+    refused(make(Bridge::default(), &x.to_kind(Kind::Double), &shape), &["kind", "Float", "Double"]);
+    refused(FlowNet::between(&Bridge::default(), &x, &x, &shape).unwrap(), &["from = \"noise\"", "\"data\""]);
+    // other data: other moments, and with them another energy
+    refused(make(Bridge::default(), &(&x + 0.01), &shape), &["to.mean of coordinate"]);
+    refused(make(Bridge::default(), &(&x * 1.01), &shape), &["to.mean of coordinate"]);
+    let about_its_mean = (&x - x.mean_dim(0, true, None::<Kind>)) * 1.01 + x.mean_dim(0, true, None::<Kind>);
+    refused(make(Bridge::default(), &about_its_mean, &shape), &["to.variance of coordinate"]);
+    // the same data in another order have the same moments but for rounding
+    make(Bridge::default(), &x.flip([0]), &shape).load(&file).unwrap();
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn runs() -> Vec<Run> {
         Ais::new().steps(20).walkers(50).seed(1).run(&rbm).unwrap(),
         ScoreMatching::new(0.3).steps(5).progress(0.0).train(&mut model(), &data).unwrap(),
         FlowTrainer::new().steps(12).batch(16).quiet().train(&mut flow, &small).unwrap(),
+        Trainer::new(Ula::new(0.1), Method::Pcd).settings(s.clone()).train(&mut model(), &(&data * 100.0)).unwrap(),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Interrupt runs at any moment and hold their continuations to the bits of a run that nobody interrupted.
 
 use jarzynski::kernel::{Mala, Reversed};
-use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, Mixture, Mlp, Rbm, RbmShape};
+use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, Mixture, Mlp, MlpShape, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{
     Ais, Checkpointing, Error, Escorted, FlowTrainer, Gibbs, Kernel, Method, Model, Optim, Outcome, Rng, Run, Schedule,
@@ -110,7 +110,8 @@ fn closed_forms() {
 
 #[test]
 fn networks_with_kept_graphs() {
-    let net = || Mlp::new(2, &[16, 16], 2.0, 3, Kind::Float, Device::Cpu).unwrap();
+    let net =
+        || Mlp::new(2, &MlpShape { widths: vec![16, 16], sigma: 2.0, seed: 3 }, Kind::Float, Device::Cpu).unwrap();
     let data = points(80).to_kind(Kind::Float);
     let all = Settings {
         optim: Optim::Adam,
@@ -397,7 +398,8 @@ const CHILD: &str = "JARZYNSKI_TEST_CHILD";
 
 fn long(keep: Option<Checkpointing>) -> (Run, Mlp) {
     let data = points(80).to_kind(Kind::Float);
-    let mut net = Mlp::new(2, &[16, 16], 2.0, 3, Kind::Float, Device::Cpu).unwrap();
+    let mut net =
+        Mlp::new(2, &MlpShape { widths: vec![16, 16], sigma: 2.0, seed: 3 }, Kind::Float, Device::Cpu).unwrap();
     let all = Settings { optim: Optim::Adam, lr: 0.005, batch: Some(24), threads: 1, ..settings(6_000) };
     let mut trainer = Trainer::new(Ula::new(0.05), Method::Jarzynski { ess_min: 0.9 }).settings(all);
     trainer.checkpointing = keep;

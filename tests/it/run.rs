@@ -1,7 +1,7 @@
 //! Check what a finished run offers: normalised log-densities, samples, annealing, devices.
 
 use crate::common::{FAR, Measured, z_of};
-use jarzynski::model::{Gaussian, Mixture, Mlp};
+use jarzynski::model::{Gaussian, Mixture, Mlp, MlpShape};
 use jarzynski::tch::{self, Device, Kind};
 use jarzynski::{
     Geometric, Mala, Method, Model, Optim, Reversed, Rng, Run, Settings, Trainer, Transport, Ula, anneal, device,
@@ -50,9 +50,9 @@ fn annealing_from_another_law_finds_log_z_and_samples() {
     assert!(z_of(&z, model.log_z_exact().unwrap()).abs() < FAR, "{z}");
     let draws = run.samples(5_000, &mut Rng::new(1));
     assert_eq!(draws.size(), [5_000, 2]);
-    let g = model.responsibilities(&draws).select(1, 0);
+    let g = model.responsibilities(&draws).unwrap().select(1, 0);
     let (mean, se) = g.value_and_se();
-    let all = run.walkers.mean(&model.responsibilities(run.walkers.x()).select(1, 0)).unwrap();
+    let all = run.walkers.mean(&model.responsibilities(run.walkers.x()).unwrap().select(1, 0)).unwrap();
     let exact = model.masses().double_value(&[0]);
     let z = z_of(&(mean, se.hypot(all.se)), exact);
     assert!(z.abs() < FAR, "z = {z}");
@@ -62,7 +62,7 @@ fn annealing_from_another_law_finds_log_z_and_samples() {
 fn a_trained_net_starts_again_only_with_honest_weights() {
     // U_θ is far from its base after training: A_0 = U_base − U_θ makes the start exact all the same.
     let data = Rng::new(2).normal(&[200, 2], Kind::Double, Device::Cpu) * 0.7 + 0.3;
-    let mut net = Mlp::new(2, &[16], 1.0, 0, Kind::Double, Device::Cpu).unwrap();
+    let mut net = Mlp::new(2, &MlpShape { widths: vec![16], ..Default::default() }, Kind::Double, Device::Cpu).unwrap();
     let s = Settings { walkers: 3_000, steps: 150, lr: 0.01, optim: Optim::Adam, progress: 0.0, ..Default::default() };
     let trainer = Trainer::new(Ula::new(0.05), Method::Jarzynski { ess_min: 0.5 }).settings(s);
     let first = trainer.train(&mut net, &data).unwrap().log_z().unwrap();
@@ -88,7 +88,7 @@ fn a_gpu_gives_the_same_energies_as_the_cpu() {
     let gpu = device("cuda:0").unwrap();
     let x = Rng::new(0).normal(&[64, 10], Kind::Float, Device::Cpu);
     let on = |d: Device| {
-        let net = Mlp::new(10, &[32], 1.0, 0, Kind::Float, d).unwrap();
+        let net = Mlp::new(10, &MlpShape { widths: vec![32], ..Default::default() }, Kind::Float, d).unwrap();
         tch::no_grad(|| jarzynski::Energy::energy(&net, &x.to_device(d))).to_device(Device::Cpu)
     };
     assert!((on(Device::Cpu) - on(gpu)).abs().max().double_value(&[]) < 1e-4);

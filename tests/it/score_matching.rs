@@ -1,7 +1,7 @@
 //! Check denoising score matching: what it learns, what it cannot see, and that it goes on where it was interrupted.
 
 use jarzynski::data::Synthetic;
-use jarzynski::model::{Mixture, Mlp};
+use jarzynski::model::{Mixture, Mlp, MlpShape};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{
     Checkpointing, Energy, Mala, Method, Model, Optim, Reversed, Rng, Schedule, ScoreMatching, Settings, Trainer, Ula,
@@ -80,7 +80,8 @@ fn a_net_learns_the_slopes_that_maximum_likelihood_learns() {
     let wide = (0.25f64 * 0.25 + sigma * sigma).sqrt();
     let exact = Mixture::with_sigma(&means, &weights, &[wide; 4], Kind::Float, Device::Cpu).unwrap();
     let noisy = &fresh + Rng::new(3).normal(&fresh.size(), Kind::Float, Device::Cpu) * sigma;
-    let net = || Mlp::new(2, &[64, 64], 3.0, 0, Kind::Float, Device::Cpu).unwrap();
+    let net =
+        || Mlp::new(2, &MlpShape { widths: vec![64, 64], sigma: 3.0, seed: 0 }, Kind::Float, Device::Cpu).unwrap();
     let before = errors(&net(), &exact, &noisy);
     let mut matched = net();
     let matching = ScoreMatching::new(sigma).steps(800).batch(500).lr(5e-3).every(100).progress(0.0);

@@ -1,4 +1,4 @@
-//! Hold ensembles to the single runs they stand for, whatever the number of cores, failures and interruptions.
+//! Hold sweeps to the single runs they stand for, whatever the number of cores, failures and interruptions.
 
 use jarzynski::io::frame::{column_f64, column_str};
 use jarzynski::model::Mixture;
@@ -96,32 +96,78 @@ fn a_member_that_fails_is_a_row_and_the_others_finish() {
 }
 
 #[test]
-fn what_is_finished_is_not_run_again() {
+fn what_is_finished_is_not_trained_again() {
     let dir = tempfile::tempdir().unwrap();
-    let calls = AtomicUsize::new(0);
+    let rows = AtomicUsize::new(0);
     let go = |seeds: std::ops::Range<u64>, fail: bool| {
         let member = |m: &jarzynski::sweep::Member<_>, data: &Tensor| -> jarzynski::Result<Run> {
-            calls.fetch_add(1, Ordering::SeqCst);
             if fail && m.seed == 1 {
                 return Err(Error::param("disk", "full", "room"));
             }
             let config: &std::collections::BTreeMap<String, f64> = m.config;
-            m.trainer(trainer(0.1, config["lr"])).train(&mut model(), data)
+            m.trainer(trainer(0.1, config["lr"])).train_with(&mut model(), data, &mut |_| {
+                rows.fetch_add(1, Ordering::SeqCst);
+                vec![]
+            })
         };
         Sweep::new(seeds).checkpointing(dir.path()).quiet().run(&grid(&[("lr", &[0.02])]), &data(), member).unwrap()
     };
     let first = go(0..3, true);
-    assert_eq!((calls.swap(0, Ordering::SeqCst), first.reused), (3, 0));
-    // only the one that failed, and the one that is new
+    assert_eq!((rows.swap(0, Ordering::SeqCst), first.reused), (2 * 13, 0));
+    // only the one that failed, and the one that is new; of the others the last row is measured again
     let second = go(0..4, false);
-    assert_eq!((calls.swap(0, Ordering::SeqCst), second.reused), (2, 2));
+    assert_eq!((rows.swap(0, Ordering::SeqCst), second.reused), (2 * 13 + 2, 2));
     let third = go(0..4, false);
-    assert_eq!((calls.load(Ordering::SeqCst), third.reused), (0, 4));
+    assert_eq!((rows.load(Ordering::SeqCst), third.reused), (4, 4));
     assert_eq!(bits(&second.rows), bits(&third.rows));
     let elsewhere = Sweep::new(0..4).quiet().run(&grid(&[("lr", &[0.02])]), &data(), |m, data| {
         m.trainer(trainer(0.1, m.config["lr"])).train(&mut model(), data)
     });
     assert_eq!(bits(&elsewhere.unwrap().rows), bits(&third.rows));
+}
+
+/// A sweep of two seeds kept in `dir`, with what may have changed since an earlier call.
+fn kept(
+    dir: &std::path::Path,
+    threads: usize,
+    data: &Tensor,
+    trainer: &Trainer<Ula>,
+    sigma: f64,
+) -> jarzynski::Result<SweepSummary> {
+    use jarzynski::tch::{Device, Kind};
+    let sweep = Sweep::new(0..2).threads(threads).checkpointing(dir).quiet();
+    sweep.run(&[()], data, |m, data| {
+        let means = [vec![-1.0, 0.0], vec![1.0, 0.5]];
+        let mut model = Mixture::with_sigma(&means, &[0.5, 0.5], &[sigma; 2], Kind::Double, Device::Cpu)?;
+        m.trainer(trainer.clone()).train(&mut model, data)
+    })
+}
+
+#[test]
+fn what_is_kept_of_another_sweep_is_refused_and_never_handed_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (x, t) = (data(), trainer(0.1, 0.02));
+    assert_eq!(kept(dir, 1, &x, &t, 1.0).unwrap().reused, 0);
+    assert_eq!(kept(dir, 1, &x, &t, 1.0).unwrap().reused, 2);
+    let refused = |result: jarzynski::Result<SweepSummary>, words: &[&str]| {
+        let text = result.unwrap_err().to_string();
+        assert!(words.iter().all(|w| text.contains(w)), "{words:?}: {text}");
+    };
+    refused(kept(dir, 1, &(&x * 2.0), &t, 1.0), &["data = [60, 2]", "expected [60, 2]", "-seed-0"]);
+    refused(kept(dir, 1, &x.narrow(0, 0, 30), &t, 1.0), &["data = [30, 2]", "expected [60, 2]"]);
+    refused(kept(dir, 2, &x, &t, 1.0), &["threads = 2", "expected 1"]);
+    refused(kept(dir, 1, &x, &t.clone().lr(0.03), 1.0), &["settings.lr", "0.03", "0.02"]);
+    refused(kept(dir, 1, &x, &trainer(0.2, 0.02), 1.0), &["kernel", "0.2", "0.1"]);
+    refused(kept(dir, 1, &x, &t, 2.0), &["model.sigma", "2.0", "1.0"]);
+    refused(kept(dir, 1, &x, &t.clone().steps(5), 1.0), &["steps = 5", "at least the 12"]);
+    // more updates are made in addition
+    let more = kept(dir, 1, &x, &t.clone().steps(20), 1.0).unwrap();
+    let fresh = tempfile::tempdir().unwrap();
+    let direct = kept(fresh.path(), 1, &x, &t.clone().steps(20), 1.0).unwrap();
+    assert_eq!((more.reused, more.rows.height()), (0, 2 * 21));
+    assert_eq!(bits(&more.rows), bits(&direct.rows));
+    assert_eq!(kept(dir, 1, &x, &t.steps(20), 1.0).unwrap().reused, 2);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Check the trainer: exact weights under every optimiser, pass counts, threads, divergence, self-interaction bias.
 
 use crate::common::{FAR, Measured, z_of};
-use jarzynski::model::{Cnn, Gaussian, Mixture, Mlp};
+use jarzynski::model::{Cnn, CnnShape, Gaussian, Mixture, Mlp, MlpShape};
 use jarzynski::tch::{self, Device, Kind, Tensor, nn};
 use jarzynski::{
     Base, Energy, Evaluation, Kernel, Mala, Method, Model, Optim, Outcome, Result, Reversed, Rng, Run, Schedule,
@@ -33,7 +33,7 @@ fn train<K: Kernel<Mixture>>(kernel: K, method: Method, settings: Settings) -> (
 /// z of the monitor's log Ẑ and mode mass against the model's closed form.
 fn judge(model: &Mixture, run: &Run) -> [f64; 2] {
     let w = run.monitor.as_ref().unwrap();
-    let mass = w.mean(&model.responsibilities(w.x()).select(1, 0)).unwrap();
+    let mass = w.mean(&model.responsibilities(w.x()).unwrap().select(1, 0)).unwrap();
     [z_of(&w.log_z(), model.log_z_exact().unwrap()), z_of(&mass, model.masses().double_value(&[0]))]
 }
 
@@ -215,11 +215,15 @@ fn same_seed_same_bits_for_one_and_two_threads() {
             let mut all = vec![model.means(), run.walkers.log_weights().copy(), run.walkers.x().copy()];
             let data = Rng::new(1).normal(&[512, 64], Kind::Float, Device::Cpu) * 0.5;
             let s = Settings { walkers: 1_024, steps: 5, optim: Optim::Adam, lr: 1e-3, batch: Some(256), ..s };
-            let mut mlp = Mlp::new(64, &[128, 128], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
+            let mut mlp =
+                Mlp::new(64, &MlpShape { widths: vec![128, 128], ..Default::default() }, Kind::Float, Device::Cpu)
+                    .unwrap();
             let run = Trainer::new(Reversed::new(Mala::new(0.02)), JARZYNSKI).settings(s.clone());
             let run = run.train(&mut mlp, &data).unwrap();
             all.extend([run.walkers.x().copy(), run.walkers.log_weights().copy()]);
-            let mut cnn = Cnn::new(8, &[8, 8, 16, 16], 1.0, 0, Kind::Float, Device::Cpu).unwrap();
+            let mut cnn =
+                Cnn::new(8, &CnnShape { channels: vec![8, 8, 16, 16], ..Default::default() }, Kind::Float, Device::Cpu)
+                    .unwrap();
             let s = Settings { walkers: 256, ..s };
             let run = Trainer::new(Ula::new(0.01), JARZYNSKI).settings(s).train(&mut cnn, &data).unwrap();
             all.extend([run.walkers.x().copy(), run.walkers.log_weights().copy()]);

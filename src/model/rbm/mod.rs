@@ -338,6 +338,11 @@ impl Model for Rbm {
         self.dims().0
     }
 
+    fn constants(&self) -> serde_json::Value {
+        let visible = &self.units.visible;
+        serde_json::json!({ "visible": visible.name(), "states": visible.levels(), "joint": self.joint, "centred": self.centre.is_some() })
+    }
+
     fn with_hidden(&self, x: &Tensor, rng: &mut Rng) -> Tensor {
         if !self.joint {
             return x.shallow_clone();

@@ -380,8 +380,3 @@ pub(crate) fn fingerprint(data: &tch::Tensor) -> Result<String> {
     let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
     Ok(format!("{:?} {digest}", data.size()))
 }
-
-/// Names and shapes of all variables of a store.
-pub(crate) fn shapes(vs: &tch::nn::VarStore) -> Value {
-    vs.variables().into_iter().map(|(name, t)| (name, Value::from(t.size()))).collect::<serde_json::Map<_, _>>().into()
-}
