@@ -12,7 +12,7 @@ use flate2::{Compression, write::GzEncoder};
 use jarzynski::data::{CsvOptions, Dataset, Missing, ParquetOptions, read_csv, read_idx, read_idx_pair, read_parquet};
 use jarzynski::io::frame::Rows;
 use jarzynski::model::Mixture;
-use jarzynski::polars::prelude::{ParquetCompression, ParquetWriter};
+use jarzynski::polars::prelude::{IntoColumn, NamedFrom, ParquetCompression, ParquetWriter, Series};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{Checkpointing, Error, Method, Outcome, Result, Rng, Run, Settings, Trainer, Ula};
 use serde_json::Value;
@@ -71,7 +71,7 @@ fn idx_files() {
         count += 1;
         let data = probe("read_idx", bytes, bytes.len(), || read_idx(&path));
         if let Some(data) = &data {
-            hold_promises(data, Some((0.0, 255.0)));
+            hold_promises(data, data.range);
             assert!(data.x.numel() < 1040 * bytes.len());
         }
         data
@@ -196,6 +196,8 @@ fn parquet_files() {
         rows.push((i as f64 / 7.0, (i * i) as f64, i % 3));
     }
     let mut df = rows.finish().unwrap();
+    let vectors: Vec<Series> = (0..40).map(|i| Series::new("".into(), [i as f64, 0.5, -1.0])).collect();
+    df.with_column(Series::new("v".into(), vectors).into_column()).unwrap();
     let mut count = 0;
     for (i, how) in [ParquetCompression::Uncompressed, ParquetCompression::Zstd(None)].into_iter().enumerate() {
         let mut valid = Vec::new();

@@ -76,7 +76,10 @@ impl Dataset {
         })
     }
 
-    /// The same examples with one label each, and no names of classes. [`Error::Shape`] if there are not n labels.
+    /// The same examples with one label each, and no names of classes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not n labels.
     pub fn with_labels(&self, labels: Vec<i64>) -> Result<Self> {
         if labels.len() != self.len() {
             let expected = format!("[{}], one label per example of {}", self.len(), self.name);
@@ -85,7 +88,10 @@ impl Dataset {
         Ok(Dataset { labels: Some(labels), classes: None, ..self.same() })
     }
 
-    /// The same examples, each seen as a tensor of this shape. [`Error::Shape`] if its product is not d.
+    /// The same examples, each seen as a tensor of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if its product is not d.
     pub fn with_shape(&self, shape: &[i64]) -> Result<Self> {
         let product = shape.iter().try_fold(1_i64, |p, &s| if s < 1 { None } else { p.checked_mul(s) });
         if product != Some(self.dim() as i64) {
@@ -95,7 +101,10 @@ impl Dataset {
         Ok(Dataset { shape: shape.to_vec(), ..self.same() })
     }
 
-    /// The same examples with values declared to lie in `[lo, hi]`. [`Error::Param`] if one does not.
+    /// The same examples with values declared to lie in `[lo, hi]`.
+    ///
+    /// # Errors
+    /// [`Error::Param`] if one does not.
     pub fn with_range(&self, lo: f64, hi: f64) -> Result<Self> {
         check_range("range", (lo, hi))?;
         let (min, max) = (self.x.f_min()?.f_double_value(&[])?, self.x.f_max()?.f_double_value(&[])?);
@@ -106,7 +115,10 @@ impl Dataset {
         Ok(Dataset { range: Some((lo, hi)), ..self.same() })
     }
 
-    /// The same examples as `Float` or `Double`. [`Error::Param`] on any other kind.
+    /// The same examples as `Float` or `Double`.
+    ///
+    /// # Errors
+    /// [`Error::Param`] on any other kind.
     pub fn with_kind(&self, kind: Kind) -> Result<Self> {
         if !matches!(kind, Kind::Float | Kind::Double) {
             return Err(Error::param("kind", format!("{kind:?}"), "Float or Double"));

@@ -11,7 +11,8 @@ use crate::numeric::Rng;
 /// All images of `side` × `side` pixels whose rows, or whose columns, are each all on or all off: 2·2^side of them, with
 /// the two uniform ones twice. Zeros and ones, `Float`; labels 0 for rows and 1 for columns.
 ///
-/// Errors: a side of 0 or above 12.
+/// # Errors
+/// [`Error::Param`] for a side of 0 or above 12.
 pub fn bars_and_stripes(side: usize) -> Result<Dataset> {
     if side == 0 || side > 12 {
         return Err(Error::param("side", side, "1 to 12 pixels"));
@@ -64,7 +65,10 @@ impl Synthetic {
         }
     }
 
-    /// Mass of each part. Errors: masses that are not positive.
+    /// Mass of each part.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for masses that are not positive.
     pub fn masses(&self) -> Result<Vec<f64>> {
         let masses = match self {
             Synthetic::Gaussians { weights } => {
@@ -89,7 +93,8 @@ impl Synthetic {
 
     /// n independent points, `Float`, labelled by their part.
     ///
-    /// Errors: n = 0, masses that are not positive.
+    /// # Errors
+    /// [`Error::Param`] for masses that are not positive, [`Error::Shape`] for n = 0.
     pub fn sample(&self, n: usize, rng: &mut Rng) -> Result<Dataset> {
         let masses = self.masses()?;
         let (parts, along, noise) =

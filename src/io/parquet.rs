@@ -151,3 +151,35 @@ fn silently<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     SILENT.set(before);
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs a process of its own: the test below starts one"]
+    fn a_child_that_is_silent() {
+        let e = silently::<()>(|| panic!("a panic to be heard")).unwrap_err();
+        assert!(e.to_string().contains("a panic to be heard"));
+    }
+
+    #[test]
+    #[ignore = "needs a process of its own: the test below starts one"]
+    fn a_child_that_is_heard() {
+        silently(|| Ok(())).unwrap();
+        assert!(guard::<()>(|| panic!("a panic to be heard")).is_err());
+    }
+
+    #[test]
+    fn a_panic_within_polars_prints_nothing_and_any_other_still_does() {
+        let said = |name: &str| {
+            let name = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
+            let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+            let out = command.args(["--exact", &name, "--ignored", "--nocapture"]).output().unwrap();
+            assert!(out.status.success() && String::from_utf8_lossy(&out.stdout).contains("1 passed"), "{out:?}");
+            String::from_utf8_lossy(&out.stderr).into_owned()
+        };
+        assert!(!said("a_child_that_is_silent").contains("panic"));
+        assert!(said("a_child_that_is_heard").contains("a panic to be heard"));
+    }
+}

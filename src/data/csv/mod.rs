@@ -67,7 +67,7 @@ pub struct CsvOptions {
     /// Whether numbers are written as `1,5`; `None`: told from the first such number where semicolons separate the
     /// columns, and otherwise no.
     pub decimal_comma: Option<bool>,
-    /// Lines that start with this are skipped.
+    /// Lines that start with this are skipped, and [`Dataset::notes`] says how many were.
     pub comment: Option<char>,
     /// What to do with missing values.
     pub missing: Missing,

@@ -60,6 +60,7 @@ pub(in crate::data) fn parse(source: Source, options: &CsvOptions) -> Result<Dat
         }
     }
     notes.extend(marks.note(&records));
+    notes.extend(records.note());
     let nothing = |expected| records.error(format!("line {first_line}"), expected);
     rows.finish(name, labels, options.range, notes, nothing)
 }

@@ -41,6 +41,8 @@ pub(super) struct Records {
     pub(super) line: u64,
     /// Comments right before the current record.
     pub(super) comments: usize,
+    /// Comments in the whole file so far.
+    skipped: usize,
     comment: Option<String>,
     /// Lines and bytes read so far.
     lines: u64,
@@ -65,6 +67,7 @@ impl Records {
             sensed: options.separator.is_none(),
             line: 0,
             comments: 0,
+            skipped: 0,
             comment: options.comment.map(String::from),
             lines: 0,
             read: 0,
@@ -80,12 +83,13 @@ impl Records {
         loop {
             self.raw.clear();
             if !self.add_line()? {
-                self.line = self.lines + 1;
+                self.line = self.lines;
                 return Ok(false);
             }
             let line = self.raw.trim_ascii_start();
             if self.comment.as_ref().is_some_and(|c| line.starts_with(c.as_bytes())) {
                 self.comments += 1;
+                self.skipped += 1;
             } else if !line.is_empty() {
                 break;
             }
@@ -108,6 +112,12 @@ impl Records {
         }
         self.cut()?;
         Ok(true)
+    }
+
+    /// How many lines were skipped as comments, in words.
+    pub(super) fn note(&self) -> Option<String> {
+        let start = self.comment.as_deref().filter(|_| self.skipped > 0)?;
+        Some(format!("skipped {} lines that start with {start}", self.skipped))
     }
 
     pub(super) fn width(&self) -> usize {
