@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Table `moments`: `case, method, quantity, value, se, exact, ess, tail, stiffness` with case `PATH K=… ε=…`; quantities `x0`, `x0²`,
 /// `P(x0<0)` by both methods and `log_z` by the reweighted one. Values are means over
-/// seeds, `tail` is k̂ of [`Walkers::tail`], `stiffness` is hε times the largest curvature of U. Near 1 the weights' variance is
+/// seeds, `tail` is k̂ of [`Walkers::pareto_k`], `stiffness` is hε times the largest curvature of U. Near 1 the weights' variance is
 /// infinite; 10⁴ walkers do not show it, neither in the ESS nor in an error bar (10⁶ do: .003 where 10⁴ say .29).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -306,15 +306,15 @@ impl Images {
         let entropy = Panel::new("cross-entropy of the Jarzynski run, training batch").x("updates").y("H / nats");
         let mut entropy = curve(entropy, "jarzynski-walkers", "cross_entropy")?;
         entropy = curve(entropy, "monitor", "cross_entropy_monitor")?;
-        let mut finals = Panel::new("final models, annealed from the exact start").y("H / nats");
+        let mut finals = Panel::new("final models, annealed: training and held-out images").y("H / nats");
         let methods = ["jarzynski", "pcd", "cd"];
         let stats = methods.map(|m| over_seeds(evaluated, m));
         finals = finals.categories(&methods);
         for (i, m) in methods.iter().enumerate() {
             for (who, shift, (value, se)) in
-                [("training images", -0.12, stats[i][0]), ("held-out images", 0.12, stats[i][1])]
+                [(m.to_string(), -0.12, stats[i][0]), (format!("{m}, held-out"), 0.12, stats[i][1])]
             {
-                finals = finals.errorbars(&format!("{m}, {who}"), &[i as f64 + shift], &[value], &[se]);
+                finals = finals.errorbars(&who, &[i as f64 + shift], &[value], &[se]);
             }
         }
         let last = self.steps as f64;
