@@ -95,7 +95,8 @@ pub(crate) fn save_vars(vs: &nn::VarStore, path: &std::path::Path) -> Result<()>
 
 /// Puts all variables of a store into a checkpoint.
 pub(crate) fn save_parameters(vs: &nn::VarStore, to: &mut Checkpoint) -> Result<()> {
-    for (name, t) in vs.variables() {
+    // in the order of their names: the one that an error names must not depend on the process
+    for (name, t) in std::collections::BTreeMap::from_iter(vs.variables()) {
         if !no_grad(|| t.sum(Kind::Double)).double_value(&[]).is_finite() {
             return Err(Error::NonFinite { what: "parameter of the model", place: format!("in {name}") });
         }
