@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, no_grad};
 use crate::io::{Checkpoint, difference};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Kind, Tensor, nn};
 
@@ -11,7 +12,7 @@ const MODEL: &str = "model";
 
 /// What a model is: `model` (the name of its type), `dim` (the width of a row), `kind` of its numbers, `parameters` (names and shapes) and its constants.
 pub(crate) fn described(model: &str, dim: i64, vs: &nn::VarStore, constants: Value) -> Value {
-    let variables = vs.variables();
+    let variables = BTreeMap::from_iter(vs.variables());
     let kind = variables.values().next().map(|t| format!("{:?}", t.kind()));
     let shapes: Map<String, Value> = variables.into_iter().map(|(name, t)| (name, t.size().into())).collect();
     let mut all = Map::new();
@@ -88,7 +89,8 @@ pub(crate) fn take_parameters(vs: &nn::VarStore, prefix: &str, from: &Checkpoint
 /// # Errors
 /// A parameter that is not finite.
 pub(crate) fn put_parameters(vs: &nn::VarStore, prefix: &str, to: &mut Checkpoint) -> Result<()> {
-    for (name, t) in vs.variables() {
+    // in the order of their names: the one that an error names must not depend on the process
+    for (name, t) in BTreeMap::from_iter(vs.variables()) {
         if !no_grad(|| t.sum(Kind::Double)).double_value(&[]).is_finite() {
             return Err(Error::NonFinite { what: "parameter of the model", place: format!("in {name}") });
         }

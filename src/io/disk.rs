@@ -17,12 +17,13 @@ pub(crate) fn sync(file: &File, _path: &Path) -> Result<()> {
 /// Waits until the names in `dir` are on the disk.
 pub(crate) fn sync_folder(dir: &Path) -> Result<()> {
     #[cfg(unix)]
-    match File::open(dir)?.sync_all() {
-        // network and user-space file systems that have no such operation
-        Err(e) if !matches!(e.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported) => {
-            return Err(e);
+    {
+        use std::io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+        match File::open(dir).and_then(|dir| dir.sync_all()) {
+            // file systems that have no such operation, and folders that one may write to and not list
+            Err(e) if !matches!(e.kind(), InvalidInput | Unsupported | PermissionDenied) => return Err(e),
+            _ => {}
         }
-        _ => {}
     }
     #[cfg(test)]
     journal::record(|| journal::Op::SyncFolder(dir.into()));

@@ -1,13 +1,14 @@
 //! Damage the files of a checkpointed run in every way and hold its continuation to the bits of a run that nobody touched.
 
 use crate::resume::{assert_same, rows};
-use jarzynski::kernel::{Gibbs, Kernel, Mala, Reversed, identify};
-use jarzynski::model::{Bridge, FlowNet, FlowShape, Mixture};
+use jarzynski::kernel::{Escorted, FlowKernel, Gibbs, Kernel, Mala, Reversed, identify};
+use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, Mixture};
 use jarzynski::tch::{Kind, Tensor};
 use jarzynski::{
-    Checkpointing, Energy, Error, FlowTrainer, Method, Optim, Outcome, Result, Rng, Run, RunInfo, Settings, Trainer,
-    TrustRegion, Ula,
+    At, Checkpointing, Energy, Error, FlowTrainer, Method, Optim, Outcome, Result, Rng, Run, RunInfo, Settings,
+    Trainer, TrustRegion, Ula,
 };
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const NEWEST: &str = "checkpoint.safetensors";
@@ -168,20 +169,17 @@ fn rows_that_are_damaged_are_computed_again_from_the_checkpoint_that_counts_fewe
                 assert_eq!(std::fs::read(kept.path(ROWS)).unwrap(), damaged, "it is left for a person to look at");
                 refused += 1;
             }
-            // all of them are of a part that is not read: what stands after the rows that are counted
-            Ok(_) if damaged.starts_with(content) => {
-                assert!(!kept.went_back(&what, &[(ROWS, Some(&damaged))]));
-                harmless.push(what);
-            }
+            // digits that read back to the same number, or what stands after the rows that are counted
+            Ok(_) if !kept.went_back(&what, &[(ROWS, Some(&damaged))]) => harmless.push(what),
             Ok(_) => {
                 assert!(!early, "{what}: went on after rows that differ");
-                assert!(kept.went_back(&what, &[(ROWS, Some(&damaged))]), "{what}");
                 back += 1;
             }
         }
     }
     println!("{back} went back, {refused} refused, harmless: {harmless:?}");
-    assert!(back > 20 && refused > 60 && harmless.len() == 2, "{back} {refused} {harmless:?}");
+    assert!(back > 20 && refused > 60 && harmless.len() * 10 < back + refused, "{back} {refused} {harmless:?}");
+    assert!(harmless.contains(&"a tail".to_string()));
 }
 
 #[test]
@@ -227,55 +225,65 @@ fn finite(path: &Path) -> bool {
     parameters.all(|(_, t)| t.isfinite().all().int64_value(&[]) == 1)
 }
 
-/// Holds a run that lost its parameters, with a checkpoint at every step, to checkpoints without NaN. Returns the cause.
-fn assert_finite(what: &str, dir: &Path, run: &Run, again: impl Fn() -> Run) -> String {
-    let Outcome::Diverged { step, cause } = &run.outcome else { panic!("{what}: {:?}", run.outcome) };
+/// Holds a run whose parameters blow up, with a checkpoint at every step, to checkpoints without NaN. Returns why it ended.
+fn assert_finite(what: &str, dir: &Path, run: &Run, again: impl Fn() -> Run) -> Option<(usize, String)> {
+    let end = match &run.outcome {
+        Outcome::Diverged { step, cause } => Some((*step, cause.clone())),
+        Outcome::Finished => None,
+        paused => panic!("{what}: {paused:?}"),
+    };
     for name in [NEWEST, BEFORE] {
-        // diverged at once, there is none before
-        assert!(!dir.join(name).exists() && *step == 0 && name == BEFORE || finite(&dir.join(name)), "{what}: {name}");
+        let path = dir.join(name);
+        // lost at once, there is none before
+        let none = name == BEFORE && !path.exists() && end.as_ref().is_some_and(|(step, _)| *step <= 1);
+        assert!(none || finite(&path), "{what}: {name}");
     }
     // it goes on from there to the same end
     let resumed = again();
     assert_eq!((&resumed.outcome, rows(&resumed)), (&run.outcome, rows(run)), "{what}");
     assert!(finite(&dir.join(NEWEST)), "{what}, resumed");
-    cause.clone()
+    end
+}
+
+/// Whether the checkpoint of lost parameters was refused by one of the runs.
+fn refused(ends: &[Option<(usize, String)>]) -> bool {
+    ends.iter().flatten().any(|(_, cause)| cause.starts_with("parameter of the model is not finite"))
 }
 
 #[test]
 fn a_checkpoint_never_holds_parameters_that_are_not_finite() {
-    // the checkpoint of these parameters was refused
-    let refused =
-        |causes: &[String]| causes.iter().any(|cause| cause.starts_with("parameter of the model is not finite"));
-    let data = points(30);
+    // so far out that gradients are above 1, and the largest rate overflows
+    let data = points(30) * 10;
+    let (sgd, adam) = (Optim::Sgd { momentum: 0.9 }, Optim::Adam);
     for method in [Method::Jarzynski { ess_min: 0.0 }, Method::Pcd, Method::Cd { k: 2 }] {
-        let mut causes = vec![];
-        for lr in [1e160, 1e300, f64::MAX] {
-            for optim in [Optim::Sgd { momentum: 0.9 }, Optim::Adam] {
-                let settings = Settings { lr, optim, trust_region: Some(TrustRegion::Unlimited), ..settings(60) };
-                let dir = folder();
-                let go = |keep: Checkpointing| {
-                    let trainer = Trainer::new(Ula::new(0.1), method).settings(settings.clone());
-                    let watch = &mut |view: &jarzynski::StepView<Mixture>| {
-                        assert!(finite(&dir.path().join(NEWEST)), "at step {}", view.step);
-                        vec![]
-                    };
-                    trainer.checkpointing(keep.every_steps(1)).train_with(&mut mixture(), &data, watch).unwrap()
+        let mut ends = vec![];
+        for (lr, optim) in [(1e20, sgd), (1e160, sgd), (1e160, adam), (1e300, adam), (f64::MAX, sgd), (f64::MAX, adam)]
+        {
+            let settings = Settings { lr, optim, trust_region: Some(TrustRegion::Unlimited), ..settings(60) };
+            let dir = folder();
+            let go = |keep: Checkpointing| {
+                let trainer = Trainer::new(Ula::new(0.1), method).settings(settings.clone());
+                let watch = &mut |view: &jarzynski::StepView<Mixture>| {
+                    assert!(finite(&dir.path().join(NEWEST)), "at step {}", view.step);
+                    vec![]
                 };
-                let run = go(Checkpointing::new(dir.path()));
-                let again = || go(Checkpointing::resume_or_start(dir.path()));
-                causes.push(assert_finite(&format!("{method:?}, {optim:?}, {lr}"), dir.path(), &run, again));
-            }
+                trainer.checkpointing(keep.every_steps(1)).train_with(&mut mixture(), &data, watch).unwrap()
+            };
+            let run = go(Checkpointing::new(dir.path()));
+            let again = || go(Checkpointing::resume_or_start(dir.path()));
+            ends.push(assert_finite(&format!("{method:?}, {optim:?}, {lr}"), dir.path(), &run, again));
         }
-        println!("{method:?}: {causes:?}");
-        assert!(causes.iter().all(|cause| !cause.contains("panicked")), "{causes:?}");
-        // only this method's step looks at no walkers after the update
-        assert!(refused(&causes) || !matches!(method, Method::Cd { .. }), "{causes:?}");
+        println!("{method:?}: {ends:?}");
+        assert!(ends.iter().flatten().all(|(_, cause)| !cause.contains("panicked")), "{ends:?}");
+        assert!(ends.iter().flatten().count() >= 4, "{ends:?}");
+        // the other methods look at their walkers after the update, and end there
+        assert!(refused(&ends) || !matches!(method, Method::Cd { .. }), "{ends:?}");
     }
     let data = points(60).to_kind(Kind::Float);
     let flow = || {
         FlowNet::from_noise(&Bridge::default(), &data, &FlowShape { widths: vec![16], ..Default::default() }).unwrap()
     };
-    let mut causes = vec![];
+    let mut ends = vec![];
     for (lr, every) in [(1e30, 1), (1e30, 7), (1e60, 1), (1e60, 7)] {
         let dir = folder();
         let go = |keep: Checkpointing| {
@@ -285,10 +293,10 @@ fn a_checkpoint_never_holds_parameters_that_are_not_finite() {
         };
         let run = go(Checkpointing::new(dir.path()));
         let again = || go(Checkpointing::resume_or_start(dir.path()));
-        causes.push(assert_finite(&format!("flow, {lr}, {every}"), dir.path(), &run, again));
+        ends.push(assert_finite(&format!("flow, {lr}, {every}"), dir.path(), &run, again));
     }
-    println!("flow: {causes:?}");
-    assert!(refused(&causes), "{causes:?}");
+    println!("flow: {ends:?}");
+    assert!(ends.iter().all(Option::is_some) && refused(&ends), "{ends:?}");
 }
 
 // ------------------------------------------------------------------------------------------------- what a kernel is
@@ -371,4 +379,12 @@ fn kernels_of_the_library_say_all_of_their_settings() {
     assert_eq!(m(&Reversed::sweeps(Mala::new(0.3), 2)), r#"{"Reversed":{"kernel":{"Mala":{"h":0.3}},"sweeps":2}}"#);
     let gibbs = of::<jarzynski::model::Rbm>(&Gibbs::new());
     assert_eq!(gibbs, r#"{"Gibbs":{"reverse":"collapsed","sweeps":1}}"#);
+    let along = |kernel: &dyn for<'a> Kernel<At<'a, Interpolant>>| of::<At<Interpolant>>(kernel);
+    let flows: BTreeSet<String> = FlowKernel::NAMES
+        .iter()
+        .flat_map(|name| [0.5, 0.25].map(|eps| along(&FlowKernel::named(name, eps).unwrap())))
+        .collect();
+    // the two without noise ignore ε
+    assert_eq!(flows.len(), 18, "{flows:?}");
+    assert_eq!(along(&Escorted::midpoint(0.5)), r#"{"Escorted":{"eps":0.5,"integrator":"midpoint"}}"#);
 }

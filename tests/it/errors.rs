@@ -111,7 +111,7 @@ fn every_kind_of_mistake_has_its_variant_and_its_line() {
     let kept = |name: &str| folder.path().join(name);
     train(trainer().checkpointing(kept("run")), &points()).unwrap();
     std::fs::create_dir(kept("odd")).unwrap();
-    std::fs::write(kept("odd/run.json"), "[1,\n").unwrap();
+    std::fs::write(kept("odd/run.json"), "{\n").unwrap();
     let running = trainer().checkpointing(kept("busy")).start(mixture(), &points()).unwrap();
     let wrong = |mistake| trainer().train(&mut Wrong::new(mistake), &points()).map(drop);
     let no_column = || -> Result<()> { Ok(DataFrame::empty().column("energy").map(drop)?) };
@@ -131,7 +131,7 @@ fn every_kind_of_mistake_has_its_variant_and_its_line() {
         (
             RunInfo::read(kept("odd")).map(drop),
             "Data",
-            "DIR/odd/run.json: line 2, column 0: expected the description of a run (EOF while parsing a list at line 2 column 0)",
+            "DIR/odd/run.json: line 2, column 0: expected the description of a run (EOF while parsing an object at line 2 column 0)",
         ),
         (Run::open(kept("none")).map(drop), "Io", "DIR/none/run.json: No such file …"),
         (
