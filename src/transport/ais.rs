@@ -27,13 +27,13 @@ use tch::{Kind, Tensor};
 /// # fn main() -> jarzynski::Result<()> {
 /// let data = Rng::new(1).uniform_tensor(&[100, 8], Kind::Float, Device::Cpu).round();
 /// let rbm = Rbm::bernoulli(&data, &RbmShape { hidden: 6, scale: 0.5, ..Default::default() })?;
-/// let ais = Ais::new().steps(200).walkers(500);
-/// let (z, other) = (ais.log_z(&rbm)?, ais.clone().scaled().seed(1).log_z(&rbm)?);
+/// let ais = || Ais::new().steps(200).walkers(500);
+/// let (z, other) = (ais().log_z(&rbm)?, ais().scaled().seed(1).log_z(&rbm)?);
 /// assert!((z.value - rbm.exact_log_z()?).abs() < 5.0 * z.se);
 /// assert!((z.value - other.value).abs() < 5.0 * (z.se + other.se));
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use]
 pub struct Ais<L = Units> {
     /// Temperatures, or places between saved parameters: steps K.
@@ -55,7 +55,7 @@ pub struct Ais<L = Units> {
 }
 
 /// The path of [`Ais`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Route<L> {
     /// From the model's [`start`](Bipartite::start), straight in θ.
@@ -63,7 +63,7 @@ pub enum Route<L> {
     /// From β = 0 to 1, all parameters scaled.
     Scaled,
     /// From the model's start through parameters saved along a training.
-    Through(std::rc::Rc<Vec<L>>),
+    Through(Vec<L>),
 }
 
 impl<L> Default for Ais<L> {
@@ -119,7 +119,7 @@ impl<L> Ais<L> {
 
     /// Through parameters saved along a training: [`Rbm::units`](crate::model::Rbm::units) copied at intervals.
     pub fn through(mut self, saved: Vec<L>) -> Self {
-        self.route = Route::Through(saved.into());
+        self.route = Route::Through(saved);
         self
     }
 

@@ -456,8 +456,8 @@ fn layers_of_ones_own_have_all_estimates_and_are_interpolated_once_per_step() {
     assert!((spins.tempered(0.0).log_z_independent() - 8.0 * 2f64.ln()).abs() < 1e-10);
     MIXED.set(0);
     let z = Ais::new().steps(30).walkers(4_000).quiet().log_z(&spins).unwrap();
-    // one per step, the start, the end, and the copies of both stops
-    assert!((30..=34).contains(&MIXED.get()), "{} interpolations in 30 steps", MIXED.get());
+    // one per step, the copies of both stops, and the looks at both ends before the first step; two per step would be 60
+    assert!((30..=35).contains(&MIXED.get()), "{} interpolations in 30 steps", MIXED.get());
     let other = anneal(Gibbs::new(), &spins, 30, 4_000, 3).unwrap().walkers.log_z();
     for z in [z, other] {
         assert!(((z.value - exact) / z.se).abs() < 5.0, "{z}, exact {exact}");
@@ -480,10 +480,25 @@ fn started(kind: &str, data: &Tensor, shape: &RbmShape) -> jarzynski::Result<Rbm
     }
 }
 
+/// Rows whose units share one hidden state, each unit with errors of its own.
+fn correlated(kind: &str, n: i64) -> Tensor {
+    let mut rng = Rng::new(7);
+    let mut uniform = |d: i64| rng.uniform_tensor(&[n, d], Kind::Double, Device::Cpu);
+    let (shared, wrong) = (uniform(1), uniform(4).lt(0.1).to_kind(Kind::Double));
+    let bit = shared.lt(0.5).to_kind(Kind::Double);
+    let bits = (&bit - &wrong).abs();
+    match kind {
+        "bernoulli" => bits,
+        "ising" => bits * 2.0 - 1.0,
+        "gaussian" => rng.normal(&[n, 2], Kind::Double, Device::Cpu) * 0.5 + (bit * 3.0 - 1.5),
+        _ => one_hot(&((shared * Q as f64).floor() + wrong.narrow(1, 0, 2)).remainder(Q as f64), Q).unwrap(),
+    }
+}
+
 #[test]
 fn every_kind_trains_by_every_method() {
     for kind in KINDS {
-        let data = sample(&machine(kind, 2.0, false), 300, 7);
+        let data = correlated(kind, 300);
         for (method, centred) in [
             (Method::Jarzynski { ess_min: 0.5 }, false),
             (Method::Pcd, kind != "gaussian"),
@@ -493,11 +508,11 @@ fn every_kind_trains_by_every_method() {
             let mut rbm = started(kind, &data, &shape).unwrap();
             let independent = started(kind, &data, &RbmShape { scale: 0.0, ..shape }).unwrap();
             let before = independent.exact_log_likelihood(&data).unwrap();
-            let trainer = Trainer::new(Gibbs::new(), method).walkers(300).steps(300).lr(0.1).seed(3).quiet();
+            let trainer = Trainer::new(Gibbs::new(), method).walkers(300).steps(300).lr(0.2).seed(3).quiet();
             let run = trainer.train(&mut rbm, &data).unwrap();
             assert!(run.finished(), "{kind}, {method:?}: {:?}", run.outcome);
             let after = rbm.exact_log_likelihood(&data).unwrap();
-            assert!(after > before + 0.05, "{kind}, {method:?}: {after} after {before}");
+            assert!(after > before + 0.1, "{kind}, {method:?}: {after} after {before}");
             if let Some(z) = run.log_z() {
                 let off = (z.value - rbm.exact_log_z().unwrap()) / z.se;
                 assert!(off.abs() < 5.0, "{kind}: {z}, {off} bars off");
