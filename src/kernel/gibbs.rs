@@ -9,7 +9,8 @@ use tch::{Kind, Tensor};
 
 /// The backward density paired with a sweep h′ ~ p(h′|v), v′ ~ p(v′|h′). All are exact; they differ in variance by orders.
 ///
-/// The sweep leaves ρ invariant but is not reversible: the same scan backward pays even at fixed θ, the others do not.
+/// The sweep leaves ρ invariant but is not reversible: with the same scan as backward kernel the log-weight changes even at
+/// constant θ, with the others it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GibbsReverse {
@@ -27,7 +28,7 @@ pub enum GibbsReverse {
 /// `sweeps` Gibbs sweeps per step, Lemmas 3 and 4, for any [`Layers`]: binary, Gaussian, Ising and Potts visible layers among them.
 ///
 /// With walkers v the chain is that of the visible marginal, and weights hold for functions of v only: a walker's own h
-/// would be biased (a test holds that line). Walkers are (v | h) where the model says `joint`.
+/// would be biased (tested in `rbm.rs`). Walkers are (v | h) where the model says `joint`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gibbs {
     /// Sweeps per step, at least 1.
