@@ -175,7 +175,7 @@ impl Experiment for Continuous {
                     rows.push((alpha, h, *method, "log_z", z.value, z.se, 0.0));
                 }
             }
-            let bias = Estimate { value: shifts[0].0, se: shifts[0].1 };
+            let bias = Estimate::new(shifts[0].0, shifts[0].1);
             out.note(format!(
                 "α = {alpha}, h = 1/{}: log Ẑ = {} by the weights of Lemma 1; Prop. 3 taken literally adds {bias} (exact 0, 0)",
                 1u64 << self.log_steps[0],

@@ -229,8 +229,8 @@ impl Images {
             method,
             seed,
             cross_entropy: [
-                Estimate { value: energy + z.value, se: z.se },
-                Estimate { value: unseen.value + z.value, se: unseen.se.hypot(z.se) },
+                Estimate::new(energy + z.value, z.se),
+                Estimate::new(unseen.value + z.value, unseen.se.hypot(z.se)),
             ],
             log_z: z.value,
             log_z_se: z.se,

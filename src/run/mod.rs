@@ -123,7 +123,15 @@ impl Run {
     /// without a monitor are biased by more than any error bar. [`anneal`](crate::anneal) estimates log Z of any model.
     pub fn log_z(&self) -> Option<Estimate> {
         let told = self.weighted && !self.population().is_empty() && (self.monitor.is_some() || !self.self_interacting);
-        told.then(|| self.population().log_z())
+        told.then(|| self.population().log_z().doubted(self.doubt()))
+    }
+
+    /// The first warning that concerns the error of log Ẑ.
+    fn doubt(&self) -> Option<&'static str> {
+        const OF_LOG_Z: [&str; 5] = ["tail", "ess", "ess_monitor", "lineages", "log_z_se"];
+        // with a monitor, the training walkers' own ESS says nothing of its log Ẑ
+        let concerns = |code: &str| OF_LOG_Z.contains(&code) && !(code == "ess" && self.monitor.is_some());
+        self.warnings().into_iter().map(|w| w.code).find(|code| concerns(code))
     }
 
     /// log ρ_θ(x) = −U_θ(x) − log Ẑ at rows x `[m, d]`, nats, f64, and the standard error that log Ẑ gives to all of them.

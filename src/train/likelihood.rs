@@ -167,7 +167,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         let lowest = if weighted { self.walkers.walkers.take_lowest_ess() } else { f64::NAN };
         let lowest_monitor = self.monitor.as_mut().map_or(f64::NAN, |m| m.walkers.take_lowest_ess());
         let (walkers, monitor) = (&self.walkers.walkers, self.monitor.as_ref().map(|m| &m.walkers));
-        let nan = Estimate { value: f64::NAN, se: f64::NAN };
+        let nan = Estimate::new(f64::NAN, f64::NAN);
         let energy_data = self.gradient.energy_data;
         let (log_z, watched) = (self.ess_min.map_or(nan, |_| walkers.log_z()), monitor.map_or(nan, Walkers::log_z));
         self.gradient.row(self.descent.rate(k), exact, row);

@@ -166,14 +166,14 @@ impl<L: Layers> Ais<L> {
         transport.run_as("ais", &path, &mut |_| Vec::new())
     }
 
-    /// log Ẑ with its standard error, nats.
+    /// log Ẑ with its standard error, nats, and with the run's warning where the error is not to be trusted.
     ///
     /// # Errors
     /// As [`run`](Ais::run); a run that diverges.
     pub fn log_z<M: Bipartite<Layers = L>>(&self, model: &M) -> Result<Estimate> {
         let run = self.run(model)?;
         match &run.outcome {
-            Outcome::Finished => Ok(run.walkers.log_z()),
+            Outcome::Finished => run.log_z().ok_or_else(|| Error::param("walkers", 0, "walkers with weights")),
             Outcome::Diverged { step, cause } | Outcome::Paused { step, cause } => {
                 Err(Error::NonFinite { what: "energy", place: format!("in AIS at step {step}: {cause}") })
             }
@@ -188,6 +188,6 @@ impl<L: Layers> Ais<L> {
     pub fn log_likelihood<M: Model + Bipartite<Layers = L>>(&self, model: &M, v: &Tensor) -> Result<Estimate> {
         let minus_u = log_prob(model, v, 0.0)?.mean(Kind::Double).double_value(&[]);
         let z = self.log_z(model)?;
-        Ok(Estimate { value: minus_u - z.value, se: z.se })
+        Ok(Estimate::new(minus_u - z.value, z.se).doubted(z.warning))
     }
 }

@@ -18,21 +18,39 @@ use tch::{Device, Kind, Tensor};
 
 /// A number with its standard error.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Estimate {
     /// The estimate.
     pub value: f64,
     /// One standard error; NaN where none can be given.
     pub se: f64,
+    /// The code of a [`Warning`](crate::Warning) of the run that it comes from, if one says that the error is not to be trusted.
+    pub warning: Option<&'static str>,
+}
+
+impl Estimate {
+    /// A value and one standard error, NaN where none is known.
+    pub fn new(value: f64, se: f64) -> Self {
+        Estimate { value, se, warning: None }
+    }
+
+    /// With the code of what makes its error doubtful, if anything does.
+    pub fn doubted(self, warning: Option<&'static str>) -> Self {
+        Estimate { warning, ..self }
+    }
 }
 
 /// `0.43845 ± 0.00196`: two to three digits of the error, and the value to the same place; the value alone where no
-/// error is known.
+/// error is known; `(warning: tail)` where the error is not to be trusted.
 impl std::fmt::Display for Estimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let known = self.se > 0.0 && self.se.is_finite();
         let places = if known { (2.0 - self.se.log10().ceil()).clamp(0.0, 15.0) as usize } else { 5 };
         write!(f, "{:.places$}", self.value)?;
-        if self.se.is_nan() { Ok(()) } else { write!(f, " ± {:.places$}", self.se) }
+        if !self.se.is_nan() {
+            write!(f, " ± {:.places$}", self.se)?;
+        }
+        self.warning.map_or(Ok(()), |code| write!(f, " (warning: {code})"))
     }
 }
 
@@ -322,7 +340,7 @@ impl Walkers {
     /// For *training* walkers log Ẑ is biased low besides (their θ depends on them): see [`Run::log_z`](crate::Run::log_z).
     pub fn log_z(&self) -> Estimate {
         let se = (self.banked_variance + self.epoch_variance()).sqrt();
-        Estimate { value: self.banked + self.told().log_mean, se }
+        Estimate::new(self.banked + self.told().log_mean, se)
     }
 
     /// NaN for a single walker, which says nothing about its own error.
@@ -335,16 +353,27 @@ impl Walkers {
 
     /// E_{ρ_k}(g) by weighted average, with its delta-method standard error. `g` `[n]`: g at each walker.
     ///
+    /// A `Bool` g is an indicator. If no walker meets it, or every one does, the delta method would say 0 ± 0; the error is then
+    /// 3/(N·ESS), so that value ± error is the 95 % bound of the rule of three.
+    ///
     /// Errors: a length other than N.
     pub fn mean(&self, g: &Tensor) -> Result<Estimate> {
         if g.size() != [self.len() as i64] {
             return Err(Error::Shape { name: "g", got: g.size(), expected: format!("[{}]", self.len()) });
         }
-        let (w, g) = (&self.summary().weights, self.with_weight(g).to_kind(Kind::Double));
+        let indicator = g.kind() == Kind::Bool;
+        let g = if indicator { g.to_kind(Kind::Double) } else { g.shallow_clone() };
+        let (w, g) = (&self.summary().weights, self.with_weight(&g).to_kind(Kind::Double));
         let value = sum(&(w * &g));
         let square = sum(&(w * (g - &value)).square());
         let read = fetch(&[value, square]);
-        Ok(Estimate { value: read[0], se: if self.len() == 1 { f64::NAN } else { read[1].sqrt() } })
+        let (value, se) = (read[0], read[1].sqrt());
+        let certain = indicator && (value <= 0.0 || value >= 1.0 - 1e-12);
+        Ok(match (self.len(), certain) {
+            (1, _) => Estimate::new(value, f64::NAN),
+            (n, true) => Estimate::new(value.round(), 3.0 / (n as f64 * self.ess())),
+            _ => Estimate::new(value, se),
+        })
     }
 
     /// A += α − λ, and the walkers move to `point`: the only place where a kernel changes A. Both `[n]`, f64.
