@@ -162,7 +162,7 @@ impl Images {
                     lr: self.lr,
                     optim: Optim::Adam,
                     trust_region: jarzynski.then_some(TrustRegion::Shrink { ess: self.ess }),
-                    batch: Some(self.batch),
+                    batch: Some(self.batch.min(chosen.len())),
                     data_noise: self.noise,
                     every: self.every,
                     seed,

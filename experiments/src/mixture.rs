@@ -113,7 +113,7 @@ impl MixtureModes {
         };
         let settings = Settings {
             walkers: self.walkers,
-            monitor: Some(self.monitor),
+            monitor: matches!(method, Method::Jarzynski { .. }).then_some(self.monitor),
             steps,
             lr: self.lr * factor,
             group_lr: vec![1.0, self.lr_z / self.lr],

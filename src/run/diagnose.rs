@@ -149,7 +149,8 @@ impl Run {
     /// use jarzynski::{Escorted, model::Interpolant, transport};
     /// # fn main() -> jarzynski::Result<()> {
     /// let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7])?;
-    /// assert!(transport(Escorted::new(0.5), &path, 32, 1_000, 0)?.warnings().is_empty());
+    /// let fine = transport(Escorted::new(0.5), &path, 128, 1_000, 0)?;
+    /// assert!(fine.warnings().is_empty(), "{:?}", fine.warnings());
     /// let coarse = transport(Escorted::new(8.0), &path, 8, 1_000, 0)?;
     /// assert!(coarse.warnings().iter().any(|w| w.code == "ess"), "{:?}", coarse.warnings());
     /// # Ok(()) }

@@ -26,7 +26,8 @@ use std::time::Instant;
 ///     assert!(step.walkers.ess() > 0.1 && step.step > 10);
 /// }
 /// let (run, model) = run.finish()?;
-/// assert!(run.finished() && model.masses()[0] < 0.5);
+/// assert!(run.finished());
+/// println!("{}\nmasses {}", run.summary(), model.masses());
 /// # Ok(()) }
 /// ```
 pub struct Driver<'a, S, H: Borrow<S> = S> {

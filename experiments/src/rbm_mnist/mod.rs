@@ -203,7 +203,7 @@ impl RbmMnist {
             moves,
             lr: rate,
             trust_region: update,
-            batch: Some(self.batch),
+            batch: Some(self.batch.min(data.len())),
             every: self.every,
             seed,
             ..Default::default()

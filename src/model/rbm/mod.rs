@@ -127,8 +127,6 @@ impl Rbm {
         let b = super::mixture::variable(&biases, "b", &b);
         let c = super::mixture::variable(&biases, "c", &Tensor::zeros([dh], (kind, device)));
         let own = visible.parameter().map(|(name, t)| super::mixture::variable(&root.set_group(2), name, t));
-        // names the kind in files: a machine of one kind does not load the parameters of another
-        let _ = (&root / "visible").zeros_no_train(visible.name(), &[visible.levels().unwrap_or(0)]);
         let units = Units { w, b, c, visible: visible.with_parameter(own) };
         Ok(Rbm { vs, units, base, joint: shape.joint, centre })
     }
