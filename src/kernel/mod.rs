@@ -1,7 +1,8 @@
-//! State the contract of a transition kernel: a forward half that pays for leaving, a backward half for arriving.
+//! State the contract of a transition kernel: its forward half computes α, its backward half λ, and A += α − λ.
 //!
 //! To add a kernel: one file here that implements [`Kernel`] (or [`Invariant`], and wrap it in [`Reversed`]), one
-//! `pub use`, one row in `tests/kernels.rs`. A kernel of your own, in your own crate or a notebook: [`check_kernel`].
+//! `pub use`, one row in `tests/it/kernels.rs`. A kernel of your own, in your own crate or a notebook:
+//! [`check_kernel`](crate::transport::check_kernel).
 
 mod escorted;
 mod flow;
@@ -85,7 +86,7 @@ pub struct Move {
 }
 
 impl Move {
-    /// To `y` `[n, d]` with α `[n]` (f64), at the price of `cost`.
+    /// To `y` `[n, d]` with α `[n]` (f64), after the evaluations that `cost` counts.
     pub fn new(y: Tensor, alpha: Tensor, cost: EvalCounts) -> Self {
         Move { y, alpha, at_y: None, acceptance: None, cost, fault: None }
     }
@@ -121,7 +122,7 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// λ `[n]` (f64), and where the walkers are, evaluated under θ_{k+1}, at the price of `cost`.
+    /// λ `[n]` (f64), and where the walkers are, evaluated under θ_{k+1}, after the evaluations that `cost` counts.
     pub fn new(lambda: Tensor, evaluation: Evaluation, cost: EvalCounts) -> Self {
         Arrival { lambda, evaluation, acceptance: None, cost }
     }

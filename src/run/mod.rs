@@ -40,7 +40,7 @@ pub enum Outcome {
         cause: String,
     },
     /// It was asked to stop, or its folder could not be written any more: all rows so far are there, and where the run is
-    /// kept ([`Checkpointing`](crate::Checkpointing)) it can go on.
+    /// kept ([`Checkpointing`]) it can go on.
     Paused {
         /// The step that comes next.
         step: usize,
@@ -53,7 +53,7 @@ pub enum Outcome {
 /// [`anneal`](crate::anneal).
 #[derive(Debug)]
 pub struct Run {
-    /// One row per recorded step; the columns are explained in [`record::COLUMNS`](crate::record::COLUMNS).
+    /// One row per recorded step; the columns are explained in [`record::COLUMNS`].
     pub stats: DataFrame,
     /// The (training) walkers under the final parameters.
     pub walkers: Walkers,
