@@ -160,11 +160,13 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
 
 /// ζ_k(x, y) of eq. (22) as it is printed, for points with their velocities: `x` at t_k, `y` at t_{k+1}. `[n]`, f64.
 ///
-/// The kernel computes the same number as α − λ; this is for paths whose noise comes from elsewhere. Errors: a point
-/// without a velocity.
+/// The kernel computes the same number as α − λ; this is for paths whose noise comes from elsewhere.
+///
+/// # Errors
+/// A point without a velocity.
 pub fn zeta(x: &Evaluation, y: &Evaluation, h: f64, eps: f64) -> Result<Tensor> {
     let drift = |p: &Evaluation| {
-        let missing = || Error::param("drift", "none", "points with a velocity: see `Point::with_drift`");
+        let missing = || Error::param("drift", "none", "points with a velocity: see `Evaluation::with_drift`");
         p.drift().map(|b| b.to_kind(Kind::Double)).ok_or_else(missing)
     };
     let wide = |t: &Tensor| t.to_kind(Kind::Double);

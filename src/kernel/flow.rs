@@ -51,7 +51,10 @@ impl FlowKernel {
         "ode-rk4",
     ];
 
-    /// The scheme of that name with noise ε (which the two without noise ignore). Errors: no such name.
+    /// The scheme of that name with noise ε (which the two without noise ignore).
+    ///
+    /// # Errors
+    /// No such name.
     pub fn named(name: &str, eps: impl Into<Noise>) -> Result<Self> {
         let split = |map, then, eps| FlowKernel::Split(Split::new(map, then, eps));
         let eps = eps.into();

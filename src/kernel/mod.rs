@@ -191,12 +191,18 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         None
     }
 
-    /// Parameters in range? Called once before a run.
+    /// Checks the kernel's own parameters. Called once before a run.
+    ///
+    /// # Errors
+    /// Parameters out of range; by default none.
     fn validate(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Does the energy give what the kernel asks for, in the right shape? Called once, where the walkers start.
+    /// Checks that the energy gives what the kernel asks for, in the right shape. Called once, where the walkers start.
+    ///
+    /// # Errors
+    /// What is missing or of the wrong shape; by default none.
     fn check(&self, _u: &E, _at: &Evaluation) -> Result<()> {
         Ok(())
     }

@@ -25,7 +25,10 @@ pub trait Invariant<E: Energy + ?Sized>: std::fmt::Debug {
     /// One move at fixed θ.
     fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition;
 
-    /// Parameters in range?
+    /// As [`Kernel::validate`].
+    ///
+    /// # Errors
+    /// Parameters out of range; by default none.
     fn validate(&self) -> Result<()> {
         Ok(())
     }

@@ -15,7 +15,7 @@ pub enum ReverseAt {
     /// r = ULA at θ_{k+1}: eqs (15)-(16), one evaluation per move.
     #[default]
     New,
-    /// r = f_k, ULA at θ_k: a higher ESS when θ moves, at the price of one more evaluation, ∇U_k(y).
+    /// r = f_k, ULA at θ_k: a higher ESS when θ moves, by one more evaluation, ∇U_k(y).
     Old,
 }
 
@@ -23,8 +23,9 @@ pub enum ReverseAt {
 ///
 /// With α_k(x,y) = U_k(x) + ½(y−x)·∇U_k(x) + (h/4)|∇U_k(x)|², eq. (16): A += α_k(x,y) − α_{k+1}(y,x).
 ///
-/// Exact where U is finite everywhere. At a wall, U = +∞, the backward density reaches a width of √(2h) inside, where no
-/// walker can come from, and that share is missing from Ẑ: use [`Mala`](super::Mala) in [`Reversed`](super::Reversed) there.
+/// Exact where U is finite everywhere. Where ρ vanishes (U = +∞) the backward density still puts mass on a margin of width
+/// √(2h) in which no walker can be, and that mass is missing from Ẑ: use [`Mala`](super::Mala) in
+/// [`Reversed`](super::Reversed) for such energies.
 ///
 /// ULA leaves no ρ invariant, so it cannot be wrapped as if it did:
 ///

@@ -164,6 +164,9 @@ impl Run {
     }
 
     /// Unit, meaning and source of every column of `stats`.
+    ///
+    /// # Errors
+    /// `Table` where polars refuses the columns.
     pub fn describe(&self) -> Result<DataFrame> {
         crate::run::record::describe(&self.stats)
     }

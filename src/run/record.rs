@@ -247,7 +247,10 @@ impl Recorder {
         self.columns.truncate(columns);
     }
 
-    /// Reads a header and lines; what follows the last line's end is left out. Errors: the line, and what it should be.
+    /// Reads a header and lines; what follows the last line's end is left out.
+    ///
+    /// # Errors
+    /// The line, and what it should be.
     pub(crate) fn parse(text: &str) -> std::result::Result<Self, (usize, String)> {
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let mut lines = whole.split('\n');
@@ -273,6 +276,9 @@ impl Recorder {
     }
 
     /// As a DataFrame: NaN becomes null, columns without any value are left out.
+    ///
+    /// # Errors
+    /// `Table` where polars refuses the columns.
     pub fn frame(&self) -> Result<DataFrame> {
         let mut out = Vec::new();
         for (name, values) in self.names.iter().zip(&self.columns) {

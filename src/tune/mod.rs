@@ -63,6 +63,9 @@ pub struct Tuned {
 /// assert!(best.reached);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+/// As [`Tune::run`].
 pub fn tune<P: Flow>(path: &P, ess: f64, seed: u64) -> Result<Tuned> {
     Tune::new(ess, seed).run(path)
 }

@@ -50,7 +50,7 @@ pub(crate) fn check_shapes(point: &Evaluation, n: usize) -> Result<()> {
 }
 
 impl Walkers {
-    /// Walkers at `point`, drawn exactly from a law with the given log Z_0; A = 0.
+    /// Walkers at `point`, drawn exactly from a distribution with the given log Z_0; A = 0.
     pub fn new(point: Evaluation, log_z0: f64) -> Self {
         let log_weights = Tensor::zeros([point.len() as i64], (Kind::Double, point.x.device()));
         let epochs = Epochs::new(point.len());
@@ -74,12 +74,16 @@ impl Walkers {
     /// n walkers for `model`: X_0 from its base (in proportion to the modes if `stratified`), A_0 = U_base − U_θ, so
     /// that they are exact for the model's present parameters, whatever these are; A_0 = 0 where the base *is* the model.
     ///
-    /// Errors: n = 0; an energy that is not finite.
+    /// # Errors
+    /// n = 0; an energy that is not finite, or not one number per walker.
     pub fn start<M: Model + ?Sized>(model: &M, n: usize, stratified: bool, rng: &mut Rng) -> Result<Self> {
         Self::start_from(model.base()?.as_ref(), model, n, stratified, rng)
     }
 
     /// As [`start`](Walkers::start) for any energy and a base of one's own.
+    ///
+    /// # Errors
+    /// As [`start`](Walkers::start).
     pub fn start_from<E: Energy + ?Sized>(
         base: &dyn Base,
         energy: &E,

@@ -148,7 +148,8 @@ impl Walkers {
 
     /// E_{ρ_k}(g) by weighted average, with its delta-method standard error. `g` `[n]`: g at each walker.
     ///
-    /// Errors: a length other than N.
+    /// # Errors
+    /// A length other than N.
     pub fn mean(&self, g: &Tensor) -> Result<Estimate> {
         if g.size() != [self.len() as i64] {
             return Err(Error::Shape { name: "g", got: g.size(), expected: format!("[{}]", self.len()) });
@@ -160,8 +161,7 @@ impl Walkers {
         Ok(Estimate { value: read[0], se: if self.len() == 1 { f64::NAN } else { read[1].sqrt() } })
     }
 
-    /// g with 0 in place of what it is at walkers of weight zero, such as those in a wall, U = +∞: 0 · ∞ is 0, as in the
-    /// integral.
+    /// g with 0 in place of its value at walkers of weight zero, such as those where U = +∞: 0 · ∞ is 0, as in the integral.
     pub(crate) fn with_weight(&self, g: &Tensor) -> Tensor {
         g.masked_fill(&self.summary().weights.eq(0.0), 0.0)
     }
