@@ -172,7 +172,7 @@ impl Evaluation {
         to.put_json(&format!("{name}.graph"), &graph)
     }
 
-    /// Takes up what [`save`](Point::save) wrote, on the given device; `evaluate` makes a graph again, with the bits that it had.
+    /// Takes up what [`save`](Evaluation::save) wrote, on the given device; `evaluate` makes a graph again, with the bits that it had.
     pub(crate) fn restore(
         from: &Checkpoint,
         name: &str,

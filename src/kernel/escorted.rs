@@ -68,7 +68,7 @@ pub(super) enum Direction {
     /// From t_k with b.
     Forward,
     /// From t_{k+1} with −b.
-    GibbsReverse,
+    Backward,
 }
 
 /// The mean displacement h·v from `from`, v = ±b + εs, and what it cost; `at.t` is the time at `from`.
@@ -139,7 +139,7 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
     fn backward(&self, u: &At<P>, at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         let eps = self.eps.at(u.t - 0.5 * u.h);
         let point = u.path.arrive(u.t, &mv.y);
-        let (mean, mut cost) = stride(u, &point, eps, Direction::GibbsReverse, self.integrator);
+        let (mean, mut cost) = stride(u, &point, eps, Direction::Backward, self.integrator);
         cost += EvalCounts::arrival(point.len());
         let lambda = point.u.to_kind(Kind::Double) + gap_square(&at.x, &point.x, &mean) / (4.0 * u.h * eps);
         Arrival { lambda, evaluation: point, acceptance: None, cost }

@@ -186,7 +186,7 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         cost
     }
 
-    /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training watches it.
+    /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training records h times the curvature in `h_curvature`.
     fn bounded_step(&self) -> Option<f64> {
         None
     }

@@ -16,7 +16,7 @@ use tch::Kind;
 pub enum Langevin {
     /// ULA and its weight.
     Ula,
-    /// MALA under its exact reversal, which pays nothing at fixed energy.
+    /// MALA under its exact reversal: α − λ = 0 at fixed energy.
     #[default]
     Mala,
 }

@@ -1,6 +1,6 @@
 //! Move by the unadjusted Langevin algorithm, eq. (13), with the paper's backward kernel or the lower-variance one.
 
-use super::langevin::{propose, reverse_cost};
+use super::langevin::{propose, reverse_lambda};
 use super::{Arrival, EvalCounts, Kernel, Move};
 use crate::density::{Differentiable, Energy, Evaluation};
 use crate::error::{Error, Result};
@@ -65,7 +65,7 @@ impl<E: Energy + Differentiable + ?Sized> Kernel<E> for Ula {
         if self.reverse_at == ReverseAt::Old {
             // U_{k+1}(y) enters with λ: here only the part of the reverse density beyond U_k(y).
             let there = u.evaluate(&y);
-            let reverse = reverse_cost(&at.x, &there, self.h) - there.u.to_kind(Kind::Double);
+            let reverse = reverse_lambda(&at.x, &there, self.h) - there.u.to_kind(Kind::Double);
             alpha = &alpha - reverse;
             cost = EvalCounts::evaluation(there.len());
             at_y = Some(there);
@@ -77,7 +77,7 @@ impl<E: Energy + Differentiable + ?Sized> Kernel<E> for Ula {
         drop(mv.at_y);
         let point = u.evaluate(&mv.y);
         let lambda = match self.reverse_at {
-            ReverseAt::New => reverse_cost(&at.x, &point, self.h),
+            ReverseAt::New => reverse_lambda(&at.x, &point, self.h),
             ReverseAt::Old => point.u.to_kind(Kind::Double),
         };
         Arrival { lambda, acceptance: None, cost: EvalCounts::evaluation(point.len()), evaluation: point }

@@ -138,7 +138,7 @@ pub fn markdown() -> String {
     text
 }
 
-/// Name, unit, meaning and source of each column of a frame; what an observer added says so.
+/// Name, unit, meaning and source of each column of a frame; a column of a callback says so.
 ///
 /// # Errors
 /// None for a frame that polars accepted once.
@@ -149,7 +149,7 @@ pub fn describe(df: &DataFrame) -> Result<DataFrame> {
     };
     let columns = vec![
         Column::new("unit".into(), text(|c| c.unit, "")),
-        Column::new("meaning".into(), text(|c| c.meaning, "recorded by an observer")),
+        Column::new("meaning".into(), text(|c| c.meaning, "recorded by a callback")),
         Column::new("source".into(), text(|c| c.source, "")),
     ];
     let mut all = vec![Column::new("column".into(), names)];

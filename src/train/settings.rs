@@ -68,7 +68,7 @@ pub struct Settings {
     pub data_noise: f64,
     /// Resampling scheme.
     pub scheme: Scheme,
-    /// Start with walkers in proportion to the modes, where the base law can.
+    /// Start with walkers in proportion to the modes, where the base can.
     pub stratified: bool,
     /// Steps between recorded rows.
     pub every: usize,

@@ -15,13 +15,13 @@ use tch::{Kind, Tensor};
 ///
 /// It is [`Transport`] along a [`LayersPath`]. Never resampled, so that Ẑ is unbiased and walkers are independent.
 ///
-/// **The error bar knows of visited mass only.** A mode that appears late on the path, and that no walker reaches, is missing
+/// **The error bar accounts for visited mass only.** A mode that appears late on the path, and that no walker reaches, is missing
 /// from log Ẑ without a trace in its standard error, the ESS or k̂: Ẑ is unbiased because one run in very many finds the mode,
 /// with a large weight. (Example: 60 binary units and one hidden unit with a mode of e² times the mass of the rest, which no
 /// walker enters: log Ẑ is 2.13 nats too low with an error bar of .0003.) Estimate along more than one path, from the data's means, from the
-/// uniform law ([`scaled`](Ais::scaled)), through parameters saved along the training ([`through`](Ais::through)), and with
+/// uniform distribution ([`scaled`](Ais::scaled)), through parameters saved along the training ([`through`](Ais::through)), and with
 /// more steps; where results differ by more than their bars the largest is the nearest. [`Tempering`](crate::Tempering) with
-/// its swap rates is another look.
+/// its swap rates is an independent check.
 ///
 /// ```
 /// use jarzynski::{Ais, Rng, model::{Rbm, RbmShape}, tch::{Device, Kind}};
@@ -124,7 +124,7 @@ impl<L> Ais<L> {
         self
     }
 
-    /// From the uniform law of discrete units, by scaling all parameters.
+    /// From the uniform distribution of discrete units, by scaling all parameters.
     pub fn scaled(mut self) -> Self {
         self.route = Route::Scaled;
         self

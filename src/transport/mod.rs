@@ -16,7 +16,7 @@ use crate::walkers::Scheme;
 use procedure::Along;
 use tch::Kind;
 
-/// How walkers go along a path.
+/// How walkers are moved along a path.
 #[derive(Debug, Clone)]
 pub struct Transport<K> {
     /// The transition kernel.
@@ -29,7 +29,7 @@ pub struct Transport<K> {
     pub walkers: usize,
     /// Whether walkers carry weights; without, the run generates from a flow as one does without this library.
     pub weighted: bool,
-    /// Resample when ESS/N is below this; 0 never, which keeps walkers independent and standard errors honest.
+    /// Resample when ESS/N is below this; 0 never, which keeps walkers independent and standard errors valid.
     pub ess_min: f64,
     /// Resampling scheme.
     pub scheme: Scheme,

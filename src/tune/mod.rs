@@ -221,7 +221,7 @@ impl<P: Flow> Search<'_, P> {
         let mut seen: Vec<Trial> = vec![];
         for _ in 0..6 {
             if let Some(last) = seen.last() {
-                // no more steps than cost as much as another scheme
+                // no more steps than at the cost of another scheme
                 let affordable = (self.limit() / (last.cost / last.steps as f64)).min(most as f64) as usize;
                 k = k.min(affordable);
                 if k == 0 || seen.iter().any(|t| t.steps == k) {

@@ -59,16 +59,16 @@ impl Walkers {
     }
 
     /// k̂, how heavy the tail of the weights is: below ½ their variance is finite and error bars hold; above .7 neither the ESS
-    /// nor an error bar says anything. An ESS cannot see weights that no walker has met; this looks at how fast the largest
-    /// ones grow. NaN for equal weights or fewer than 25 walkers.
+    /// nor an error bar is informative. Weights that no walker has are missing from the ESS; k̂ extrapolates from the largest
+    /// ones. NaN for equal weights or fewer than 25 walkers.
     ///
-    /// The shape of a generalised Pareto law fitted to the largest 3√N weights, as in Pareto-smoothed importance sampling.
+    /// The shape of a generalised Pareto distribution fitted to the largest 3√N weights, as in Pareto-smoothed importance sampling.
     pub fn pareto_k(&self) -> f64 {
         let a = Vec::<f64>::try_from(self.log_weights.to_device(Device::Cpu)).unwrap_or_default();
         pareto_k::pareto_shape(&a)
     }
 
-    /// The largest k̂ of all epochs, those that a resampling ended and the present one; NaN where none can be told.
+    /// The largest k̂ of all epochs, those that a resampling ended and the present one; NaN where there is none.
     pub fn worst_pareto_k(&self) -> f64 {
         let worst = self.pareto_k().max(self.epochs.worst_k());
         if worst == f64::NEG_INFINITY { f64::NAN } else { worst }
@@ -112,9 +112,9 @@ impl Walkers {
         })
     }
 
-    /// Reads from the device, in one transfer, what decisions about several populations hang on, and says which are finite;
+    /// Reads from the device, in one transfer, the sums that log Ẑ and the ESS of several populations are made of, and says which are finite;
     /// their ESS and log Ẑ are known afterwards.
-    pub(crate) fn look(all: &[&Walkers]) -> Vec<bool> {
+    pub(crate) fn all_finite(all: &[&Walkers]) -> Vec<bool> {
         let numbers = |w: &&Walkers| {
             let [top, total, square] = &w.summary().sums;
             [w.evaluation.u.sum(Kind::Double), top.shallow_clone(), total.shallow_clone(), square.shallow_clone()]
@@ -168,7 +168,7 @@ impl Walkers {
 
     /// Whether energies and log-weights are numbers and at least one weight is positive.
     pub fn is_finite(&self) -> bool {
-        !self.is_empty() && Walkers::look(&[self]) == [true]
+        !self.is_empty() && Walkers::all_finite(&[self]) == [true]
     }
 
     /// Conditional ESS of adding δ to A: (Σ w e^δ)² / Σ w e^{2δ}, in (0, 1]; 0 where δ is not finite.

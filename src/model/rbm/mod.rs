@@ -56,7 +56,7 @@ impl Default for RbmShape {
 /// have q states ([`potts`](Rbm::potts)); another kind is an implementation of [`Visible`] and [`from_units`](Rbm::from_units).
 /// Hidden units are binary.
 ///
-/// Parameter groups: 0 W, 1 the biases b and c, 2 log σ². Its base is the law of independent units with the data's means
+/// Parameter groups: 0 W, 1 the biases b and c, 2 log σ². Its base is the distribution of independent units with the data's means
 /// (and variances): W = 0, sampled exactly, log Z_0 known; walkers carry A_0 = F_0 − F_θ.
 ///
 /// ```
