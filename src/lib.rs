@@ -16,7 +16,7 @@
 //! Equation numbers are those of Carbone 2025, "Jarzynski Reweighting and Sampling Dynamics for Training Energy-Based
 //! Models"; "guide" is "Hitchhiker's guide on Energy-Based Models". Where the code differs from the print, it says so.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, clippy::missing_errors_doc, clippy::return_self_not_must_use)]
 
 pub mod error;
 

@@ -107,6 +107,7 @@ impl<L: Layers> LayersPath<L> {
     }
 
     /// With walkers v whatever the model's are, under the free energy: what collapsed weights need.
+    #[must_use]
     pub fn collapsed(mut self) -> Self {
         self.base.joint = false;
         self

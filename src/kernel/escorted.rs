@@ -12,6 +12,7 @@ use tch::{Kind, Tensor};
 /// How the mean of a Gaussian step is found from the drift: one, or two evaluations of (b, s).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Integrator {
     /// v at the start: eq. (20).
     #[default]

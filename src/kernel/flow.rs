@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Exponents of the step h with which a scheme's weights vanish on an exact flow, as h → 0 at fixed ε.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Order {
     /// Of the root mean square of one increment A_{k+1} − A_k.
     pub increment: f64,
@@ -25,6 +26,7 @@ pub struct Order {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum FlowKernel {
     /// Prop. 2 and its midpoint and Heun variants.
     Escorted(Escorted),

@@ -70,6 +70,7 @@ impl AddAssign for EvalCounts {
 /// What [`Kernel::forward`] hands to [`Kernel::backward`] across the change of θ.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct Move {
     /// Where the walkers go, `[n, d]`.
     pub y: Tensor,
@@ -110,6 +111,7 @@ impl Move {
 /// What [`Kernel::backward`] returns.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct Arrival {
     /// λ = U_{k+1}(y) − log r_{k+1}(y→x), up to the same constant, `[n]`, f64.
     pub lambda: Tensor,

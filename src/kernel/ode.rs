@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 /// One step of an integrator of ẋ = b(t, x), as a map with a known Jacobian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Map {
     /// x + h b(t, x): one (b, J_b).
     Euler,

@@ -49,6 +49,7 @@ impl Ula {
     }
 
     /// With the backward density at these parameters.
+    #[must_use]
     pub fn reverse_at(self, reverse_at: ReverseAt) -> Self {
         Ula { reverse_at, ..self }
     }

@@ -8,6 +8,7 @@ use std::fmt;
 
 /// Something about a run that a person should know before trusting its numbers.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Warning {
     /// The word that stands for it in the column `warning`.
     pub code: &'static str,

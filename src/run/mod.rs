@@ -29,6 +29,7 @@ use tch::{Device, Tensor};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// All steps were done.
     Finished,
@@ -52,6 +53,7 @@ pub enum Outcome {
 /// The result of [`Trainer::train`](crate::Trainer::train), [`transport`](crate::transport()) and
 /// [`anneal`](crate::anneal).
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Run {
     /// One row per recorded step; the columns are explained in [`record::COLUMNS`].
     pub stats: DataFrame,

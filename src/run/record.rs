@@ -7,6 +7,7 @@ use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 
 /// What a column of [`Run::stats`](crate::Run::stats) means.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Entry {
     /// Column name.
     pub name: &'static str,

@@ -77,6 +77,7 @@ impl ExactLogZ {
 
 /// Held-out data: never trained on.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Validation {
     // behind a lock, so that a trainer can be shared between the threads of a sweep
     data: Arc<Mutex<Tensor>>,

@@ -18,6 +18,7 @@ use tch::Kind;
 
 /// How walkers are moved along a path.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Transport<K> {
     /// The transition kernel.
     pub kernel: K,

@@ -18,6 +18,7 @@ use variance_model::average;
 
 /// How [`Tune::run`] searches.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Tune {
     /// Wanted ESS/N at t = 1, in (0, 1).
     pub ess: f64,
@@ -35,6 +36,7 @@ pub struct Tune {
 
 /// What [`Tune::run`] found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Tuned {
     /// The scheme with its noise.
     pub kernel: FlowKernel,

@@ -15,6 +15,7 @@ use tch::{Device, Kind, Tensor, nn};
 /// What stands for the score s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Score {
     /// s = −∇U_θ of an energy network: generation can be reweighted.
     #[default]
@@ -26,6 +27,7 @@ pub enum Score {
 /// What stands for the velocity b.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Velocity {
     /// A network, trained by guide (121).
     #[default]

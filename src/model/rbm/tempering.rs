@@ -39,6 +39,7 @@ pub struct Tempering {
 
 /// What [`Tempering::run`] leaves.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Tempered {
     /// The chains of the model, β = 1: `[chains, d_v]`.
     pub v: Tensor,

@@ -44,6 +44,7 @@ use std::time::Instant;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct Checkpointing {
     /// The folder, made where it is missing.
     pub dir: PathBuf,
