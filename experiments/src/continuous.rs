@@ -64,6 +64,9 @@ const METHODS: [&str; 2] = ["jarzynski", "naive"];
 
 impl Continuous {
     /// From N(0, 1) to .4 N(−1.5, .6²) + .6 N(1.5, .8²), linear.
+    ///
+    /// # Errors
+    /// As [`Interpolant::new`].
     pub fn path() -> Result<Interpolant> {
         Interpolant::new(&[vec![-1.5], vec![1.5]], &[0.4, 0.6], &[0.6, 0.8])
     }

@@ -1,4 +1,4 @@
-//! Drive any run: open or resume it, measure, record, checkpoint, watch for divergence, show progress, end it.
+//! Drive any run: open or resume it, measure, record, checkpoint, stop at divergence, show progress, end it.
 
 use super::procedure::{Callback, Health, Parts, Procedure, Row, StepView};
 use super::{Checkpointing, Outcome, Progress, Recorder, Run, Store, Tally};

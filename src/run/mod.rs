@@ -29,6 +29,7 @@ use tch::{Device, Tensor};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// All steps were done.
     Finished,
@@ -40,7 +41,7 @@ pub enum Outcome {
         cause: String,
     },
     /// It was asked to stop, or its folder could not be written any more: all rows so far are there, and where the run is
-    /// kept ([`Checkpointing`](crate::Checkpointing)) it can go on.
+    /// kept ([`Checkpointing`]) it can go on.
     Paused {
         /// The step that comes next.
         step: usize,
@@ -52,8 +53,9 @@ pub enum Outcome {
 /// The result of [`Trainer::train`](crate::Trainer::train), [`transport`](crate::transport()) and
 /// [`anneal`](crate::anneal).
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Run {
-    /// One row per recorded step; the columns are explained in [`record::COLUMNS`](crate::record::COLUMNS).
+    /// One row per recorded step; the columns are explained in [`record::COLUMNS`].
     pub stats: DataFrame,
     /// The (training) walkers under the final parameters.
     pub walkers: Walkers,
@@ -172,6 +174,9 @@ impl Run {
     }
 
     /// Unit, meaning and source of every column of `stats`.
+    ///
+    /// # Errors
+    /// `Table` where polars refuses the columns.
     pub fn describe(&self) -> Result<DataFrame> {
         crate::run::record::describe(&self.stats)
     }

@@ -15,7 +15,7 @@ use tch::{Kind, Tensor};
 ///
 /// It is [`Transport`] along a [`LayersPath`]. Never resampled, so that Ẑ is unbiased and walkers are independent.
 ///
-/// **The error bar knows of visited mass only.** A mode that appears late on the path, and that no walker reaches, is missing
+/// **The error bar accounts for visited mass only.** A mode that appears late on the path, and that no walker reaches, is missing
 /// from log Ẑ without a trace in its standard error, the ESS or k̂: Ẑ is unbiased because one run in very many finds the mode,
 /// with a large weight. With 60 binary units, one hidden unit and a mode of e² times the mass of the rest that no walker
 /// enters, log Ẑ is 2.13 nats too low with an error bar of .0003.
