@@ -66,4 +66,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/leave-it-running.md")]
 #[doc = include_str!("../docs/gpu.md")]
+#[doc = include_str!("../docs/warnings.md")]
+#[doc = include_str!("../docs/results.md")]
+#[doc = include_str!("../docs/install.md")]
+#[doc = include_str!("../docs/glossary.md")]
 struct Pages;

@@ -55,7 +55,7 @@ const RULES: &[Rule] = &[
         code: "ess",
         suspect: |c| below(c("ess"), 0.1),
         share: 0.1,
-        text: "ESS/N below .1: averages rest on few walkers. More walkers, smaller updates (`Update::Shrink`), or a higher `ess_min`",
+        text: "ESS/N below .1: averages rest on few walkers. More walkers, smaller updates (`TrustRegion::Shrink`), or a higher `ess_min`",
     },
     Rule {
         code: "ess_monitor",

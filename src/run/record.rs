@@ -83,7 +83,11 @@ pub const COLUMNS: &[Entry] = &[
         "",
     ),
     count("backtracks", "", "energy evaluations of the walkers spent on the ESS limit since the previous row"),
-    count("substeps", "", "kernel steps with a change of θ since the previous row (more than updates when bridging)"),
+    count(
+        "substeps",
+        "",
+        "kernel steps with a change of θ since the previous row (more than updates with `TrustRegion::Substeps`)",
+    ),
     real("acceptance", "probability", "mean acceptance of the last step's moves", "guide eq. (78)"),
     real(
         "h_curvature",
