@@ -178,9 +178,10 @@ impl Denoising {
         s.rates().validate(Some(model.vars()))?;
         let data = rows_for(model, "data", data)?;
         let found = if s.checkpointing.is_some() { fingerprint(&data)? } else { String::new() };
+        let over = (s.schedule != Schedule::Constant).then_some(s.steps);
         let root = Rng::new(s.seed);
         Ok(Denoising {
-            identity: json!({ "settings": s, "data": found, "model": model.describe() }),
+            identity: json!({ "settings": s, "data": found, "model": model.describe(), "schedule over": over }),
             batches: Batches::new(data, s.batch, 0.0, root.split(1)),
             rng: root.split(2),
             descent: Descent::new(&s.rates(), model.vars()),

@@ -141,7 +141,8 @@ where
                 ("log_z", z.value),
                 ("log_z_se", z.se),
                 ("ess", lowest),
-                ("lineages", walkers.lineages() as f64),
+                // of few walkers the number says nothing
+                ("lineages", if walkers.len() < 100 { f64::NAN } else { walkers.lineages() as f64 }),
             ]);
         }
         row.extend([
