@@ -7,16 +7,16 @@
 //!
 //! ```text
 //! base.sample            → X_0 ~ ρ_0 exactly, log Z_0 known, A_0 = 0
-//! kernel.forward  at θ_k → y and α = U_k(x) − log f_k(x→y)              pay for leaving
+//! kernel.forward  at θ_k → y and α = U_k(x) − log f_k(x→y)              f: the density of the move
 //! θ_k → θ_{k+1}          by an optimiser (train) or along a path (transport)
-//! kernel.backward at θ_{k+1} → λ = U_{k+1}(y) − log r_{k+1}(y→x)        pay for arriving
+//! kernel.backward at θ_{k+1} → λ = U_{k+1}(y) − log r_{k+1}(y→x)        r: the density of a move back
 //! walkers.commit         A += α − λ; resample when the ESS is low, banking log mean e^A
 //! ```
 //!
 //! Equation numbers are those of Carbone 2025, "Jarzynski Reweighting and Sampling Dynamics for Training Energy-Based
 //! Models"; "guide" is "Hitchhiker's guide on Energy-Based Models". Where the code differs from the print, it says so.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, clippy::missing_errors_doc, clippy::return_self_not_must_use)]
 
 pub mod error;
 

@@ -64,6 +64,9 @@ const METHODS: [&str; 2] = ["jarzynski", "naive"];
 
 impl Continuous {
     /// From N(0, 1) to .4 N(−1.5, .6²) + .6 N(1.5, .8²), linear.
+    ///
+    /// # Errors
+    /// As [`Interpolant::new`].
     pub fn path() -> Result<Interpolant> {
         Interpolant::new(&[vec![-1.5], vec![1.5]], &[0.4, 0.6], &[0.6, 0.8])
     }
@@ -175,7 +178,7 @@ impl Experiment for Continuous {
                     rows.push((alpha, h, *method, "log_z", z.value, z.se, 0.0));
                 }
             }
-            let bias = Estimate { value: shifts[0].0, se: shifts[0].1 };
+            let bias = Estimate::new(shifts[0].0, shifts[0].1);
             out.note(format!(
                 "α = {alpha}, h = 1/{}: log Ẑ = {} by the weights of Lemma 1; Prop. 3 taken literally adds {bias} (exact 0, 0)",
                 1u64 << self.log_steps[0],

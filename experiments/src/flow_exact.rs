@@ -51,11 +51,17 @@ const QUANTITIES: [&str; 4] = ["x0", "x0²", "P(x0<0)", "log_z"];
 
 impl FlowExact {
     /// The 2-D mixture: w = (.3, .7), μ = (−2, 0), (2, 1), σ = (.5, .7).
+    ///
+    /// # Errors
+    /// As [`Interpolant::new`].
     pub fn mixture() -> Result<Interpolant> {
         Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7])
     }
 
     /// From N(0, I) to N((1.5, −1), diag(.4², 1.3²)) by independent coupling: points turn, so that Euler steps are not exact.
+    ///
+    /// # Errors
+    /// As [`GaussianPath::new`].
     pub fn gaussian() -> Result<GaussianPath> {
         let coupling = Coupling::Independent(jarzynski::model::Interpolation::Linear);
         GaussianPath::new((&[0.0, 0.0], &[1.0, 1.0]), (&[1.5, -1.0], &[0.4, 1.3]), coupling)

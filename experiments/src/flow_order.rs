@@ -65,6 +65,9 @@ const ROUNDING: [f64; 4] = [3e-14, 3e-13, 1e-25, 1e-25];
 
 impl FlowOrder {
     /// The target in d dimensions.
+    ///
+    /// # Errors
+    /// d = 0.
     pub fn path(d: usize) -> Result<Interpolant> {
         let mean: Vec<f64> = (0..d).map(|i| if i == 0 { -1.5 } else { 0.5 }).collect();
         let other = mean.iter().map(|m| -m).collect();

@@ -166,7 +166,7 @@ impl GaussianRbm {
                 lr,
                 optim: Optim::Adam,
                 trust_region: update,
-                batch: Some(self.batch),
+                batch: Some(self.batch.min(case.train.size()[0] as usize)),
                 data_noise: case.noise,
                 every: self.every,
                 seed,

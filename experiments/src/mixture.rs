@@ -85,6 +85,9 @@ impl MixtureModes {
     }
 
     /// The distribution that made the data, on the CPU.
+    ///
+    /// # Errors
+    /// As [`Mixture::with_sigma`].
     pub fn teacher(&self) -> Result<Mixture> {
         self.teacher_on(Device::Cpu)
     }
@@ -100,6 +103,9 @@ impl MixtureModes {
 
     /// One training run; the frame has, besides the trainer's columns, the first mode's mass by the model (`mass`), by
     /// the walkers and by the monitor, and the exact cross-entropy on fresh points.
+    ///
+    /// # Errors
+    /// As [`Trainer::train`].
     pub fn train(&self, method: Method, seed: u64) -> Result<(Mixture, Run)> {
         self.train_in(method, seed, &Context::default())
     }
@@ -113,7 +119,7 @@ impl MixtureModes {
         };
         let settings = Settings {
             walkers: self.walkers,
-            monitor: Some(self.monitor),
+            monitor: matches!(method, Method::Jarzynski { .. }).then_some(self.monitor),
             steps,
             lr: self.lr * factor,
             group_lr: vec![1.0, self.lr_z / self.lr],

@@ -141,14 +141,14 @@ impl RbmExact {
         Rbm::bernoulli(data, &RbmShape { hidden: self.hidden, seed, ..Default::default() })
     }
 
-    fn trainer(&self, method: &str, seed: u64) -> Trainer<Gibbs> {
+    fn trainer(&self, method: &str, data: &Tensor, seed: u64) -> Trainer<Gibbs> {
         let (method, update) = named(method, self.ess, self.ess_min);
         Trainer::new(Gibbs::new(), method).settings(Settings {
             walkers: self.walkers,
             steps: self.steps,
             lr: self.lr,
             trust_region: update,
-            batch: Some(self.batch),
+            batch: Some(self.batch.min(data.size()[0] as usize)),
             every: self.every,
             seed,
             threads: 1,
@@ -166,7 +166,7 @@ impl RbmExact {
             let mut watch = |at: &StepView<Rbm>| {
                 vec![("log_lik".to_string(), at.model.exact_log_likelihood(&data).unwrap_or(f64::NAN))]
             };
-            let mut trainer = self.trainer(method, seed);
+            let mut trainer = self.trainer(method, &data, seed);
             trainer.checkpointing = context.checkpointing(&format!("{set}-{method}-{seed}"));
             let run = trainer.train_with(&mut rbm, &data, &mut watch)?;
             Ok((seed, run, rbm))
@@ -176,7 +176,7 @@ impl RbmExact {
     /// The parameters at every update of one run of the Jarzynski method.
     fn path(&self, data: &Tensor) -> Result<Vec<Units>> {
         let (mut path, mut rbm) = (Vec::new(), self.rbm(data, self.seed)?);
-        let mut trainer = self.trainer("jarzynski", self.seed);
+        let mut trainer = self.trainer("jarzynski", data, self.seed);
         trainer.settings.every = 1;
         trainer.train_with(&mut rbm, data, &mut |at: &StepView<Rbm>| {
             path.push(at.model.units().copy());

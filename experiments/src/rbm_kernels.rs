@@ -100,6 +100,9 @@ impl RbmKernels {
     }
 
     /// The RBM of this configuration, with (v | h) or with v as walkers, on the CPU.
+    ///
+    /// # Errors
+    /// As [`Rbm::with_parameters`].
     pub fn rbm(&self, gaussian: bool, joint: bool) -> Result<Rbm> {
         self.rbm_on(gaussian, joint, Device::Cpu)
     }

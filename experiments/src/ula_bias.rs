@@ -197,7 +197,7 @@ impl UlaBias {
 /// E x_i x_j about the known mean 0.
 fn second_moments(walkers: &Walkers) -> Result<[Estimate; 3]> {
     let column = |i| walkers.x().select(1, i);
-    let mut out = [Estimate { value: f64::NAN, se: f64::NAN }; 3];
+    let mut out = [Estimate::new(f64::NAN, f64::NAN); 3];
     for (to, (_, i, j)) in out.iter_mut().zip(QUANTITIES) {
         *to = walkers.mean(&(column(i) * column(j)))?;
     }

@@ -127,6 +127,7 @@ impl Dataset {
     }
 
     /// The same on a device.
+    #[must_use]
     pub fn on(self, device: tch::Device) -> Self {
         Dataset { x: self.x.to_device(device), ..self }
     }

@@ -20,6 +20,9 @@ const FILE: &[u8] = include_bytes!("../../datasets/digits.csv.gz");
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Errors
+/// `Data` where the data that the crate carries were damaged.
 pub fn digits() -> Result<Dataset> {
     let options = CsvOptions::default().label(64).range(0.0, 16.0);
     let table = parse(Source::embedded("datasets/digits.csv.gz", FILE)?, &options)?;

@@ -10,6 +10,7 @@ use crate::numeric::Rng;
 
 /// How many examples the first part of a split gets. A bare `f64` is a fraction.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Share {
     /// This part of the examples, between 0 and 1, rounded to a whole number of them.
     Fraction(f64),

@@ -40,6 +40,7 @@ pub fn bars_and_stripes(side: usize) -> Result<Dataset> {
 /// assert_eq!((moons.dim(), moons.counts().len()), (2, 2));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Synthetic {
     /// Modes N(μ_j, .25² I) on a circle of radius 2.5 with these masses (normalised here), part j at angle 2πj/J.
     Gaussians {

@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 /// An energy U, batched: ρ(x) = e^{−U(x)} / Z, eq. (1).
 ///
 /// The one required method is [`energy`](Energy::energy); the gradient comes from one autograd pass unless a closed
-/// form overrides [`evaluate`](Energy::evaluate).
+/// form overrides [`evaluate`](Energy::evaluate). Kernels with a drift ask for [`Differentiable`] besides, one line.
 ///
 /// ```
 /// use jarzynski::{Energy, tch::{Kind, Tensor}};

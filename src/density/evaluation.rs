@@ -89,6 +89,7 @@ impl Evaluation {
     }
 
     /// The same with the velocity b at x, `[n, d]`, kept beside it.
+    #[must_use]
     pub fn with_drift(self, b: Tensor) -> Self {
         Evaluation { kept: Some(b), ..self }
     }
@@ -99,6 +100,7 @@ impl Evaluation {
     }
 
     /// The same with an RBM's hidden inputs a at x, `[n, d_h]`, kept beside it.
+    #[must_use]
     pub fn with_input(self, a: Tensor) -> Self {
         Evaluation { kept: Some(a), ..self }
     }
@@ -135,6 +137,7 @@ impl Evaluation {
     }
 
     /// The rows named by `ancestors` `[m]`: *everything* cached per walker is permuted together.
+    #[must_use]
     pub fn select(&self, ancestors: &Tensor) -> Evaluation {
         let pick = |t: &Tensor| if t.defined() { t.index_select(0, ancestors) } else { Tensor::new() };
         Evaluation {
@@ -172,7 +175,7 @@ impl Evaluation {
         to.put_json(&format!("{name}.graph"), &graph)
     }
 
-    /// Takes up what [`save`](Point::save) wrote, on the given device; `evaluate` makes a graph again, with the bits that it had.
+    /// Takes up what [`save`](Evaluation::save) wrote, on the given device; `evaluate` makes a graph again, with the bits that it had.
     pub(crate) fn restore(
         from: &Checkpoint,
         name: &str,

@@ -56,12 +56,15 @@ pub trait Layers: Debug + Sized {
     fn free_energy(&self, v: &Tensor, a: &Tensor) -> Tensor;
 
     /// At inverse temperature β in [0, 1]; the two layers are independent at β = 0.
+    #[must_use]
     fn tempered(&self, beta: f64) -> Self;
 
     /// Parameters (1 − t)·θ + t·θ′ with θ′ those of `other`, sharing memory with neither.
+    #[must_use]
     fn between(&self, other: &Self, t: f64) -> Self;
 
     /// The same parameters in the same memory.
+    #[must_use]
     fn share(&self) -> Self;
 
     /// Whether rows v, finite and of the right width, are states of the visible units.
@@ -93,6 +96,7 @@ pub trait Layers: Debug + Sized {
     fn hidden_zeros(&self, n: i64) -> Tensor;
 
     /// The same numbers, sharing nothing.
+    #[must_use]
     fn copy(&self) -> Self {
         self.between(self, 0.0)
     }

@@ -70,11 +70,14 @@ pub struct LayersPath<L> {
 
 impl<L: Layers> LayersPath<L> {
     /// Straight from the model's [`start`](Bipartite::start) to the model.
+    ///
+    /// # Errors
+    /// As [`through`](LayersPath::through).
     pub fn to<M: Bipartite<Layers = L>>(model: &M) -> Result<Self> {
         Self::through(model, &[])
     }
 
-    /// From inverse temperature 0 to 1 ([`Layers::tempered`]): for discrete units from the uniform law, by scaling all parameters.
+    /// From inverse temperature 0 to 1 ([`Layers::tempered`]): for discrete units from the uniform distribution, by scaling all parameters.
     pub fn scaled<M: Bipartite<Layers = L>>(model: &M) -> Self {
         let cold = model.layers().copy();
         let hot = cold.tempered(0.0);
@@ -104,6 +107,7 @@ impl<L: Layers> LayersPath<L> {
     }
 
     /// With walkers v whatever the model's are, under the free energy: what collapsed weights need.
+    #[must_use]
     pub fn collapsed(mut self) -> Self {
         self.base.joint = false;
         self

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Both densities of one step use the same ε_k, that of the step's middle. A number converts into a constant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Noise {
     /// The same at all times.
     Constant(f64),
@@ -44,6 +45,7 @@ impl Noise {
     }
 
     /// The same shape, `factor` times as much.
+    #[must_use]
     pub fn scaled(&self, factor: f64) -> Self {
         match self {
             Noise::Constant(eps) => Noise::Constant(eps * factor),

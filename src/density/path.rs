@@ -27,7 +27,10 @@ pub trait Path {
         (u(b) - u(a)) / (b - a)
     }
 
-    /// Whether walkers can be weighed along this path. A learned score without an energy cannot: it says so here.
+    /// Whether walkers can be weighed along this path.
+    ///
+    /// # Errors
+    /// A path without an energy, such as a learned score; by default none.
     fn weighable(&self) -> Result<()> {
         Ok(())
     }

@@ -52,6 +52,9 @@ impl Checkpoint {
     }
 
     /// The tensor of that name, on the CPU.
+    ///
+    /// # Errors
+    /// `Data` where there is none.
     pub fn get(&self, name: &str) -> Result<Tensor> {
         self.find(name).ok_or_else(|| self.missing(name, "a tensor of that name"))
     }
@@ -61,7 +64,10 @@ impl Checkpoint {
         self.tensors.get(name).map(Tensor::shallow_clone)
     }
 
-    /// `N` numbers.
+    /// The `N` numbers of that name.
+    ///
+    /// # Errors
+    /// `Data` where there are none, or not `N` in f64.
     pub fn numbers<const N: usize>(&self, name: &str) -> Result<[f64; N]> {
         let t = self.get(name)?;
         let list = (t.kind() == Kind::Double && t.size() == [N as i64]).then(|| Vec::<f64>::try_from(t).ok()).flatten();

@@ -3,11 +3,10 @@
 use super::{expand_home, pages};
 use crate::error::{Error, Result, guard};
 use polars::prelude::{ArrowSchema, DataFrame, FileMetadata, ParallelStrategy, ParquetReader, SerReader};
-use std::cell::Cell;
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 /// The whole table, after a look at what polars would take on trust.
 pub(crate) fn read_frame(path: &Path) -> Result<DataFrame> {
@@ -52,7 +51,7 @@ impl ParquetFile {
         }
         // polars reports most damage as an error and some as a panic, and aborts on some page headers
         let mut reader = ParquetReader::new(Cursor::new(bytes.as_slice()));
-        let (metadata, fault) = silently(|| {
+        let (metadata, fault) = guard(|| {
             let metadata = reader.get_metadata()?.clone();
             let fault = pages::check(&bytes, &metadata);
             Ok((metadata, fault))
@@ -76,7 +75,7 @@ impl ParquetFile {
         let schema = |metadata: Arc<FileMetadata>| {
             let mut reader = ParquetReader::new(Cursor::new(self.bytes.as_slice()));
             reader.set_metadata(metadata);
-            silently(|| Ok(reader.schema()?))
+            guard(|| Ok(reader.schema()?))
                 .map_err(|e| unreadable(&self.path, self.footer, self.end(), "a readable footer", &e))
         };
         Ok([schema(self.metadata.clone())?, schema(self.plain())?])
@@ -106,7 +105,7 @@ impl ParquetFile {
         let reader = ParquetReader::new(Cursor::new(self.bytes.as_slice()));
         let mut reader = reader.read_parallel(ParallelStrategy::None).with_projection(places);
         reader.set_metadata(metadata);
-        let frame = silently(|| Ok(reader.finish()?))
+        let frame = guard(|| Ok(reader.finish()?))
             .map_err(|e| unreadable(&self.path, 4, self.end(), "readable columns", &e))?;
         // polars takes the number of rows from the footer and a column's length from its pages
         match frame.columns().iter().find(|c| c.len() != frame.height()) {
@@ -126,60 +125,6 @@ fn unreadable(path: &Path, from: u64, to: u64, what: &str, e: &Error) -> Error {
 /// One line of what polars says, without the prefix of this crate's error.
 fn brief(e: &Error) -> String {
     let text = e.to_string();
-    let text = text.trim_start_matches("libtorch: ").trim_start_matches("frame: ");
+    let text = text.trim_start_matches("libtorch: ").trim_start_matches("table: ");
     text.lines().next().unwrap_or_default().to_string()
-}
-
-thread_local! {
-    static SILENT: Cell<bool> = const { Cell::new(false) };
-}
-
-/// As [`guard`], and a panic of `f` in this thread prints nothing: it becomes an error, and a stack trace besides
-/// would look like a fault of the program.
-fn silently<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !SILENT.get() {
-                before(info);
-            }
-        }));
-    });
-    let before = SILENT.replace(true);
-    let result = guard(f);
-    SILENT.set(before);
-    result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[ignore = "needs a process of its own: the test below starts one"]
-    fn a_child_that_is_silent() {
-        let e = silently::<()>(|| panic!("a panic to be heard")).unwrap_err();
-        assert!(e.to_string().contains("a panic to be heard"));
-    }
-
-    #[test]
-    #[ignore = "needs a process of its own: the test below starts one"]
-    fn a_child_that_is_heard() {
-        silently(|| Ok(())).unwrap();
-        assert!(guard::<()>(|| panic!("a panic to be heard")).is_err());
-    }
-
-    #[test]
-    fn a_panic_within_polars_prints_nothing_and_any_other_still_does() {
-        let said = |name: &str| {
-            let name = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
-            let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-            let out = command.args(["--exact", &name, "--ignored", "--nocapture"]).output().unwrap();
-            assert!(out.status.success() && String::from_utf8_lossy(&out.stdout).contains("1 passed"), "{out:?}");
-            String::from_utf8_lossy(&out.stderr).into_owned()
-        };
-        assert!(!said("a_child_that_is_silent").contains("panic"));
-        assert!(said("a_child_that_is_heard").contains("a panic to be heard"));
-    }
 }

@@ -12,6 +12,7 @@ use tch::{Kind, Tensor};
 /// How the mean of a Gaussian step is found from the drift: one, or two evaluations of (b, s).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Integrator {
     /// v at the start: eq. (20).
     #[default]
@@ -68,7 +69,7 @@ pub(super) enum Direction {
     /// From t_k with b.
     Forward,
     /// From t_{k+1} with −b.
-    GibbsReverse,
+    Backward,
 }
 
 /// The mean displacement h·v from `from`, v = ±b + εs, and what it cost; `at.t` is the time at `from`.
@@ -139,7 +140,7 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
     fn backward(&self, u: &At<P>, at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
         let eps = self.eps.at(u.t - 0.5 * u.h);
         let point = u.path.arrive(u.t, &mv.y);
-        let (mean, mut cost) = stride(u, &point, eps, Direction::GibbsReverse, self.integrator);
+        let (mean, mut cost) = stride(u, &point, eps, Direction::Backward, self.integrator);
         cost += EvalCounts::arrival(point.len());
         let lambda = point.u.to_kind(Kind::Double) + gap_square(&at.x, &point.x, &mean) / (4.0 * u.h * eps);
         Arrival { lambda, evaluation: point, acceptance: None, cost }
@@ -160,11 +161,13 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
 
 /// ζ_k(x, y) of eq. (22) as it is printed, for points with their velocities: `x` at t_k, `y` at t_{k+1}. `[n]`, f64.
 ///
-/// The kernel computes the same number as α − λ; this is for paths whose noise comes from elsewhere. Errors: a point
-/// without a velocity.
+/// The kernel computes the same number as α − λ; this is for paths whose noise comes from elsewhere.
+///
+/// # Errors
+/// A point without a velocity.
 pub fn zeta(x: &Evaluation, y: &Evaluation, h: f64, eps: f64) -> Result<Tensor> {
     let drift = |p: &Evaluation| {
-        let missing = || Error::param("drift", "none", "points with a velocity: see `Point::with_drift`");
+        let missing = || Error::param("drift", "none", "points with a velocity: see `Evaluation::with_drift`");
         p.drift().map(|b| b.to_kind(Kind::Double)).ok_or_else(missing)
     };
     let wide = |t: &Tensor| t.to_kind(Kind::Double);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Exponents of the step h with which a scheme's weights vanish on an exact flow, as h → 0 at fixed ε.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Order {
     /// Of the root mean square of one increment A_{k+1} − A_k.
     pub increment: f64,
@@ -25,6 +26,7 @@ pub struct Order {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum FlowKernel {
     /// Prop. 2 and its midpoint and Heun variants.
     Escorted(Escorted),
@@ -51,7 +53,10 @@ impl FlowKernel {
         "ode-rk4",
     ];
 
-    /// The scheme of that name with noise ε (which the two without noise ignore). Errors: no such name.
+    /// The scheme of that name with noise ε (which the two without noise ignore).
+    ///
+    /// # Errors
+    /// No such name.
     pub fn named(name: &str, eps: impl Into<Noise>) -> Result<Self> {
         let split = |map, then, eps| FlowKernel::Split(Split::new(map, then, eps));
         let eps = eps.into();

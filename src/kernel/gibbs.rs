@@ -9,7 +9,8 @@ use tch::{Kind, Tensor};
 
 /// The backward density paired with a sweep h′ ~ p(h′|v), v′ ~ p(v′|h′). All are exact; they differ in variance by orders.
 ///
-/// The sweep leaves ρ invariant but is not reversible: the same scan backward pays even at fixed θ, the others do not.
+/// The sweep leaves ρ invariant but is not reversible: with the same scan as backward kernel A changes even at
+/// fixed θ, with the others it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GibbsReverse {
@@ -27,7 +28,7 @@ pub enum GibbsReverse {
 /// `sweeps` Gibbs sweeps per step, Lemmas 3 and 4, for any [`Layers`]: binary, Gaussian, Ising and Potts visible layers among them.
 ///
 /// With walkers v the chain is that of the visible marginal, and weights hold for functions of v only: a walker's own h
-/// would be biased (a test holds that line). Walkers are (v | h) where the model says `joint`.
+/// would be biased (tested in `tests/it/rbm.rs`). Walkers are (v | h) where the model says `joint`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gibbs {
     /// Sweeps per step, at least 1.
@@ -65,7 +66,7 @@ fn products(n: usize, hidden: usize, visible: usize) -> EvalCounts {
     EvalCounts { forward: (n * hidden) as u64, backward: (n * visible) as u64, ..Default::default() }
 }
 
-/// A place (v, h) of walkers with what both layers get from it.
+/// Walkers (v, h) with the inputs of the hidden units.
 struct Place {
     v: Tensor,
     h: Tensor,
@@ -75,7 +76,7 @@ struct Place {
 
 impl Gibbs {
     /// `sweeps` sweeps from `at`: v′, h′ and, where wanted, a of v′.
-    fn travel<L: Layers>(
+    fn sample<L: Layers>(
         &self,
         layers: &L,
         at: &Evaluation,
@@ -153,7 +154,7 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
         let (layers, n) = (u.layers(), at.len());
         let cost_of = |y: Tensor, alpha, at_y, cost| Move { y, alpha, at_y, acceptance: None, cost, fault: None };
         if !self.scans() {
-            let (v, h, a, cost) = self.travel(&layers, at, true, rng);
+            let (v, h, a, cost) = self.sample(&layers, at, true, rng);
             let a = a.unwrap_or_default();
             let alpha = match self.reverse {
                 GibbsReverse::Collapsed => layers.free_energy(&v, &a),
@@ -208,7 +209,7 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
 
     fn forward_unweighted(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
         let layers = u.layers();
-        let (v, h, _, cost) = self.travel(&layers, at, false, rng);
+        let (v, h, _, cost) = self.sample(&layers, at, false, rng);
         let y = self.rows(v, &h);
         Move { y, alpha: at.u.zeros_like(), at_y: None, acceptance: None, cost, fault: None }
     }
@@ -217,7 +218,7 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
         let mut mv = self.forward(u, at, rng);
         let arrived = if self.scans() { None } else { mv.at_y.take() };
         if let Some(point) = arrived {
-            // an exact reversal pays nothing at fixed θ, and has evaluated where it arrived
+            // at fixed θ α − λ of an exact reversal is 0, and y has been evaluated
             return Step { increment: point.u.zeros_like(), evaluation: point, acceptance: None, cost: mv.cost };
         }
         let (alpha, mut cost) = (mv.alpha.shallow_clone(), mv.cost);

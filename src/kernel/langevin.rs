@@ -1,4 +1,4 @@
-//! Propose by one Euler step of Langevin dynamics and pay for it: what ULA and MALA share, eqs (13), (15), (16).
+//! Propose by one Euler step of Langevin dynamics, with α and λ of the step: what ULA and MALA share, eqs (13), (15), (16).
 
 use crate::density::Evaluation;
 use crate::numeric::blocks::read;
@@ -53,8 +53,8 @@ fn reverse_row<T: Real>(x: &[T], y: &[T], g: &[T], h: f64) -> f64 {
     0.5 * lanes(x, y, g, |x, y, g| ((x - y) + 0.5 * h * g) * g)
 }
 
-/// λ = U(y) + ½(x−y)·∇U(y) + (h/4)|∇U(y)|²: what the reverse move y → x costs at the point `there`, `[n]` in f64.
-pub(super) fn reverse_cost(x: &Tensor, there: &Evaluation, h: f64) -> Tensor {
+/// λ = U(y) + ½(x−y)·∇U(y) + (h/4)|∇U(y)|²: of the reverse move y → x, with `there` the evaluation at y, `[n]` in f64.
+pub(super) fn reverse_lambda(x: &Tensor, there: &Evaluation, h: f64) -> Tensor {
     let (y, g) = (&there.x, there.grad());
     let u = there.u.to_kind(Kind::Double);
     let fits = on_host(x) && on_host(y) && on_host(g) && x.kind() == g.kind();
@@ -109,7 +109,7 @@ mod tests {
             let tolerance = if kind == Kind::Float { 1e-4 } else { 1e-12 };
             let gap = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
             assert!(gap(&y, &z) < tolerance && gap(&a, &b) < tolerance);
-            let (c, d) = (reverse_cost(&y, &at, 0.3), reverse_cost(&strided(&y), &other, 0.3));
+            let (c, d) = (reverse_lambda(&y, &at, 0.3), reverse_lambda(&strided(&y), &other, 0.3));
             assert!(gap(&c, &d) < tolerance);
         }
     }

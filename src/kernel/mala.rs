@@ -1,6 +1,6 @@
 //! Move by the Metropolis-adjusted Langevin algorithm, guide eq. (78) with its normaliser corrected to (4πh)^{−d/2}.
 
-use super::langevin::{propose, reverse_cost};
+use super::langevin::{propose, reverse_lambda};
 use super::{EvalCounts, Invariant, reversed::Transition, ula::check_step};
 use crate::density::{Differentiable, Energy, Evaluation};
 use crate::error::Result;
@@ -26,9 +26,9 @@ impl Mala {
 
 impl<E: Energy + Differentiable + ?Sized> Invariant<E> for Mala {
     fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition {
-        let (y, leaving) = propose(at, self.h, rng);
+        let (y, alpha) = propose(at, self.h, rng);
         let there = u.evaluate(&y);
-        let log_ratio = leaving - reverse_cost(&at.x, &there, self.h);
+        let log_ratio = alpha - reverse_lambda(&at.x, &there, self.h);
         let uniform = rng.uniform_tensor(&[there.len() as i64], Kind::Double, at.x.device());
         // A NaN ratio compares false: the proposal is rejected, the walker stays where its energy is finite.
         let accept: Tensor = uniform.log().lt_tensor(&log_ratio);

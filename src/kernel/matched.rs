@@ -15,7 +15,7 @@ use tch::{Kind, Tensor};
 /// S = sym J_b(t_{k+1}, y) and m(y) the same integrator's step with −b.
 ///
 /// The escorted kernel's leading fluctuation is that of ξᵀSξ around its mean tr S = ∇·b; a covariance that shrinks
-/// where the flow stretches cancels it: A_T is O(h) instead of O(√h), at the price of a Jacobian per step.
+/// where the flow stretches cancels it: A_T is O(h) instead of O(√h), with one Jacobian per step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Matched {
@@ -51,7 +51,7 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Matched {
         let (eps, n) = (self.eps.at(u.t - 0.5 * u.h), mv.y.size()[0]);
         let (b, j) = u.path.linearise(u.t, &mv.y);
         let point = u.path.evaluate(u.t, &mv.y).with_drift(b);
-        let (mean, mut cost) = stride(u, &point, eps, Direction::GibbsReverse, self.integrator);
+        let (mean, mut cost) = stride(u, &point, eps, Direction::Backward, self.integrator);
         cost += EvalCounts { jacobian: n as u64, ..EvalCounts::evaluation(n as usize) };
         let wide = |t: &Tensor| t.to_kind(Kind::Double);
         let r = combine(&[(1.0, &wide(&at.x)), (-1.0, &wide(&point.x)), (-1.0, &wide(&mean))]);

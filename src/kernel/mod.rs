@@ -1,7 +1,8 @@
-//! State the contract of a transition kernel: a forward half that pays for leaving, a backward half for arriving.
+//! State the contract of a transition kernel: its forward half computes α, its backward half λ, and A += α − λ.
 //!
 //! To add a kernel: one file here that implements [`Kernel`] (or [`Invariant`], and wrap it in [`Reversed`]), one
-//! `pub use`, one row in `tests/kernels.rs`. A kernel of your own, in your own crate or a notebook: [`check_kernel`].
+//! `pub use`, one row in `tests/it/kernels.rs`. A kernel of your own, in your own crate or a notebook:
+//! [`check_kernel`](crate::transport::check_kernel).
 
 mod escorted;
 mod flow;
@@ -69,6 +70,7 @@ impl AddAssign for EvalCounts {
 /// What [`Kernel::forward`] hands to [`Kernel::backward`] across the change of θ.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct Move {
     /// Where the walkers go, `[n, d]`.
     pub y: Tensor,
@@ -85,7 +87,7 @@ pub struct Move {
 }
 
 impl Move {
-    /// To `y` `[n, d]` with α `[n]` (f64), at the price of `cost`.
+    /// To `y` `[n, d]` with α `[n]` (f64), after the evaluations that `cost` counts.
     pub fn new(y: Tensor, alpha: Tensor, cost: EvalCounts) -> Self {
         Move { y, alpha, at_y: None, acceptance: None, cost, fault: None }
     }
@@ -109,6 +111,7 @@ impl Move {
 /// What [`Kernel::backward`] returns.
 #[derive(Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct Arrival {
     /// λ = U_{k+1}(y) − log r_{k+1}(y→x), up to the same constant, `[n]`, f64.
     pub lambda: Tensor,
@@ -121,7 +124,7 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// λ `[n]` (f64), and where the walkers are, evaluated under θ_{k+1}, at the price of `cost`.
+    /// λ `[n]` (f64), and where the walkers are, evaluated under θ_{k+1}, after the evaluations that `cost` counts.
     pub fn new(lambda: Tensor, evaluation: Evaluation, cost: EvalCounts) -> Self {
         Arrival { lambda, evaluation, acceptance: None, cost }
     }
@@ -185,17 +188,23 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         cost
     }
 
-    /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training watches it.
+    /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training records h times the curvature in `h_curvature`.
     fn bounded_step(&self) -> Option<f64> {
         None
     }
 
-    /// Parameters in range? Called once before a run.
+    /// Checks the kernel's own parameters. Called once before a run.
+    ///
+    /// # Errors
+    /// Parameters out of range; by default none.
     fn validate(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Does the energy give what the kernel asks for, in the right shape? Called once, where the walkers start.
+    /// Checks that the energy gives what the kernel asks for, in the right shape. Called once, where the walkers start.
+    ///
+    /// # Errors
+    /// What is missing or of the wrong shape; by default none.
     fn check(&self, _u: &E, _at: &Evaluation) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Carry walkers by the flow alone, without noise, and pay with the exact log-determinant of the map, as a normalizing flow does.
+//! Move walkers by the flow alone, without noise; the weight holds the exact log-determinant of the map, as in a normalizing flow.
 
 use super::escorted::check_velocity;
 use super::flow::Order;
@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 /// One step of an integrator of ẋ = b(t, x), as a map with a known Jacobian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Map {
     /// x + h b(t, x): one (b, J_b).
     Euler,
@@ -126,7 +127,7 @@ fn one_plus(c: f64, m: &Tensor) -> Tensor {
 fn log_det(terms: &[(f64, &Tensor)]) -> Tensor {
     let (n, d) = (terms[0].1.size()[0], terms[0].1.size()[1]);
     let held: Vec<(f64, Tensor)> = terms.iter().map(|(c, t)| (*c, t.contiguous())).collect();
-    // Below this width LAPACK's overhead per matrix is larger than the work.
+    // Below this width LAPACK's overhead per matrix exceeds the arithmetic.
     if d <= 16 && held.iter().all(|(_, t)| on_host(t)) {
         let mut out = Fresh::<f64>::new(&[n]);
         match held[0].1.kind() {

@@ -25,7 +25,10 @@ pub trait Invariant<E: Energy + ?Sized>: std::fmt::Debug {
     /// One move at fixed θ.
     fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition;
 
-    /// Parameters in range?
+    /// As [`Kernel::validate`].
+    ///
+    /// # Errors
+    /// Parameters out of range; by default none.
     fn validate(&self) -> Result<()> {
         Ok(())
     }
@@ -40,7 +43,7 @@ pub trait Invariant<E: Energy + ?Sized>: std::fmt::Debug {
 }
 
 /// Forward: `sweeps` moves of an invariant kernel at θ_k. Backward: their exact reversal at θ_k. The densities cancel and
-/// A += U_k(y) − U_{k+1}(y), the weight of annealed importance sampling: it pays only for the change of θ.
+/// A += U_k(y) − U_{k+1}(y), the weight of annealed importance sampling, which is 0 at fixed θ.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reversed<K> {
     /// The invariant kernel.
@@ -60,7 +63,7 @@ impl<K> Reversed<K> {
         Reversed { kernel, sweeps }
     }
 
-    fn travel<E: Energy + ?Sized>(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition
+    fn moves<E: Energy + ?Sized>(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition
     where
         K: Invariant<E>,
     {
@@ -81,7 +84,7 @@ impl<K> Reversed<K> {
 
 impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {
-        let moved = self.travel(u, at, rng);
+        let moved = self.moves(u, at, rng);
         Move {
             y: moved.evaluation.x.shallow_clone(),
             alpha: moved.evaluation.u.to_kind(Kind::Double),
@@ -103,7 +106,7 @@ impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
     }
 
     fn step(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Step {
-        let moved = self.travel(u, at, rng);
+        let moved = self.moves(u, at, rng);
         let increment = moved.evaluation.u.zeros_like().to_kind(Kind::Double);
         Step { evaluation: moved.evaluation, increment, acceptance: Some(moved.acceptance), cost: moved.cost }
     }

@@ -13,10 +13,11 @@ use tch::Kind;
 /// The second half of a [`Split`] step, with step size hε at t_{k+1}.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Langevin {
     /// ULA and its weight.
     Ula,
-    /// MALA under its exact reversal, which pays nothing at fixed energy.
+    /// MALA under its exact reversal: α − λ = 0 at fixed energy.
     #[default]
     Mala,
 }

@@ -1,6 +1,6 @@
 //! Move by the unadjusted Langevin algorithm, eq. (13), with the paper's backward kernel or the lower-variance one.
 
-use super::langevin::{propose, reverse_cost};
+use super::langevin::{propose, reverse_lambda};
 use super::{Arrival, EvalCounts, Kernel, Move};
 use crate::density::{Differentiable, Energy, Evaluation};
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ pub enum ReverseAt {
     /// r = ULA at θ_{k+1}: eqs (15)-(16), one evaluation per move.
     #[default]
     New,
-    /// r = f_k, ULA at θ_k: a higher ESS when θ moves, at the price of one more evaluation, ∇U_k(y).
+    /// r = f_k, ULA at θ_k: a higher ESS when θ moves, by one more evaluation, ∇U_k(y).
     Old,
 }
 
@@ -23,8 +23,9 @@ pub enum ReverseAt {
 ///
 /// With α_k(x,y) = U_k(x) + ½(y−x)·∇U_k(x) + (h/4)|∇U_k(x)|², eq. (16): A += α_k(x,y) − α_{k+1}(y,x).
 ///
-/// Exact where U is finite everywhere. At a wall, U = +∞, the backward density reaches a width of √(2h) inside, where no
-/// walker can come from, and that share is missing from Ẑ: use [`Mala`](super::Mala) in [`Reversed`](super::Reversed) there.
+/// Exact where U is finite everywhere. Where ρ vanishes (U = +∞) the backward density still puts mass on a margin of width
+/// √(2h) in which no walker can be, and that mass is missing from Ẑ: use [`Mala`](super::Mala) in
+/// [`Reversed`](super::Reversed) for such energies.
 ///
 /// ULA leaves no ρ invariant, so it cannot be wrapped as if it did:
 ///
@@ -48,6 +49,7 @@ impl Ula {
     }
 
     /// With the backward density at these parameters.
+    #[must_use]
     pub fn reverse_at(self, reverse_at: ReverseAt) -> Self {
         Ula { reverse_at, ..self }
     }
@@ -64,7 +66,7 @@ impl<E: Energy + Differentiable + ?Sized> Kernel<E> for Ula {
         if self.reverse_at == ReverseAt::Old {
             // U_{k+1}(y) enters with λ: here only the part of the reverse density beyond U_k(y).
             let there = u.evaluate(&y);
-            let reverse = reverse_cost(&at.x, &there, self.h) - there.u.to_kind(Kind::Double);
+            let reverse = reverse_lambda(&at.x, &there, self.h) - there.u.to_kind(Kind::Double);
             alpha = &alpha - reverse;
             cost = EvalCounts::evaluation(there.len());
             at_y = Some(there);
@@ -76,7 +78,7 @@ impl<E: Energy + Differentiable + ?Sized> Kernel<E> for Ula {
         drop(mv.at_y);
         let point = u.evaluate(&mv.y);
         let lambda = match self.reverse_at {
-            ReverseAt::New => reverse_cost(&at.x, &point, self.h),
+            ReverseAt::New => reverse_lambda(&at.x, &point, self.h),
             ReverseAt::Old => point.u.to_kind(Kind::Double),
         };
         Arrival { lambda, acceptance: None, cost: EvalCounts::evaluation(point.len()), evaluation: point }

@@ -35,6 +35,9 @@ impl Gaussian {
     }
 
     /// N(0, σ² I) in d dimensions, of a given kind and device.
+    ///
+    /// # Errors
+    /// As [`new`](Gaussian::new).
     pub fn isotropic(d: i64, sigma: f64, kind: Kind, device: Device) -> Result<Self> {
         let g = Self::new(&vec![0.0; d.max(0) as usize], &vec![sigma; d.max(0) as usize])?;
         Ok(Gaussian { mean: g.mean.to_kind(kind).to_device(device), sigma: g.sigma.to_kind(kind).to_device(device) })

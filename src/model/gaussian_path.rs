@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 /// How the end points of [`GaussianPath`] belong together.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Coupling {
     /// The optimal map: every point moves on a straight line at constant speed, m and s are linear in t. An Euler step of
     /// b carries ρ_t onto ρ_{t+h} exactly, so that a map with its determinant and MALA have zero weights.

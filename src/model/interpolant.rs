@@ -86,6 +86,9 @@ impl Interpolant {
     }
 
     /// The distribution at t = 1.
+    ///
+    /// # Errors
+    /// As [`Mixture::with_sigma`].
     pub fn target(&self) -> Result<Mixture> {
         let means: Vec<Vec<f64>> = self.means.chunks(self.dim() as usize).map(<[f64]>::to_vec).collect();
         Mixture::with_sigma(&means, &self.weights, &self.sigma, self.kind, self.device)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The coefficients a(t) of the noise z ~ N(0, I) and c(t) of the data x₁, t from 0 (noise) to 1 (data).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Interpolation {
     /// a = 1 − t, c = t.
     #[default]
@@ -29,6 +30,7 @@ pub enum Interpolation {
 
 /// a², c, aȧ and ċ at one time: what every distribution along the way is made of. (ȧ alone is infinite where a = √(1 − t²) ends.)
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Coefficients {
     /// a².
     pub a2: f64,

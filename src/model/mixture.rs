@@ -30,6 +30,9 @@ impl Mixture {
     }
 
     /// Modes N(μ_j, σ_j² I) with the given masses, kind and device.
+    ///
+    /// # Errors
+    /// As [`new`](Mixture::new); a σ that is not positive, masses or σ of another number than the means, a mean that is not finite.
     pub fn with_sigma(means: &[Vec<f64>], weights: &[f64], sigma: &[f64], kind: Kind, device: Device) -> Result<Self> {
         let j = means.len();
         let d = means.first().map_or(0, Vec::len);
@@ -80,6 +83,9 @@ impl Mixture {
     }
 
     /// A copy that shares nothing.
+    ///
+    /// # Errors
+    /// As [`with_sigma`](Mixture::with_sigma), for parameters that a training has made not finite.
     pub fn frozen(&self) -> Result<Mixture> {
         let (kind, device) = self.options();
         let rows: Vec<Vec<f64>> = Vec::try_from(self.means.detach().to_kind(Kind::Double).to_device(Device::Cpu))?;

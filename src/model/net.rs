@@ -270,6 +270,7 @@ macro_rules! neural_model {
             /// let net = Mlp::new(64, &MlpShape::default(), Kind::Float, Device::Cpu).unwrap().mixed();
             /// assert_eq!(net.options().0, Kind::Float);
             /// ```
+            #[must_use]
             pub fn mixed(mut self) -> Self {
                 self.well.inner = Some(Kind::BFloat16);
                 self

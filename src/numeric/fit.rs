@@ -39,7 +39,7 @@ pub fn line(xs: &[f64], ys: &[f64]) -> Option<Line> {
 
 /// The line through (ln x, ln y): its slope is the exponent p of y = c x^p, its intercept ln c.
 ///
-/// Points that are not positive and finite are left out. None as in [`line`].
+/// Points that are not positive and finite are left out. None as in [`line()`].
 ///
 /// ```
 /// let x = [1.0, 2.0, 4.0];

@@ -52,6 +52,7 @@ impl Rng {
     /// use jarzynski::Rng;
     /// assert_eq!(Rng::new(7).on_host().uniform(), Rng::new(7).uniform());
     /// ```
+    #[must_use]
     pub fn on_host(mut self) -> Self {
         self.host = true;
         self
@@ -59,6 +60,7 @@ impl Rng {
 
     /// An independent source named by `label`: splitting does not advance `self`, so adding a consumer (a monitor, say)
     /// changes nobody else's numbers.
+    #[must_use]
     pub fn split(&self, label: u64) -> Rng {
         Rng { key: mix(self.key ^ mix(label.wrapping_add(0xA076_1D64_78BD_642F))), counter: 0, host: self.host }
     }

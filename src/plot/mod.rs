@@ -39,6 +39,7 @@ use std::path::Path;
 /// Where several panels have the same labels, one legend above them serves all. Nothing is drawn before [`Figure::svg`],
 /// [`Figure::png`] or [`Figure::save`], and there the mistakes in what was described are reported.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Figure {
     size: (u32, u32),
     title: String,

@@ -80,6 +80,7 @@ pub(super) enum Layer {
 /// Slices of different lengths, weights that cannot be normalised and impossible limits are reported when the figure is
 /// drawn.
 #[derive(Debug, Clone, Default)]
+#[must_use]
 pub struct Panel {
     pub(super) title: String,
     pub(super) x: String,

@@ -8,6 +8,7 @@ use std::fmt;
 
 /// Something about a run that a person should know before trusting its numbers.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Warning {
     /// The word that stands for it in the column `warning`.
     pub code: &'static str,
@@ -71,9 +72,9 @@ const RULES: &[Rule] = &[
     Rule {
         code: "bias",
         suspect: |c| {
-            let (own, watched) = (c("log_z"), c("log_z_monitor"));
+            let (own, monitor) = (c("log_z"), c("log_z_monitor"));
             let error = (c("log_z_se").powi(2) + c("log_z_monitor_se").powi(2)).sqrt();
-            let gap = (own - watched).abs();
+            let gap = (own - monitor).abs();
             (!gap.is_nan() && !error.is_nan()).then_some(gap > 3.0 * error.max(1e-9))
         },
         share: 0.1,
@@ -102,7 +103,7 @@ const RULES: &[Rule] = &[
         code: "step_fraction",
         suspect: |c| below(c("step_fraction"), 0.05),
         share: 0.1,
-        text: "the ESS limit lets through less than a twentieth of the optimiser's step: a lower learning rate would do the same work",
+        text: "the ESS limit lets through less than a twentieth of the optimiser's step: a lower learning rate would change θ as much",
     },
     Rule {
         code: "scale",
@@ -149,7 +150,8 @@ impl Run {
     /// use jarzynski::{Escorted, model::Interpolant, transport};
     /// # fn main() -> jarzynski::Result<()> {
     /// let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7])?;
-    /// assert!(transport(Escorted::new(0.5), &path, 32, 1_000, 0)?.warnings().is_empty());
+    /// let fine = transport(Escorted::new(0.5), &path, 128, 1_000, 0)?;
+    /// assert!(fine.warnings().is_empty(), "{:?}", fine.warnings());
     /// let coarse = transport(Escorted::new(8.0), &path, 8, 1_000, 0)?;
     /// assert!(coarse.warnings().iter().any(|w| w.code == "ess"), "{:?}", coarse.warnings());
     /// # Ok(()) }

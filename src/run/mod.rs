@@ -29,6 +29,7 @@ use tch::{Device, Tensor};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// All steps were done.
     Finished,
@@ -40,7 +41,7 @@ pub enum Outcome {
         cause: String,
     },
     /// It was asked to stop, or its folder could not be written any more: all rows so far are there, and where the run is
-    /// kept ([`Checkpointing`](crate::Checkpointing)) it can go on.
+    /// kept ([`Checkpointing`]) it can go on.
     Paused {
         /// The step that comes next.
         step: usize,
@@ -52,8 +53,9 @@ pub enum Outcome {
 /// The result of [`Trainer::train`](crate::Trainer::train), [`transport`](crate::transport()) and
 /// [`anneal`](crate::anneal).
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Run {
-    /// One row per recorded step; the columns are explained in [`record::COLUMNS`](crate::record::COLUMNS).
+    /// One row per recorded step; the columns are explained in [`record::COLUMNS`].
     pub stats: DataFrame,
     /// The (training) walkers under the final parameters.
     pub walkers: Walkers,
@@ -123,7 +125,15 @@ impl Run {
     /// without a monitor are biased by more than any error bar. [`anneal`](crate::anneal) estimates log Z of any model.
     pub fn log_z(&self) -> Option<Estimate> {
         let told = self.weighted && !self.population().is_empty() && (self.monitor.is_some() || !self.self_interacting);
-        told.then(|| self.population().log_z())
+        told.then(|| self.population().log_z().doubted(self.doubt()))
+    }
+
+    /// The first warning that concerns the error of log Ẑ.
+    fn doubt(&self) -> Option<&'static str> {
+        const OF_LOG_Z: [&str; 5] = ["tail", "ess", "ess_monitor", "lineages", "log_z_se"];
+        // with a monitor, the training walkers' own ESS says nothing of its log Ẑ
+        let concerns = |code: &str| OF_LOG_Z.contains(&code) && !(code == "ess" && self.monitor.is_some());
+        self.warnings().into_iter().map(|w| w.code).find(|code| concerns(code))
     }
 
     /// log ρ_θ(x) = −U_θ(x) − log Ẑ at rows x `[m, d]`, nats, f64, and the standard error that log Ẑ gives to all of them.
@@ -164,6 +174,9 @@ impl Run {
     }
 
     /// Unit, meaning and source of every column of `stats`.
+    ///
+    /// # Errors
+    /// `Table` where polars refuses the columns.
     pub fn describe(&self) -> Result<DataFrame> {
         crate::run::record::describe(&self.stats)
     }

@@ -122,6 +122,7 @@ pub struct Pace {
 
 /// Whether a run can go on.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Health {
     /// It can.
     Fine,
@@ -174,6 +175,7 @@ impl Row {
 
 /// What a callback and the caller of [`Driver::step`](super::Driver::step) see of a run in state `step`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct StepView<'a, S: ?Sized> {
     /// Steps so far, k.
     pub step: usize,

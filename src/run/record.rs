@@ -7,6 +7,7 @@ use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 
 /// What a column of [`Run::stats`](crate::Run::stats) means.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Entry {
     /// Column name.
     pub name: &'static str,
@@ -138,7 +139,7 @@ pub fn markdown() -> String {
     text
 }
 
-/// Name, unit, meaning and source of each column of a frame; what an observer added says so.
+/// Name, unit, meaning and source of each column of a frame; a column of a callback says so.
 ///
 /// # Errors
 /// None for a frame that polars accepted once.
@@ -149,7 +150,7 @@ pub fn describe(df: &DataFrame) -> Result<DataFrame> {
     };
     let columns = vec![
         Column::new("unit".into(), text(|c| c.unit, "")),
-        Column::new("meaning".into(), text(|c| c.meaning, "recorded by an observer")),
+        Column::new("meaning".into(), text(|c| c.meaning, "recorded by a callback")),
         Column::new("source".into(), text(|c| c.source, "")),
     ];
     let mut all = vec![Column::new("column".into(), names)];
@@ -247,7 +248,10 @@ impl Recorder {
         self.columns.truncate(columns);
     }
 
-    /// Reads a header and lines; what follows the last line's end is left out. Errors: the line, and what it should be.
+    /// Reads a header and lines; what follows the last line's end is left out.
+    ///
+    /// # Errors
+    /// The line, and what it should be.
     pub(crate) fn parse(text: &str) -> std::result::Result<Self, (usize, String)> {
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let mut lines = whole.split('\n');
@@ -273,6 +277,9 @@ impl Recorder {
     }
 
     /// As a DataFrame: NaN becomes null, columns without any value are left out.
+    ///
+    /// # Errors
+    /// `Table` where polars refuses the columns.
     pub fn frame(&self) -> Result<DataFrame> {
         let mut out = Vec::new();
         for (name, values) in self.names.iter().zip(&self.columns) {

@@ -10,6 +10,7 @@ use tch::{Device, Tensor};
 
 /// Counts and sums since the previous row. Sums of tensors stay on their device: reading them at every step would wait for it.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Tally {
     /// Evaluations.
     pub cost: EvalCounts,

@@ -40,6 +40,7 @@ use tch::Tensor;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Sweep {
     /// One member for each seed and configuration.
     pub seeds: Vec<u64>,
@@ -70,6 +71,7 @@ const RUN: &str = "run";
 
 /// What a member is told.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Member<'a, C> {
     /// Its configuration.
     pub config: &'a C,

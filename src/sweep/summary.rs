@@ -9,6 +9,7 @@ use std::path::Path;
 
 /// What a sweep leaves.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SweepSummary {
     /// All members' rows, one below the other: the configuration's columns, `seed`, then those of
     /// [`Run::stats`](crate::Run::stats). A column that a member has not is null in its rows.

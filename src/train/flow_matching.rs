@@ -42,6 +42,7 @@ use tch::{Device, Kind, Tensor};
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Default)]
+#[must_use]
 pub struct FlowTrainer {
     /// All settings.
     pub settings: FlowSettings,

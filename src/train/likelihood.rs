@@ -92,7 +92,11 @@ impl<K> Likelihood<K> {
     fn lost(&self) -> Option<&'static str> {
         let all: Vec<&Walkers> =
             [Some(&self.walkers), self.monitor.as_ref()].into_iter().flatten().map(|p| &p.walkers).collect();
-        Walkers::look(&all).into_iter().zip(["walkers", "monitor"]).find(|(finite, _)| !finite).map(|(_, who)| who)
+        Walkers::all_finite(&all)
+            .into_iter()
+            .zip(["walkers", "monitor"])
+            .find(|(finite, _)| !finite)
+            .map(|(_, who)| who)
     }
 
     /// Weights of the walkers in eq. (4), `[n]`, f64.
@@ -167,20 +171,21 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         let lowest = if weighted { self.walkers.walkers.take_lowest_ess() } else { f64::NAN };
         let lowest_monitor = self.monitor.as_mut().map_or(f64::NAN, |m| m.walkers.take_lowest_ess());
         let (walkers, monitor) = (&self.walkers.walkers, self.monitor.as_ref().map(|m| &m.walkers));
-        let nan = Estimate { value: f64::NAN, se: f64::NAN };
+        let nan = Estimate::new(f64::NAN, f64::NAN);
         let energy_data = self.gradient.energy_data;
-        let (log_z, watched) = (self.ess_min.map_or(nan, |_| walkers.log_z()), monitor.map_or(nan, Walkers::log_z));
+        let (log_z, log_z_monitor) =
+            (self.ess_min.map_or(nan, |_| walkers.log_z()), monitor.map_or(nan, Walkers::log_z));
         self.gradient.row(self.descent.rate(k), exact, row);
         if self.distance > FAR {
             row.put("data_distance", self.distance);
         }
         row.extend([
             ("cross_entropy", log_z.value + energy_data),
-            ("cross_entropy_monitor", watched.value + energy_data),
+            ("cross_entropy_monitor", log_z_monitor.value + energy_data),
             ("log_z", log_z.value),
             ("log_z_se", log_z.se),
-            ("log_z_monitor", watched.value),
-            ("log_z_monitor_se", watched.se),
+            ("log_z_monitor", log_z_monitor.value),
+            ("log_z_monitor_se", log_z_monitor.se),
             ("ess", lowest),
             ("ess_monitor", lowest_monitor),
             ("resampled", self.ess_min.map_or(f64::NAN, |_| spent.resampled as f64)),
@@ -192,7 +197,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             ("forward", spent.cost.forward as f64),
             ("backward", spent.cost.backward as f64),
         ]);
-        let log_z = if self.monitor.is_some() { watched.value } else { exact };
+        let log_z = if self.monitor.is_some() { log_z_monitor.value } else { exact };
         self.held_out.row(model, k, last, log_z, row);
         Ok(())
     }

@@ -46,6 +46,7 @@ use tch::Tensor;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Trainer<K> {
     /// The transition kernel.
     pub kernel: K,

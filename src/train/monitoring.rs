@@ -1,4 +1,4 @@
-//! Watch a training: the curvature against the kernel's bound, exact log Z where it can be had, a line of progress.
+//! Measure beside a training: the curvature against the kernel's bound, exact log Z where it can be had, a line of progress.
 
 use crate::density::{CURVATURE_PASSES, Model, curvature};
 use crate::error::{Result, no_grad};
@@ -77,6 +77,7 @@ impl ExactLogZ {
 
 /// Held-out data: never trained on.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Validation {
     // behind a lock, so that a trainer can be shared between the threads of a sweep
     data: Arc<Mutex<Tensor>>,

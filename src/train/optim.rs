@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The rule by which a gradient moves θ. Weight decay acts on θ only: the Jarzynski weights stay exact under all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Optim {
     /// θ ← θ − lr·g, with momentum.
     Sgd {
@@ -37,6 +38,7 @@ impl Optim {
 /// The learning rate's factor over a run of K updates.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Schedule {
     /// 1 throughout.
     #[default]

@@ -82,7 +82,10 @@ impl Optimiser {
         (self.steps, memory.collect())
     }
 
-    /// Takes up what [`state`](Optimiser::state) gave. Errors: a memory that is missing or of another shape.
+    /// Takes up what [`state`](Optimiser::state) gave.
+    ///
+    /// # Errors
+    /// A memory that is missing or of another shape.
     pub fn restore(&mut self, steps: u64, find: impl Fn(&str) -> Result<Tensor>) -> Result<()> {
         self.steps = steps;
         for (i, slot) in self.slots.iter_mut().enumerate() {

@@ -10,6 +10,7 @@ use tch::Device;
 /// How the model's expectation in eq. (4) is estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Method {
     /// Walkers with Jarzynski weights: exact for every kernel and protocol; resampled when ESS/N < `ess_min`.
     Jarzynski {
@@ -68,7 +69,7 @@ pub struct Settings {
     pub data_noise: f64,
     /// Resampling scheme.
     pub scheme: Scheme,
-    /// Start with walkers in proportion to the modes, where the base law can.
+    /// Start with walkers in proportion to the modes, where the base can.
     pub stratified: bool,
     /// Steps between recorded rows.
     pub every: usize,

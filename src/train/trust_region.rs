@@ -1,4 +1,4 @@
-//! Limit one update of θ by the conditional ESS it costs: let it through, shrink it, or take it in substeps.
+//! Limit one update of θ by its conditional ESS: make it whole, shrink it, or take it in substeps.
 
 use crate::density::Model;
 use crate::error::{Error, Result, no_grad};
@@ -9,14 +9,14 @@ use tch::{Kind, Tensor};
 /// What happens to a step that the optimiser proposes, θ_k → θ*.
 ///
 /// The conditional ESS of moving to θ_s = θ_k + s(θ* − θ_k) is (Σ w e^Δ)²/Σ w e^{2Δ}, Δ = U_k − U_{θ_s} on the walkers;
-/// each trial of an s is one forward pass over them. The weights are exact under every choice.
+/// each tried s is one forward pass over them. The weights are exact under every choice.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum TrustRegion {
     /// Always θ*. What PCD and CD do.
     Unlimited,
-    /// The largest tried s whose conditional ESS is at least `ess`: a trust region in distribution. After 12 trials the
+    /// The largest tried s whose conditional ESS is at least `ess`: a trust region in distribution. After 12 backtracks the
     /// last and shortest one is taken as it is.
     Shrink {
         /// Least conditional ESS, in (0, 1).
@@ -67,7 +67,7 @@ impl Advance {
         Advance { region, taken: 0, segment: None }
     }
 
-    /// Whether another substep is wanted.
+    /// Whether to take another substep.
     pub fn next(&mut self) -> bool {
         let more = self.taken == 0 || (self.taken < self.region.substeps() && self.at() < 1.0);
         self.taken += usize::from(more);
@@ -88,9 +88,9 @@ impl Advance {
             step();
             segment
         });
-        let trials = segment.advance(model, walkers, bound);
-        tally.backtracks += trials as u64;
-        tally.cost.forward += (trials * walkers.walkers.len()) as u64;
+        let tried = segment.advance(model, walkers, bound);
+        tally.backtracks += tried as u64;
+        tally.cost.forward += (tried * walkers.walkers.len()) as u64;
     }
 }
 
@@ -125,27 +125,27 @@ impl Segment {
     }
 
     /// Moves on from `self.at` to the furthest tried place whose conditional ESS is at least `bound`; returns the number
-    /// of trials.
+    /// of tried places.
     fn advance<M: Model>(&mut self, model: &M, population: &Population, bound: f64) -> usize {
-        const TRIALS: usize = 12;
+        const MOST: usize = 12;
         let known = population.known();
         let u = known.u.to_kind(Kind::Double);
         let here = self.at;
         let mut reach = 1.0 - here;
-        for trial in 1..=TRIALS {
+        for tried in 1..=MOST {
             let s = if reach == 1.0 - here { 1.0 } else { here + reach };
             self.stand(s);
             self.at = s;
             let delta = &u - no_grad(|| model.energy(&known.x)).to_kind(Kind::Double);
             let c = population.walkers.conditional_ess(&delta);
             if c >= bound {
-                return trial;
+                return tried;
             }
             // 1/c − 1 is the variance of Δ to leading order and grows as the square of the step.
             let guess = if c > 0.0 { ((1.0 / bound - 1.0) / (1.0 / c - 1.0)).sqrt() * 0.95 } else { 0.0 };
             reach *= guess.clamp(0.05, 0.9);
         }
-        TRIALS
+        MOST
     }
 }
 

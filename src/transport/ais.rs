@@ -15,26 +15,27 @@ use tch::{Kind, Tensor};
 ///
 /// It is [`Transport`] along a [`LayersPath`]. Never resampled, so that Ẑ is unbiased and walkers are independent.
 ///
-/// **The error bar knows of visited mass only.** A mode that appears late on the path, and that no walker reaches, is missing
+/// **The error bar accounts for visited mass only.** A mode that appears late on the path, and that no walker reaches, is missing
 /// from log Ẑ without a trace in its standard error, the ESS or k̂: Ẑ is unbiased because one run in very many finds the mode,
-/// with a large weight. (Example: 60 binary units and one hidden unit with a mode of e² times the mass of the rest, which no
-/// walker enters: log Ẑ is 2.13 nats too low with an error bar of .0003.) Estimate along more than one path, from the data's means, from the
-/// uniform law ([`scaled`](Ais::scaled)), through parameters saved along the training ([`through`](Ais::through)), and with
-/// more steps; where results differ by more than their bars the largest is the nearest. [`Tempering`](crate::Tempering) with
-/// its swap rates is another look.
+/// with a large weight. With 60 binary units, one hidden unit and a mode of e² times the mass of the rest that no walker
+/// enters, log Ẑ is 2.13 nats too low with an error bar of .0003.
+///
+/// So estimate along more than one path: from the data's means, from the uniform distribution ([`scaled`](Ais::scaled)), through
+/// parameters saved along the training ([`through`](Ais::through)), and with more steps. Where the results differ by more than
+/// their bars, too low is the likelier error. [`Tempering`](crate::Tempering) visits modes in another way.
 ///
 /// ```
 /// use jarzynski::{Ais, Rng, model::{Rbm, RbmShape}, tch::{Device, Kind}};
 /// # fn main() -> jarzynski::Result<()> {
 /// let data = Rng::new(1).uniform_tensor(&[100, 8], Kind::Float, Device::Cpu).round();
 /// let rbm = Rbm::bernoulli(&data, &RbmShape { hidden: 6, scale: 0.5, ..Default::default() })?;
-/// let ais = Ais::new().steps(200).walkers(500);
-/// let (z, other) = (ais.log_z(&rbm)?, ais.clone().scaled().seed(1).log_z(&rbm)?);
+/// let ais = || Ais::new().steps(200).walkers(500);
+/// let (z, other) = (ais().log_z(&rbm)?, ais().scaled().seed(1).log_z(&rbm)?);
 /// assert!((z.value - rbm.exact_log_z()?).abs() < 5.0 * z.se);
 /// assert!((z.value - other.value).abs() < 5.0 * (z.se + other.se));
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use]
 pub struct Ais<L = Units> {
     /// Temperatures, or places between saved parameters: steps K.
@@ -56,7 +57,7 @@ pub struct Ais<L = Units> {
 }
 
 /// The path of [`Ais`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Route<L> {
     /// From the model's [`start`](Bipartite::start), straight in θ.
@@ -64,7 +65,7 @@ pub enum Route<L> {
     /// From β = 0 to 1, all parameters scaled.
     Scaled,
     /// From the model's start through parameters saved along a training.
-    Through(std::rc::Rc<Vec<L>>),
+    Through(Vec<L>),
 }
 
 impl<L> Default for Ais<L> {
@@ -120,11 +121,11 @@ impl<L> Ais<L> {
 
     /// Through parameters saved along a training: [`Rbm::units`](crate::model::Rbm::units) copied at intervals.
     pub fn through(mut self, saved: Vec<L>) -> Self {
-        self.route = Route::Through(saved.into());
+        self.route = Route::Through(saved);
         self
     }
 
-    /// From the uniform law of discrete units, by scaling all parameters.
+    /// From the uniform distribution of discrete units, by scaling all parameters.
     pub fn scaled(mut self) -> Self {
         self.route = Route::Scaled;
         self
@@ -165,14 +166,14 @@ impl<L: Layers> Ais<L> {
         transport.run_as("ais", &path, &mut |_| Vec::new())
     }
 
-    /// log Ẑ with its standard error, nats.
+    /// log Ẑ with its standard error, nats, and with the run's warning where the error is not to be trusted.
     ///
     /// # Errors
     /// As [`run`](Ais::run); a run that diverges.
     pub fn log_z<M: Bipartite<Layers = L>>(&self, model: &M) -> Result<Estimate> {
         let run = self.run(model)?;
         match &run.outcome {
-            Outcome::Finished => Ok(run.walkers.log_z()),
+            Outcome::Finished => run.log_z().ok_or_else(|| Error::param("walkers", 0, "walkers with weights")),
             Outcome::Diverged { step, cause } | Outcome::Paused { step, cause } => {
                 Err(Error::NonFinite { what: "energy", place: format!("in AIS at step {step}: {cause}") })
             }
@@ -187,6 +188,6 @@ impl<L: Layers> Ais<L> {
     pub fn log_likelihood<M: Model + Bipartite<Layers = L>>(&self, model: &M, v: &Tensor) -> Result<Estimate> {
         let minus_u = log_prob(model, v, 0.0)?.mean(Kind::Double).double_value(&[]);
         let z = self.log_z(model)?;
-        Ok(Estimate { value: minus_u - z.value, se: z.se })
+        Ok(Estimate::new(minus_u - z.value, z.se).doubted(z.warning))
     }
 }

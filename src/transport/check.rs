@@ -17,6 +17,7 @@ use tch::{Kind, Tensor};
 ///
 /// As a flow it has a velocity that is wrong in both its parts: any b leaves weights exact.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Drifting {
     base: Gaussian,
 }
@@ -60,6 +61,7 @@ impl Flow for Drifting {
 
 /// What [`check_kernel`] found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Contract {
     /// One row per claim: `claim, measured, wanted, kept` (1 or 0).
     pub table: DataFrame,

@@ -16,8 +16,9 @@ use crate::walkers::Scheme;
 use procedure::Along;
 use tch::Kind;
 
-/// How walkers go along a path.
+/// How walkers are moved along a path.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Transport<K> {
     /// The transition kernel.
     pub kernel: K,
@@ -29,7 +30,7 @@ pub struct Transport<K> {
     pub walkers: usize,
     /// Whether walkers carry weights; without, the run generates from a flow as one does without this library.
     pub weighted: bool,
-    /// Resample when ESS/N is below this; 0 never, which keeps walkers independent and standard errors honest.
+    /// Resample when ESS/N is below this; 0 never, which keeps walkers independent and standard errors valid.
     pub ess_min: f64,
     /// Resampling scheme.
     pub scheme: Scheme,
@@ -103,7 +104,8 @@ impl<K> Transport<K> {
     /// With times chosen by a pilot run of `pilot_steps` equal steps and `pilot_walkers` walkers: equal parts of the
     /// thermodynamic length ∫ √Var_t(∂_tU) dt, at which each step costs the weights the same.
     ///
-    /// Errors: as [`run`](Transport::run), a pilot that does not arrive.
+    /// # Errors
+    /// As [`run`](Transport::run); a pilot that does not reach t = 1.
     pub fn adapted<P: Path>(mut self, path: &P, pilot_steps: usize, pilot_walkers: usize) -> Result<Self>
     where
         K: for<'a> Kernel<At<'a, P>> + Clone,
@@ -156,15 +158,16 @@ impl<K> Transport<K> {
 
     /// From X_0 ~ base with A_0 = U_base − U_{t=0} to t = 1; the run's walkers are exact for U_1.
     ///
-    /// Errors: K = 0, N = 0, `every` = 0, a threshold outside [0, 1], times that do not rise from 0 to 1, kernel
-    /// parameters out of range, a path that cannot be weighed, energies or velocities of the wrong shape or not finite at
-    /// an end of the path. A run that diverges on the way comes back with its rows and the cause.
-    ///
-    /// An energy may be +∞ (a wall): a walker there has weight 0 from then on, exactly, until it is resampled; the run
+    /// Where U = +∞ the density is 0: a walker there has weight 0 from then on, exactly, until it is resampled; the run
     /// diverges where a walker that has weight has no finite energy, or where none has weight. All averages stay exact if
-    /// no walker could come back from a wall under the backward kernel, as none can under [`Reversed`](crate::Reversed)
-    /// ones, Gibbs among them. That of ULA and of escorted moves reaches a width of √(2h) into a wall that stood before
-    /// the step too: what would have come from there is missing from Ẑ.
+    /// the backward kernel has zero density at such x, as [`Reversed`](crate::Reversed) kernels have, Gibbs among them. The
+    /// backward kernels of ULA and of escorted moves reach a width of √(2h) into the region in which U was +∞ before the
+    /// step too: the mass that they put there is missing from Ẑ.
+    ///
+    /// # Errors
+    /// K = 0, N = 0, `every` = 0, a threshold outside [0, 1], times that do not rise from 0 to 1, kernel parameters out of
+    /// range, a path that cannot be weighed, energies or velocities of the wrong shape or not finite at an end of the path. A
+    /// run that diverges on the way comes back with its rows and the cause.
     pub fn run<P: Path>(&self, path: &P) -> Result<Run>
     where
         K: for<'a> Kernel<At<'a, P>>,
@@ -272,6 +275,9 @@ fn equal_lengths(t: &[f64], speed: &[f64], steps: usize) -> Vec<f64> {
 /// assert!((mean.value - 0.8).abs() < 5.0 * mean.se);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+/// As [`Transport::run`].
 pub fn transport<P: Path, K: for<'a> Kernel<At<'a, P>>>(
     kernel: K,
     path: &P,
@@ -286,6 +292,9 @@ pub fn transport<P: Path, K: for<'a> Kernel<At<'a, P>>>(
 /// ([`Annealed`]): (1 − t)U_base + tU_θ, or the parameters' straight line for an RBM, with Gibbs kernels.
 ///
 /// The same for every training method: this is how *models* are compared, not walkers. Resamples below ESS/N = .5.
+///
+/// # Errors
+/// As [`Transport::run`], and a model that has no such path.
 pub fn anneal<'m, M: Annealed, K>(kernel: K, model: &'m M, steps: usize, walkers: usize, seed: u64) -> Result<Run>
 where
     K: for<'a> Kernel<At<'a, M::Path<'m>>>,

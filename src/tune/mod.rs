@@ -18,6 +18,7 @@ use variance_model::average;
 
 /// How [`Tune::run`] searches.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Tune {
     /// Wanted ESS/N at t = 1, in (0, 1).
     pub ess: f64,
@@ -35,6 +36,7 @@ pub struct Tune {
 
 /// What [`Tune::run`] found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Tuned {
     /// The scheme with its noise.
     pub kernel: FlowKernel,
@@ -63,6 +65,9 @@ pub struct Tuned {
 /// assert!(best.reached);
 /// # Ok(()) }
 /// ```
+///
+/// # Errors
+/// As [`Tune::run`].
 pub fn tune<P: Flow>(path: &P, ess: f64, seed: u64) -> Result<Tuned> {
     Tune::new(ess, seed).run(path)
 }
@@ -218,7 +223,7 @@ impl<P: Flow> Search<'_, P> {
         let mut seen: Vec<Trial> = vec![];
         for _ in 0..6 {
             if let Some(last) = seen.last() {
-                // no more steps than cost as much as another scheme
+                // no more steps than at the cost of another scheme
                 let affordable = (self.limit() / (last.cost / last.steps as f64)).min(most as f64) as usize;
                 k = k.min(affordable);
                 if k == 0 || seen.iter().any(|t| t.steps == k) {

@@ -17,6 +17,7 @@ use tch::{Kind, Tensor};
 /// The first two terms are those of the expansion in h at fixed ε; the third, which grows as h²ε³ and faster where ULA
 /// becomes unstable, bounds ε from above. All are averages along b's own trajectories.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct VarianceModel {
     /// Times of the pilot, the middles of equal intervals.
     pub t: Vec<f64>,

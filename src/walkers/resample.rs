@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How ancestors are drawn. Each scheme gives walker i an expected N·w_i offspring; they differ in variance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Scheme {
     /// One uniform shifts a regular comb: offspring counts are ⌊N w_i⌋ or ⌈N w_i⌉. The default.
     #[default]

@@ -1,11 +1,11 @@
-//! Give no number to walkers of weight zero, such as those in a wall (U = +∞): 0 · ∞ is 0, as in the integral.
+//! Keep the weight of walkers at zero density (U = +∞) exactly zero: 0 · ∞ is 0, as in the integral.
 
 use crate::walkers::Walkers;
 use tch::{Device, Kind, Tensor};
 
 /// α and λ of a step, with e^{α − λ} = 0 where a walker had no weight or arrives where the density is 0.
 ///
-/// Only there may they hold what is no number: a slope in a wall is anything, and the energy that it leaves is infinite.
+/// Only there may α and λ be NaN or infinite: where U = +∞ its gradient is arbitrary, and a move from there has α = +∞.
 pub(crate) fn increment(walkers: &Walkers, alpha: Tensor, lambda: &Tensor, u: &Tensor) -> (Tensor, Tensor) {
     let lambda = lambda.shallow_clone();
     // neither NaN nor +∞: no term can turn a weight of zero into NaN. On a GPU asking takes longer than filling
@@ -17,8 +17,8 @@ pub(crate) fn increment(walkers: &Walkers, alpha: Tensor, lambda: &Tensor, u: &T
     (alpha.masked_fill(&nothing, 0.0), lambda.masked_fill(&nothing, f64::INFINITY))
 }
 
-/// What is wrong with the walkers that have weight, if anything; one read, a second where some are in a wall. Their ESS is
-/// known afterwards.
+/// What is wrong with the walkers that have weight, if anything; one read, a second where some have zero density.
+/// Their ESS is known afterwards.
 pub(crate) fn fault(walkers: &Walkers) -> Option<String> {
     if walkers.is_finite() {
         return None;

@@ -62,7 +62,7 @@ fn every_column_is_in_the_dictionary_and_every_entry_is_a_column() {
         assert!(seen.contains(entry.name), "`{}` is in the dictionary and in no frame", entry.name);
     }
     let own = Rows::new(&["step", "mine"]).push((0, 1.0)).finish().unwrap();
-    assert_eq!(column_str(&record::describe(&own).unwrap(), "meaning").unwrap()[1], "recorded by an observer");
+    assert_eq!(column_str(&record::describe(&own).unwrap(), "meaning").unwrap()[1], "recorded by a callback");
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn a_longer_run_is_a_continuation_and_another_one_is_refused() {
     assert_eq!(mismatch(e).0, "kernel.Reversed");
     let mut wide = Mixture::new(&[vec![-1.0, 0.0], vec![1.0, 0.5], vec![0.0, 0.0]], &[0.5, 0.25, 0.25]).unwrap();
     let e = trainer(15).resume_or_start(dir.path()).train(&mut wide, &data).unwrap_err();
-    assert!(mismatch(e).0.starts_with("parameters."));
+    assert!(mismatch(e).0.starts_with("model.parameters."));
     // a scheduled rate depends on the length
     let scheduled = |steps| {
         let settings = Settings { schedule: Schedule::Linear { end: 0.0 }, ..settings(steps) };

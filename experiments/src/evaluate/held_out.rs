@@ -42,7 +42,7 @@ pub(crate) fn mean_by_class(v: &[f64], classes: &[i64], labels: &[i64], counts: 
         value += share * mean;
         square += (share * se).powi(2);
     }
-    Estimate { value, se: square.sqrt() }
+    Estimate::new(value, square.sqrt())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use jarzynski::{Estimate, Result, Run};
 pub(crate) fn pool(of: &[Estimate]) -> Estimate {
     let n = of.len() as f64;
     let square: f64 = of.iter().map(|e| e.se * e.se).sum();
-    Estimate { value: of.iter().map(|e| e.value).sum::<f64>() / n, se: square.sqrt() / n }
+    Estimate::new(of.iter().map(|e| e.value).sum::<f64>() / n, square.sqrt() / n)
 }
 
 /// The runs' frames one below the other with `method` and `seed` in front; a column that a run lacks is null in its rows.

@@ -31,9 +31,10 @@ pub struct RbmMnist {
     pub data: String,
     /// Hidden units.
     pub hidden: usize,
-    /// `cd-k`, `pcd-k`: k sweeps per update; `jarzynski`: steps shrunk to the least ESS; `jarzynski-bridge`: bridged.
+    /// `cd-k`, `pcd-k`: k sweeps per update; `jarzynski`: steps shrunk to the least ESS; `jarzynski-substeps`:
+    /// whole steps in substeps of that ESS.
     pub methods: Vec<String>,
-    /// Learning rate of each method: its best of .05, .1, .2 and .4 after 1,000 updates (pcd-10 up to .2, bridges up to .1).
+    /// Learning rate of each method: its best of .05, .1, .2 and .4 after 1,000 updates (pcd-10 up to .2, jarzynski-substeps up to .1).
     pub rates: Vec<f64>,
     /// Walkers N; the monitor has as many.
     pub walkers: usize,
@@ -43,10 +44,10 @@ pub struct RbmMnist {
     pub batch: usize,
     /// Updates.
     pub steps: usize,
-    /// Least conditional ESS of an update, or of a leg of a bridged one.
+    /// Least conditional ESS of an update, or of a substep.
     pub ess: f64,
-    /// Most legs of a bridged update.
-    pub legs: usize,
+    /// Most substeps of an update.
+    pub substeps: usize,
     /// Resample below this ESS/N.
     pub ess_min: f64,
     /// Steps between recorded rows.
@@ -69,7 +70,7 @@ pub struct RbmMnist {
 
 impl Default for RbmMnist {
     fn default() -> Self {
-        let methods = ["jarzynski", "jarzynski-bridge", "pcd-1", "pcd-10", "cd-1"];
+        let methods = ["jarzynski", "jarzynski-substeps", "pcd-1", "pcd-10", "cd-1"];
         RbmMnist {
             data: "all".into(),
             hidden: 128,
@@ -80,7 +81,7 @@ impl Default for RbmMnist {
             batch: 500,
             steps: 300,
             ess: 0.8,
-            legs: 10,
+            substeps: 10,
             ess_min: 0.5,
             every: 5,
             checkpoints: 6,
@@ -151,12 +152,12 @@ impl RbmMnist {
         let (k, jarzynski) = (rest.parse().ok().filter(|k| *k > 0), Method::Jarzynski { ess_min: self.ess_min });
         match (word, rest, k) {
             ("jarzynski", "", _) => Ok((jarzynski, 1, Some(TrustRegion::Shrink { ess: self.ess }))),
-            ("jarzynski", "bridge", _) => {
-                Ok((jarzynski, 1, Some(TrustRegion::Substeps { ess: self.ess, max: self.legs })))
+            ("jarzynski", "substeps", _) => {
+                Ok((jarzynski, 1, Some(TrustRegion::Substeps { ess: self.ess, max: self.substeps })))
             }
             ("pcd", _, Some(k)) => Ok((Method::Pcd, k, None)),
             ("cd", _, Some(k)) => Ok((Method::Cd { k }, 1, None)),
-            _ => Err(Error::param("methods", name, "cd-k, pcd-k, jarzynski, jarzynski-bridge")),
+            _ => Err(Error::param("methods", name, "cd-k, pcd-k, jarzynski, jarzynski-substeps")),
         }
     }
 
@@ -203,7 +204,7 @@ impl RbmMnist {
             moves,
             lr: rate,
             trust_region: update,
-            batch: Some(self.batch),
+            batch: Some(self.batch.min(data.len())),
             every: self.every,
             seed,
             ..Default::default()

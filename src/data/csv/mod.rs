@@ -17,6 +17,7 @@ pub use separator::Separator;
 
 /// Which column: by its place, from 0, or by its name in the header.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Column {
     /// The place of the column in a line of numbers, from 0.
     Index(usize),

@@ -12,6 +12,7 @@ const BLOCK: i64 = 1 << 13;
 
 /// Exact expectations under an RBM, in f64, on its device.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Exact {
     /// log Z, nats.
     pub log_z: f64,

@@ -137,12 +137,12 @@ impl Units {
 
 /// The variance of each column of `data` `[n, d]`, bounded below in the column's own units.
 ///
-/// A column that varies by no more than its kind can resolve has no variance of its own: it is given a hundredth of its mean as
-/// σ; where that is 0 too, a hundredth of the narrowest other column's, or of 1.
+/// A column of one value has no variance of its own: it is given a hundredth of its mean as σ; where that is 0 too, a hundredth
+/// of the narrowest other column's, or of 1.
 fn variances(data: &Tensor, mean: &Tensor) -> Tensor {
     let variance = (data - mean).square().mean_dim(0, false, None::<Kind>);
-    let resolution = if data.kind() == Kind::Double { f64::EPSILON } else { f64::from(f32::EPSILON) };
-    let varies = variance.gt_tensor(&(mean.abs() * (4.0 * resolution)).square());
+    // by the values themselves: the rounding of a large mean looks like variance
+    let varies = data.amax(0, false).ne_tensor(&data.amin(0, false)).logical_and(&variance.gt(0.0));
     let known = variance.where_scalarother(&varies, f64::INFINITY);
     let narrowest = known.min().double_value(&[]);
     let narrowest = if narrowest.is_finite() { narrowest } else { 1.0 };

@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 /// and c, so that v keeps its mean and variance at β = 0. There the units are independent and drawn afresh in every round.
 ///
 /// A swap of neighbours is accepted with probability min(1, e^{F_i(v_i) + F_j(v_j) − F_i(v_j) − F_j(v_i)}), chain by chain:
-/// the product of the laws is left invariant, and modes of the model are crossed at small β.
+/// the product of the replicas' distributions is left invariant, and modes of the model are crossed at small β.
 ///
 /// ```
 /// use jarzynski::{Rng, Tempering, model::{Rbm, RbmShape}, tch::{Device, Kind}};
@@ -39,6 +39,7 @@ pub struct Tempering {
 
 /// What [`Tempering::run`] leaves.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Tempered {
     /// The chains of the model, β = 1: `[chains, d_v]`.
     pub v: Tensor,
@@ -121,31 +122,33 @@ impl Tempering {
 
     fn sample<L: Layers>(&self, layers: &L) -> Result<Tempered> {
         let mut rng = Rng::new(self.seed).split(0x7465_6d70);
-        let laws: Vec<L> = self.betas.iter().map(|b| layers.tempered(*b)).collect();
+        let replicas: Vec<L> = self.betas.iter().map(|b| layers.tempered(*b)).collect();
         let still = layers.hidden_zeros(self.chains as i64);
-        let fresh = |rng: &mut Rng| laws[0].draw_visible(&still, rng);
-        let mut v: Vec<Tensor> = laws.iter().map(|_| fresh(&mut rng)).collect();
-        let last = laws.len() - 1;
+        let fresh = |rng: &mut Rng| replicas[0].draw_visible(&still, rng);
+        let mut v: Vec<Tensor> = replicas.iter().map(|_| fresh(&mut rng)).collect();
+        let last = replicas.len() - 1;
         let (mut accepted, mut free_energy) = (vec![0.0; last], Vec::with_capacity(self.rounds));
         let free = |u: &L, v: &Tensor| u.free_energy(v, &u.hidden_input(v));
         for _ in 0..self.rounds {
             v[0] = fresh(&mut rng);
-            for (v, u) in v.iter_mut().zip(&laws).skip(1) {
+            for (v, u) in v.iter_mut().zip(&replicas).skip(1) {
                 for _ in 0..self.sweeps {
                     *v = u.draw_visible(&u.draw_hidden(&u.hidden_input(v), &mut rng), &mut rng);
                 }
             }
-            // from hot to cold, so that a fresh draw may travel all the way in one round
+            // from hot to cold, so that a fresh draw may be swapped up to β = 1 in one round
             for i in 0..last {
                 let (a, b) = (&v[i], &v[i + 1]);
-                let gain = free(&laws[i], a) + free(&laws[i + 1], b) - free(&laws[i], b) - free(&laws[i + 1], a);
+                let gain = free(&replicas[i], a) + free(&replicas[i + 1], b)
+                    - free(&replicas[i], b)
+                    - free(&replicas[i + 1], a);
                 let uniform = rng.uniform_tensor(&[self.chains as i64], Kind::Double, a.device());
                 let swap: Tensor = uniform.log().lt_tensor(&gain);
                 accepted[i] += swap.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
                 let wide = swap.unsqueeze(-1);
                 (v[i], v[i + 1]) = (b.where_self(&wide, a), a.where_self(&wide, b));
             }
-            free_energy.push(free(&laws[last], &v[last]).mean(Kind::Double).double_value(&[]));
+            free_energy.push(free(&replicas[last], &v[last]).mean(Kind::Double).double_value(&[]));
         }
         let mut swaps = Rows::new(&["beta", "next", "rate"]);
         for (pair, a) in self.betas.windows(2).zip(&accepted) {

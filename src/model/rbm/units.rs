@@ -80,11 +80,13 @@ impl Units {
     }
 
     /// The same numbers, sharing nothing.
+    #[must_use]
     pub fn copy(&self) -> Units {
         self.each(|t| t.detach().copy())
     }
 
     /// The same in f64 on the CPU.
+    #[must_use]
     pub fn wide(&self) -> Units {
         self.each(|t| t.detach().to_device(Device::Cpu).to_kind(Kind::Double))
     }

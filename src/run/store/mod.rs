@@ -33,7 +33,7 @@ use std::time::Instant;
 /// use jarzynski::{Checkpointing, Method, Rng, Trainer, Ula, model::Mixture};
 /// # fn main() -> jarzynski::Result<()> {
 /// # let folder = tempfile::tempdir().unwrap();
-/// # let dir = folder.path().join("night");
+/// # let dir = folder.path().join("run");
 /// let data = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.3, 0.7])?.sample(200, &mut Rng::new(1));
 /// let model = || Mixture::new(&[vec![-1.0], vec![1.0]], &[0.5, 0.5]);
 /// let trainer = Trainer::new(Ula::new(0.1), Method::Pcd).walkers(100).steps(20).quiet();
@@ -44,6 +44,7 @@ use std::time::Instant;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct Checkpointing {
     /// The folder, made where it is missing.
     pub dir: PathBuf,

@@ -9,6 +9,7 @@ const LIBTORCH: &str = "2.13.0";
 
 /// Versions of what a result depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Versions {
     /// This library.
     pub jarzynski: String,
