@@ -46,7 +46,7 @@ fn main() -> jarzynski::Result<()> {
         .y("variance")
         .log_x()
         .dashed("exact", &[0.01, 0.5], &[1.0, 1.0])
-        .line("plain, law of ULA", &fine, &fine.iter().map(|x| bias(*x)).collect::<Vec<_>>())
+        .line("plain, exact for ULA", &fine, &fine.iter().map(|x| bias(*x)).collect::<Vec<_>>())
         .errorbars("plain", &h, &h.map(|x| bias(x) + 0.01 * noise()), &[0.01; 6])
         .errorbars("reweighted", &h, &h.map(|_| 1.0 + 0.01 * noise()), &[0.005, 0.006, 0.008, 0.012, 0.02, 0.04]);
     let n = [1e2, 1e3, 1e4, 1e5];
