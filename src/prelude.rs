@@ -9,7 +9,7 @@
 //! assert_eq!((x.size(), x.kind()), (vec![100, 1], Kind::Double));
 //! ```
 
-pub use crate::data::{Dataset, Synthetic};
+pub use crate::data::Dataset;
 pub use crate::density::{Differentiable, Energy, Model};
 pub use crate::display::show;
 pub use crate::io::frame::Rows;

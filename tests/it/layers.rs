@@ -272,6 +272,33 @@ fn modules_import_in_no_circle() {
     assert_eq!(circles(&files), BTreeSet::new());
 }
 
+/// The names that the `pub use` of a file bring in.
+fn reexported(text: &str) -> Vec<String> {
+    let code = code_only(text);
+    let lists = code.split("pub use ").skip(1).map(|rest| rest.split(';').next().unwrap());
+    let names = lists.flat_map(|list| {
+        let items = list.rsplit_once("::").map_or(list, |(_, last)| last);
+        let items = list.split_once('{').map_or(items, |(_, inside)| inside.trim_end().trim_end_matches('}'));
+        items.split(',').map(|item| item.split_whitespace().last().unwrap_or("").to_string())
+    });
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn the_prelude_is_short() {
+    let names = reexported(include_str!("../../src/prelude.rs"));
+    assert!(names.iter().any(|name| name == "Trainer"), "the prelude was not read: {names:?}");
+    assert!(names.len() <= 40, "{} names: {names:?}", names.len());
+    let in_every_cell = ["Path", "Result", "Error", "Box", "Vec", "Option", "String"];
+    assert!(names.iter().all(|name| name != "*" && !in_every_cell.contains(&name.as_str())), "{names:?}");
+}
+
+#[test]
+fn reexported_names_are_counted() {
+    let text = "//! pub use not::This;\nuse crate::a::B;\npub use crate::a::C;\npub use crate::{d,\n    E as Path, };\npub use f::*;";
+    assert_eq!(reexported(text), ["C", "d", "Path", "*"]);
+}
+
 /// Files that hold to the order, and what `text` in `walkers/mod.rs` adds to them.
 fn made_up(text: &str) -> BTreeMap<String, Imports> {
     let file = |name: &str, text: &str| (name.to_string(), imports(text, 1));
