@@ -1,4 +1,5 @@
-//! Compare the three methods on images: train, anneal every final model the same way, classify, draw. Shared by `digits` and `mnist`.
+//! Compare the three methods on images: train, anneal every final model the same way, classify, draw. Shared by `digits` and
+//! `mnist`.
 
 use crate::evaluate::classifier::Classifier;
 use crate::evaluate::held_out::{hold_out, mean_by_class};

@@ -18,10 +18,10 @@ use tch::{Kind, Tensor};
 /// **The error bar accounts for visited mass only.** A mode that appears late on the path, and that no walker reaches, is missing
 /// from log Ẑ without a trace in its standard error, the ESS or k̂: Ẑ is unbiased because one run in very many finds the mode,
 /// with a large weight. (Example: 60 binary units and one hidden unit with a mode of e² times the mass of the rest, which no
-/// walker enters: log Ẑ is 2.13 nats too low with an error bar of .0003.) Estimate along more than one path, from the data's means, from the
-/// uniform distribution ([`scaled`](Ais::scaled)), through parameters saved along the training ([`through`](Ais::through)), and with
-/// more steps; where results differ by more than their bars the largest is the nearest. [`Tempering`](crate::Tempering) with
-/// its swap rates is an independent check.
+/// walker enters: log Ẑ is 2.13 nats too low with an error bar of .0003.) Estimate along more than one path, from the data's
+/// means, from the uniform distribution ([`scaled`](Ais::scaled)), through parameters saved along the training
+/// ([`through`](Ais::through)), and with more steps; where results differ by more than their bars the largest is the nearest.
+/// [`Tempering`](crate::Tempering) with its swap rates is an independent check.
 ///
 /// ```
 /// use jarzynski::{Ais, Rng, model::{Rbm, RbmShape}, tch::{Device, Kind}};
@@ -51,7 +51,7 @@ pub struct Ais<L = Units> {
     pub seed: u64,
     /// Seconds between progress lines on standard output; 0 is silent. A run that takes less says nothing.
     pub progress: f64,
-    /// Where the run is kept on disk, if anywhere.
+    /// Where rows and checkpoints are written, if anywhere.
     pub checkpointing: Option<Checkpointing>,
 }
 
@@ -136,7 +136,8 @@ impl<L> Ais<L> {
         self
     }
 
-    /// Goes on with the run that is kept in `dir`; see [`Trainer::resume_or_start`](crate::Trainer::resume_or_start). A pilot is run again.
+    /// Continues the run of an earlier call in `dir`, or begins one there; see
+    /// [`Trainer::resume_or_start`](crate::Trainer::resume_or_start). A pilot is run again.
     pub fn resume_or_start(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
         self.checkpointing = Some(Checkpointing::resume_or_start(dir));
         self
