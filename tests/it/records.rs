@@ -74,7 +74,7 @@ fn the_documentation_prints_the_dictionary() {
     assert_eq!(
         std::fs::read_to_string(&path).unwrap(),
         record::markdown(),
-        "UPDATE=1 cargo test --test records writes it"
+        "UPDATE=1 cargo test --test it records:: writes it"
     );
 }
 
