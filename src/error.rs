@@ -80,7 +80,7 @@ pub enum Error {
         who: &'static str,
         /// The first line of its message, and the line of code where that is known.
         what: String,
-        /// All of the message, and the backtrace where `RUST_BACKTRACE` asks for one.
+        /// All of the message, and the backtrace where `RUST_BACKTRACE` is set.
         source: Raw,
     },
     /// A folder for a new run that holds one already.
@@ -149,7 +149,7 @@ impl From<polars::error::PolarsError> for Error {
     }
 }
 
-/// libtorch appends a C++ stack trace to its messages, polars hints: the first line is what a person can use.
+/// libtorch appends a C++ stack trace to its messages, polars hints: the first line is the message.
 fn first_line(s: &str) -> String {
     s.trim().lines().next().unwrap_or("unknown error").to_string()
 }
@@ -157,7 +157,7 @@ fn first_line(s: &str) -> String {
 thread_local! {
     /// How many calls of [`guard`] this thread is in.
     static GUARDED: Cell<usize> = const { Cell::new(0) };
-    /// Where the last panic inside one happened, and its backtrace where one is asked for.
+    /// Where the last panic inside one happened, and its backtrace where `RUST_BACKTRACE` is set.
     static PLACE: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
 

@@ -10,7 +10,7 @@
 //! kernel.forward  at θ_k → y and α = U_k(x) − log f_k(x→y)              f: the density of the move
 //! θ_k → θ_{k+1}          by an optimiser (train) or along a path (transport)
 //! kernel.backward at θ_{k+1} → λ = U_{k+1}(y) − log r_{k+1}(y→x)        r: the density of a move back
-//! walkers.commit         A += α − λ; resample when the ESS is low, banking log mean e^A
+//! walkers.commit         A += α − λ; resample when the ESS is low, L += log mean e^A
 //! ```
 //!
 //! Equation numbers are those of Carbone 2025, "Jarzynski Reweighting and Sampling Dynamics for Training Energy-Based

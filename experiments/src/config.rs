@@ -94,7 +94,7 @@ fn refused<E: Experiment>(e: &dyn std::fmt::Display) -> Error {
     )
 }
 
-/// serde's name of what it met, in plain words.
+/// serde's name of what it read, in plain words.
 fn met(got: &str) -> String {
     let number = got.strip_prefix("floating point `").or(got.strip_prefix("integer `"));
     match (got, number.and_then(|n| n.strip_suffix('`'))) {
@@ -149,7 +149,7 @@ fn like(old: &toml::Value, value: &toml::Value) -> toml::Value {
     }
 }
 
-/// What a person writes on the command line: `3`, `.5`, `1e4`, `true`, `[.1, .2]`; anything else is text.
+/// A value as written on the command line: `3`, `.5`, `1e4`, `true`, `[.1, .2]`; anything else is text.
 pub fn value(text: &str) -> toml::Value {
     let read = |text: &str| format!("v = {text}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
     read(text).or_else(|| read(&spelled_out(text))).unwrap_or_else(|| toml::Value::String(text.into()))

@@ -1,4 +1,4 @@
-//! Say where an experiment runs: on which device, and in which folder it keeps its trainings while they go on.
+//! Say where an experiment runs: on which device, and in which folder its trainings write their checkpoints.
 
 use jarzynski::tch::Device;
 use jarzynski::{Checkpointing, Error, Result, RunInfo};
@@ -13,9 +13,9 @@ const RUNS: &str = ".runs";
 pub struct Context {
     /// The device of models, paths, walkers and data.
     pub device: Device,
-    /// Whether trainings that an interrupted call left in the folder go on; else they begin anew.
+    /// Whether trainings of an interrupted call are continued; else they begin anew.
     pub resume: bool,
-    /// The folder in which trainings are kept while they go on, if any.
+    /// The folder of the trainings' checkpoints, if any.
     runs: Option<PathBuf>,
 }
 
@@ -31,20 +31,20 @@ impl Context {
         Context { device, resume: false, runs: None }
     }
 
-    /// Lets the trainings go on that an interrupted call left.
+    /// Continues the trainings of an interrupted call.
     #[must_use]
     pub fn resuming(mut self) -> Self {
         self.resume = true;
         self
     }
 
-    /// Where the training of that name is kept; `None` where nothing is.
+    /// Where the training of that name writes its checkpoints; `None` without such a folder.
     pub fn checkpointing(&self, name: &str) -> Option<Checkpointing> {
         self.runs.as_ref().map(|runs| Checkpointing::resume_or_start(runs.join(name)))
     }
 
-    /// The same context with trainings kept below `dir`. Their folder says what experiment they belong to; what another
-    /// experiment or configuration left there is removed, or refused where its trainings are to go on.
+    /// The same context with checkpoints below `dir`. Their folder says what experiment they belong to; what another
+    /// experiment or configuration left there is removed, or refused where its trainings are to be continued.
     pub(crate) fn kept_in(&self, dir: &Path, info: &RunInfo) -> Result<Context> {
         let runs = dir.join(RUNS);
         if self.resume {
@@ -61,7 +61,7 @@ impl Context {
         Ok(Context { runs: Some(runs), ..self.clone() })
     }
 
-    /// Removes the trainings that were kept: all that matters of them is in the tables.
+    /// Removes the trainings' checkpoints: the results are in the tables.
     pub(crate) fn clear(&self) -> Result<()> {
         self.runs.as_deref().map_or(Ok(()), remove)
     }

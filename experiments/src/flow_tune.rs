@@ -64,7 +64,7 @@ impl Default for FlowTune {
     }
 }
 
-/// Schemes that ask for no Jacobian.
+/// Schemes that need no Jacobian.
 const BARE: [&str; 3] = ["escorted", "midpoint", "heun"];
 
 impl FlowTune {
@@ -110,7 +110,7 @@ impl FlowTune {
         Ok(Some((high, found.0, found.1)))
     }
 
-    /// The fewest steps from `steps` on at which the mean over seeds reaches the wanted ESS: a single run's luck is not a
+    /// The fewest steps from `steps` on at which the mean over seeds reaches the wanted ESS: a single run's fluctuation is not a
     /// choice. The cost there.
     fn confirmed(&self, path: &Interpolant, scheme: &str, eps: f64, mut steps: usize) -> Result<f64> {
         loop {

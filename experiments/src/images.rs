@@ -1,4 +1,5 @@
-//! Compare the three methods on images: train, anneal every final model the same way, classify, draw. Shared by `digits` and `mnist`.
+//! Compare the three methods on images: train, anneal every final model the same way, classify, draw. Shared by `digits` and
+//! `mnist`.
 
 use crate::evaluate::classifier::Classifier;
 use crate::evaluate::held_out::{hold_out, mean_by_class};
@@ -164,7 +165,7 @@ impl Images {
                     trust_region: jarzynski.then_some(TrustRegion::Shrink { ess: self.ess }),
                     batch: Some(self.batch.min(chosen.len())),
                     data_noise: self.noise,
-                    every: self.every,
+                    every: self.every.clamp(1, self.steps.max(1)),
                     seed,
                     ..Default::default()
                 };

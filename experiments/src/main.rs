@@ -1,4 +1,4 @@
-//! Run experiments and look at kept runs from the command line; `jarzynski --help` says how.
+//! Run experiments and show checkpointed runs from the command line; `jarzynski --help` says how.
 
 use jarzynski::io::{frame, write_table};
 use jarzynski::{Error, Result, Run, device, display};
@@ -33,7 +33,7 @@ Other options:
 A VALUE is a number, true, false, a list in brackets, or text. In KEY, `-` may stand for `_`.
 For scripts: `jarzynski list names`, `list figures` (those of `make figures`), `list data` (name and data set).";
 
-/// What the command line asks for.
+/// What the command line requests.
 #[derive(Default)]
 struct Request {
     words: Vec<String>,
@@ -110,12 +110,12 @@ fn run() -> Result<()> {
         }
         ["resume", dir] => {
             let (entry, config) = registry::begun(Path::new(dir))?;
-            go(entry, &config, PathBuf::from(dir), true, &request)?;
+            run_entry(entry, &config, PathBuf::from(dir), true, &request)?;
         }
         ["run", name] | [name] => {
             let entry = find(name)?;
             let dir = request.out.clone().unwrap_or_else(|| PathBuf::from("results").join(name));
-            go(entry, &request.overrides, dir, false, &request)?;
+            run_entry(entry, &request.overrides, dir, false, &request)?;
         }
         _ => return Err(Error::param("arguments", words.join(" "), "one experiment; see `jarzynski --help`")),
     }
@@ -123,7 +123,7 @@ fn run() -> Result<()> {
 }
 
 /// Runs an experiment and says what came out.
-fn go(entry: &Entry, config: &toml::Table, dir: PathBuf, resume: bool, request: &Request) -> Result<()> {
+fn run_entry(entry: &Entry, config: &toml::Table, dir: PathBuf, resume: bool, request: &Request) -> Result<()> {
     let device = device(request.device.as_deref().unwrap_or("cpu"))?;
     println!("{}: {}", entry.name, entry.about);
     let context = if resume { Context::on(device).resuming() } else { Context::on(device) };
@@ -142,7 +142,7 @@ fn go(entry: &Entry, config: &toml::Table, dir: PathBuf, resume: bool, request: 
     Ok(())
 }
 
-/// A kept run or a result, for a terminal.
+/// A checkpointed run or a result, as text.
 fn look(dir: &Path) -> Result<String> {
     if dir.join("run.json").exists() {
         return Ok(Run::open(dir)?.overview(std::io::IsTerminal::is_terminal(&std::io::stdout())) + "\n");

@@ -11,7 +11,7 @@ pub struct Output {
     /// Figures by name.
     #[cfg(feature = "plot")]
     pub figures: Vec<(String, jarzynski::plot::Figure)>,
-    /// Lines for a person: the result in numbers.
+    /// Lines of text: the result in numbers.
     pub notes: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ impl Output {
         self
     }
 
-    /// Adds a line for a person.
+    /// Adds a line of text.
     pub fn note(&mut self, line: impl Into<String>) -> &mut Self {
         self.notes.push(line.into());
         self

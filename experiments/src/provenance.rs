@@ -16,7 +16,7 @@ pub(crate) fn utc(t: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", s / 3600 % 24, s / 60 % 60, s % 60)
 }
 
-/// The commit that these sources stand at, with `-dirty` for uncommitted changes; `None` where they are not in the
+/// The commit of these sources, with `-dirty` for uncommitted changes; `None` where they are not in the
 /// library's own repository.
 pub(crate) fn revision() -> Option<String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

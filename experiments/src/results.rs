@@ -99,7 +99,7 @@ pub struct Results {
 
 impl Results {
     /// Opens `dir`, making it where it is missing; the experiment is named after its last part.
-    /// A manifest of an earlier run is removed, so that one never stands beside tables it does not describe.
+    /// A manifest of an earlier run is removed, so that none describes tables of another run.
     ///
     /// # Errors
     /// `Io` with the path.

@@ -1,4 +1,4 @@
-//! Define what a kernel may ask of an energy: U, ∇U, and a start that can be drawn exactly.
+//! Define what a kernel needs of an energy: U, ∇U, and a start that can be drawn exactly.
 
 use crate::density::Evaluation;
 use crate::numeric::Rng;
@@ -49,7 +49,7 @@ impl<E: Energy + ?Sized> Energy for Box<E> {
     }
 }
 
-/// The promise that U is differentiable in x: what kernels with a drift (ULA, MALA) ask of an energy, or of a path of them.
+/// The promise that U is differentiable in x: what kernels with a drift (ULA, MALA) require of an energy, or of a path of them.
 ///
 /// One line beside the energy: `impl Differentiable for Quartic {}`. A model of discrete states has no such line, so that
 /// gradient steps on it do not compile:

@@ -175,7 +175,8 @@ impl Evaluation {
         to.put_json(&format!("{name}.graph"), &graph)
     }
 
-    /// Takes up what [`save`](Evaluation::save) wrote, on the given device; `evaluate` makes a graph again, with the bits that it had.
+    /// Restores what [`save`](Evaluation::save) wrote, on the given device; `evaluate` makes a graph again, with the bits that it
+    /// had.
     pub(crate) fn restore(
         from: &Checkpoint,
         name: &str,

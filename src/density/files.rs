@@ -10,7 +10,8 @@ use tch::{Kind, Tensor, nn};
 /// Where the description lies among the file's JSON.
 const MODEL: &str = "model";
 
-/// What a model is: `model` (the name of its type), `dim` (the width of a row), `kind` of its numbers, `parameters` (names and shapes) and its constants.
+/// What a model is: `model` (the name of its type), `dim` (the width of a row), `kind` of its numbers, `parameters` (names and
+/// shapes) and its constants.
 pub(crate) fn described(model: &str, dim: i64, vs: &nn::VarStore, constants: Value) -> Value {
     let variables = BTreeMap::from_iter(vs.variables());
     let kind = variables.values().next().map(|t| format!("{:?}", t.kind()));

@@ -1,4 +1,4 @@
-//! Define what Gibbs sampling, annealing, tempering and exact sums ask of a model with two layers of units.
+//! Define what Gibbs sampling, annealing, tempering and exact sums need of a model with two layers of units.
 
 use crate::density::{At, Energy, Evaluation, Path};
 use crate::error::Result;
@@ -122,7 +122,7 @@ pub trait Layers: Debug + Sized {
     }
 }
 
-/// An energy with two layers at this moment: a model, or a path at one time. What [`Gibbs`](crate::Gibbs) asks for.
+/// An energy with two layers at this moment: a model, or a path at one time. What [`Gibbs`](crate::Gibbs) requires.
 pub trait Bipartite: Energy {
     /// What its layers are.
     type Layers: Layers;

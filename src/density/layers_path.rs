@@ -64,7 +64,8 @@ impl<L: Layers> Base for Independent<L> {
 pub struct LayersPath<L> {
     base: Independent<L>,
     stops: Vec<L>,
-    /// The layers at the last time asked for: both halves of two steps meet at one time.
+    /// The layers at the last time asked for: the backward half of one step and the forward half of the next are at the same
+    /// time.
     last: RefCell<Option<(f64, L)>>,
 }
 
@@ -77,7 +78,8 @@ impl<L: Layers> LayersPath<L> {
         Self::through(model, &[])
     }
 
-    /// From inverse temperature 0 to 1 ([`Layers::tempered`]): for discrete units from the uniform distribution, by scaling all parameters.
+    /// From inverse temperature 0 to 1 ([`Layers::tempered`]): for discrete units from the uniform distribution, by scaling all
+    /// parameters.
     pub fn scaled<M: Bipartite<Layers = L>>(model: &M) -> Self {
         let cold = model.layers().copy();
         let hot = cold.tempered(0.0);

@@ -1,4 +1,4 @@
-//! Define what training may ask of a model: parameters θ, gradients in them, an exact start, files.
+//! Define what training needs of a model: parameters θ, gradients in them, an exact start, files.
 
 use crate::density::files::{described, read_model, take_parameters, type_name, write_model};
 use crate::density::{Base, Energy, Evaluation, rows_for};

@@ -68,7 +68,8 @@ pub(crate) fn floats(x: &Tensor, d: i64, kind: Kind) -> Tensor {
     if matches!(x.kind(), Kind::Float | Kind::Double) { x.shallow_clone() } else { x.to_kind(kind) }
 }
 
-/// The first row of `x` with a number that `bad` marks; looks at a few rows at a time, since data may fill the memory.
+/// The first row of `x` with a number that `bad` marks; looks at a few rows at a time, since data may be as large as memory
+/// allows.
 pub(crate) fn first_row(x: &Tensor, bad: impl Fn(&Tensor) -> Tensor) -> Option<i64> {
     const ROWS: i64 = 512;
     x.split(ROWS, 0).iter().enumerate().find_map(|(block, rows)| {
@@ -79,7 +80,7 @@ pub(crate) fn first_row(x: &Tensor, bad: impl Fn(&Tensor) -> Tensor) -> Option<i
 
 /// How far rows `x` `[n, d]` lie from a base, in its standard deviations: √(mean |x − m|² / Σ σ_j²) with the base's mean m and
 /// standard deviations σ_j, estimated from 1,024 draws; near 1 for rows that are distributed as the base. NaN where the base
-/// cannot tell.
+/// cannot be sampled.
 pub(crate) fn distance_from(base: &dyn Base, x: &Tensor) -> f64 {
     let d = x.size()[1];
     let measure = || {

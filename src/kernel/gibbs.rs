@@ -25,7 +25,8 @@ pub enum GibbsReverse {
     Collapsed,
 }
 
-/// `sweeps` Gibbs sweeps per step, Lemmas 3 and 4, for any [`Layers`]: binary, Gaussian, Ising and Potts visible layers among them.
+/// `sweeps` Gibbs sweeps per step, Lemmas 3 and 4, for any [`Layers`]: binary, Gaussian, Ising and Potts visible layers among
+/// them.
 ///
 /// With walkers v the chain is that of the visible marginal, and weights hold for functions of v only: a walker's own h
 /// would be biased (tested in `tests/it/rbm.rs`). Walkers are (v | h) where the model says `joint`.

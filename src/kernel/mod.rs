@@ -67,7 +67,7 @@ impl AddAssign for EvalCounts {
     }
 }
 
-/// What [`Kernel::forward`] hands to [`Kernel::backward`] across the change of θ.
+/// What [`Kernel::forward`] passes to [`Kernel::backward`] across the change of θ.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use]
@@ -151,7 +151,7 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
     /// At θ_{k+1}: compute λ for the move from `at` and evaluate the energy at y.
     fn backward(&self, u: &E, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival;
 
-    /// One whole move at fixed θ: the arrival's point and the weight increment α − λ.
+    /// One whole move at fixed θ: the evaluation at y and the weight increment α − λ.
     fn step(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Step {
         let mv = self.forward(u, at, rng);
         let alpha = mv.alpha.shallow_clone();
@@ -188,7 +188,8 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         cost
     }
 
-    /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training records h times the curvature in `h_curvature`.
+    /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training records h times the
+    /// curvature in `h_curvature`.
     fn bounded_step(&self) -> Option<f64> {
         None
     }
@@ -201,7 +202,7 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         Ok(())
     }
 
-    /// Checks that the energy gives what the kernel asks for, in the right shape. Called once, where the walkers start.
+    /// Checks that the energy gives what the kernel needs, in the right shape. Called once, where the walkers start.
     ///
     /// # Errors
     /// What is missing or of the wrong shape; by default none.
@@ -210,10 +211,10 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
     }
 
     /// What tells this kernel from any other: its name and all of its settings. A checkpointed run is continued only by a kernel
-    /// with the same; a run without checkpoints does not ask. [`identify`] writes it in one line.
+    /// with the same; a run without checkpoints does not need it. [`identify`] writes it in one line.
     ///
     /// # Errors
-    /// By default: nothing is known of a kernel that does not say what it is.
+    /// By default: a kernel that does not implement this has no identity.
     fn identity(&self) -> Result<Value> {
         Err(unidentified(&format!("{self:?}")))
     }

@@ -1,4 +1,5 @@
-//! Move walkers by the flow alone, without noise; the weight holds the exact log-determinant of the map, as in a normalizing flow.
+//! Move walkers by the flow alone, without noise; the weight holds the exact log-determinant of the map, as in a normalizing
+//! flow.
 
 use super::escorted::check_velocity;
 use super::flow::Order;

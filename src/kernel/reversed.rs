@@ -36,7 +36,7 @@ pub trait Invariant<E: Energy + ?Sized>: std::fmt::Debug {
     /// As [`Kernel::identity`].
     ///
     /// # Errors
-    /// By default: nothing is known of a kernel that does not say what it is.
+    /// By default: a kernel that does not implement this has no identity.
     fn identity(&self) -> Result<Value> {
         Err(super::unidentified(&format!("{self:?}")))
     }

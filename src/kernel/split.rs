@@ -25,7 +25,7 @@ pub enum Langevin {
 /// x → x′ = T_h(x) with log det, then x′ → y by Langevin dynamics of step hε under U_{k+1}:
 /// A += U_k(x) + log det ∂T_h(x) − U_{k+1}(x′) + (the second move's own increment).
 ///
-/// Each half is exact by itself. The noise no longer meets J_b, so that what is left of the weights is the map's error
+/// Each half is exact by itself. There is no term ξᵀJ_bξ, so that the weights vary only by the map's error
 /// and, for ULA, its own: O(h) in total for an Euler map or ULA, O(h⁴) for RK4 with MALA.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,5 @@
-//! Draw points on the way between two distributions, with what a velocity and a score learn from: stochastic interpolants, guide (111).
+//! Draw points on the way between two distributions, with what a velocity and a score learn from: stochastic interpolants, guide
+//! (111).
 
 use super::{Coefficients, Interpolation};
 use crate::error::{Error, Result};
@@ -10,8 +11,8 @@ use tch::{Kind, Tensor};
 ///
 /// The guide lets γ vanish at both ends. Where an end is a set of points its score would then be infinite and its distribution
 /// without a density; here every *data* end is smoothed by noise of standard deviation `smoothing` > 0: what is learned at
-/// t = 1 is the distribution of the data plus that noise. From noise, X_0 ~ N(0, I) and z are merged into one Gaussian of variance
-/// N² = a² + γ², so that a learned score is as good as it can be at every t.
+/// t = 1 is the distribution of the data plus that noise. From noise, X_0 ~ N(0, I) and z are merged into one Gaussian of
+/// variance N² = a² + γ², so that a learned score is as good as it can be at every t.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bridge {

@@ -32,7 +32,8 @@ impl Mixture {
     /// Modes N(μ_j, σ_j² I) with the given masses, kind and device.
     ///
     /// # Errors
-    /// As [`new`](Mixture::new); a σ that is not positive, masses or σ of another number than the means, a mean that is not finite.
+    /// As [`new`](Mixture::new); a σ that is not positive, masses or σ of another number than the means, a mean that is not
+    /// finite.
     pub fn with_sigma(means: &[Vec<f64>], weights: &[f64], sigma: &[f64], kind: Kind, device: Device) -> Result<Self> {
         let j = means.len();
         let d = means.first().map_or(0, Vec::len);
@@ -130,7 +131,8 @@ impl Mixture {
         crate::error::no_grad(|| self.exponents(x, &self.means, &self.minus_z()).softmax(-1, None::<Kind>))
     }
 
-    /// Whether x can be read row by row: on the host, as the parameters are, and of this mixture's width (another one is refused further on).
+    /// Whether x can be read row by row: on the host, as the parameters are, and of this mixture's width (another one is refused
+    /// further on).
     fn in_rows(&self, x: &Tensor) -> bool {
         on_host(x) && on_host(&self.means) && x.dim() == 2 && x.size()[1] == self.dim()
     }

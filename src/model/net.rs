@@ -260,7 +260,7 @@ macro_rules! neural_model {
             /// Mixed precision, for GPUs with units for it: all layers but the last compute in bfloat16, half the memory and
             /// traffic. θ, the last layer, U and ∇U keep their kind, log-weights are f64 as ever.
             ///
-            /// Weighted averages stay exact, now for the *rounded* energy: the identity asks of U and of the drift only that
+            /// Weighted averages stay exact, now for the *rounded* energy: the identity requires of U and of the drift only that
             /// the two halves of a step use the same numbers. What it costs is variance: θ acts in jumps of its bfloat16
             /// rounding, 2⁻⁸ of a weight. (A flow's weights contain the derivative of its velocity, which a rounded velocity
             /// does not have: flows have no such mode.)

@@ -6,15 +6,15 @@ use crate::run::Run;
 use polars::prelude::{Column, DataFrame};
 use std::fmt;
 
-/// Something about a run that a person should know before trusting its numbers.
+/// A reason to doubt a run's numbers.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Warning {
-    /// The word that stands for it in the column `warning`.
+    /// The code in the column `warning`.
     pub code: &'static str,
     /// The first step at which it was so.
     pub step: usize,
-    /// In how many of the recorded rows it was so, as a fraction of those that can tell.
+    /// In how many of the recorded rows it was so, as a fraction of those that have the column.
     pub share: f64,
     /// What it means, and what can be done.
     pub text: String,
@@ -32,7 +32,7 @@ type Cells<'a> = dyn Fn(&str) -> f64 + 'a;
 /// One rule: when a row is suspect, in what share of rows that is worth words, and the words.
 struct Rule {
     code: &'static str,
-    /// `None` where the row cannot tell.
+    /// `None` where the row has not the column.
     suspect: fn(&Cells) -> Option<bool>,
     /// Least share of rows; what one row can prove has 0.
     share: f64,
@@ -143,7 +143,7 @@ pub(crate) fn mark(df: DataFrame) -> Result<DataFrame> {
 impl Run {
     /// What is suspect about this run, in words; empty where nothing is.
     ///
-    /// Rules look at the recorded rows and at the final weights. They can miss what no walker has met: mass that nobody visits
+    /// Rules read the recorded rows and the final weights. They can miss what no walker has visited: mass that no walker visits
     /// leaves no trace in any column.
     ///
     /// ```

@@ -20,7 +20,7 @@ use std::time::Instant;
 /// let data = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.3, 0.7])?.sample(200, &mut Rng::new(1));
 /// let trainer = Trainer::new(Ula::new(0.1), Method::Jarzynski { ess_min: 0.5 }).walkers(200).steps(30).quiet();
 /// let mut run = trainer.start(Mixture::new(&[vec![-1.0], vec![1.0]], &[0.5, 0.5])?, &data)?;
-/// run.advance(10)?;                                     // ten updates, then have a look
+/// run.advance(10)?;                                     // ten updates, then show the rows
 /// println!("{}", run.stats()?);
 /// while let Some(step) = run.step()? {                  // the rest one by one
 ///     assert!(step.walkers.ess() > 0.1 && step.step > 10);
@@ -49,7 +49,7 @@ pub struct Driver<'a, S, H: Borrow<S> = S> {
 }
 
 impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
-    /// Begins the run, or takes up what `checkpointing` finds.
+    /// Begins the run, or continues the one that `checkpointing` finds.
     ///
     /// # Errors
     /// What the procedure cannot run; a folder that cannot be used, or that holds another run or one that has done more steps.
@@ -105,7 +105,7 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
     }
 
     /// Takes the next step and shows the state that it led to; the first call shows the start. `None` once the run has ended:
-    /// all steps are done, it diverged, or it was asked to pause.
+    /// all steps are done, it diverged, or it was paused.
     ///
     /// # Errors
     /// The first checkpoint cannot be written.
@@ -187,7 +187,7 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
         }
     }
 
-    /// Step, visit, measure, record: the life of every run. Returns how it ended, if it did.
+    /// Step, visit, measure, record: the loop of every run. Returns how it ended, if it did.
     fn go_on(&mut self, callback: &mut Callback<S>) -> Result<Option<Outcome>> {
         let steps = self.procedure.steps();
         if self.measured {
@@ -306,7 +306,7 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
 
 impl<'a, S> Driver<'a, S, S> {
     /// Ends the run where it is and gives back the run and the model (or path). A run that has steps left is
-    /// [`Outcome::Paused`]; where it is checkpointed it goes on from its last checkpoint.
+    /// [`Outcome::Paused`]; where it is checkpointed it can be continued from its last checkpoint.
     ///
     /// # Errors
     /// Walkers that cannot be evaluated after a run that finished.
@@ -321,7 +321,7 @@ impl<S, H: Borrow<S>> fmt::Debug for Driver<'_, S, H> {
     }
 }
 
-/// Why a run cannot go on, if it cannot.
+/// Why a run cannot continue, if it cannot.
 fn lost(health: Result<Health>) -> Option<String> {
     match health {
         Ok(Health::Fine) => None,

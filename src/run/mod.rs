@@ -1,4 +1,4 @@
-//! The life of any run: what it leaves, how it is recorded, kept on disk, diagnosed and shown while it goes on.
+//! Run any procedure: record rows, write checkpoints, diagnose, show progress, and return a `Run`.
 
 pub mod diagnose;
 mod driver;
@@ -40,12 +40,12 @@ pub enum Outcome {
         /// What was not finite.
         cause: String,
     },
-    /// It was asked to stop, or its folder could not be written any more: all rows so far are there, and where the run is
-    /// kept ([`Checkpointing`]) it can go on.
+    /// It was stopped or paused, or its folder could not be written any more: all rows so far are there, and where the run is
+    /// checkpointed ([`Checkpointing`]) it can be continued.
     Paused {
         /// The step that comes next.
         step: usize,
-        /// Who asked.
+        /// What stopped it.
         cause: String,
     },
 }
@@ -79,11 +79,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// What is kept in `dir` of a run that has ended, was killed or is still going on: all rows on disk, and the walkers of the
+    /// What `dir` holds of a run that has ended, was killed or is still running: all rows on disk, and the walkers of the
     /// last checkpoint (none of a flow's training). Writes nothing, and disturbs no run.
     ///
     /// # Errors
-    /// There is no kept run; files that are not what a run writes.
+    /// `dir` holds no run; files that are not what a run writes.
     pub fn open(dir: impl AsRef<Path>) -> Result<Run> {
         let dir = dir.as_ref();
         let info = RunInfo::read(dir)?;
@@ -112,7 +112,7 @@ impl Run {
         self.outcome == Outcome::Finished
     }
 
-    /// The population to trust: the monitor where there is one, else the walkers.
+    /// The population to use: the monitor where there is one, else the walkers.
     ///
     /// Training walkers drive θ themselves, which biases their log Ẑ low by about γ Σ_k tr Cov(∂_θU)/N_eff. The monitor's Ẑ
     /// is unbiased, but mass that no walker visits any more is missing from nearly every run of it: on stiff energies in
@@ -121,7 +121,7 @@ impl Run {
         self.monitor.as_ref().unwrap_or(&self.walkers)
     }
 
-    /// log Ẑ of the final model, nats; `None` where no walkers tell it: PCD and CD have no weights, and training walkers
+    /// log Ẑ of the final model, nats; `None` where no walkers estimate it: PCD and CD have no weights, and training walkers
     /// without a monitor are biased by more than any error bar. [`anneal`](crate::anneal) estimates log Z of any model.
     pub fn log_z(&self) -> Option<Estimate> {
         let told = self.weighted && !self.population().is_empty() && (self.monitor.is_some() || !self.self_interacting);
@@ -152,7 +152,7 @@ impl Run {
         Ok((log_prob(model, x, z.value)?, z.se))
     }
 
-    /// [`Walkers::write_arviz`] of the population to trust: the monitor where there is one.
+    /// [`Walkers::write_arviz`] of the [`population`](Run::population) to use: the monitor where there is one.
     ///
     /// # Errors
     /// `Io` with the path.
@@ -181,7 +181,7 @@ impl Run {
         crate::run::record::describe(&self.stats)
     }
 
-    /// A few lines for a person.
+    /// A summary in a few lines of text.
     pub fn summary(&self) -> String {
         let how = match &self.outcome {
             Outcome::Finished => "finished".to_string(),

@@ -34,7 +34,7 @@ impl Population {
         to.put_json(&format!("{name}.rng"), &self.rng)
     }
 
-    /// Takes up what [`save`](Population::save) wrote.
+    /// Restores what [`save`](Population::save) wrote.
     pub fn load<M: Model>(&mut self, model: &M, from: &Checkpoint, name: &str) -> Result<()> {
         let (_, device) = model.options();
         self.walkers = Walkers::restore(from, name, device, |x| model.evaluate(x))?;

@@ -26,7 +26,7 @@ pub trait Procedure<S> {
     /// Number of steps K.
     fn steps(&self) -> usize;
 
-    /// Settings of the life of the run.
+    /// The run's settings: rows, seed, threads, progress.
     fn schedule(&self) -> Pace;
 
     /// Method, kernel and settings, as the run will report them.
@@ -105,7 +105,7 @@ pub trait Procedure<S> {
     fn finish(self: Box<Self>, on: &S, outcome: &Outcome) -> Result<Parts>;
 }
 
-/// Settings of the life of a run that every procedure has.
+/// The settings that every procedure has: rows, seed, threads, progress, device.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
     /// Steps between recorded rows; the first and the last state have one.
@@ -120,7 +120,7 @@ pub struct Pace {
     pub device: Device,
 }
 
-/// Whether a run can go on.
+/// Whether a run can continue.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Health {
@@ -146,7 +146,7 @@ pub struct Parts {
 pub struct Row(Vec<(String, f64)>);
 
 impl Row {
-    /// Adds a number; a name that is there already is kept as it was.
+    /// Adds a number; a name that is there already keeps its number.
     pub fn put(&mut self, name: impl Into<String>, value: f64) -> &mut Self {
         let name = name.into();
         if self.get(&name).is_none() {

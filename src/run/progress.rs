@@ -47,7 +47,7 @@ impl Progress {
         self.has_spoken
     }
 
-    /// At step k; `details` are asked for only where they are shown.
+    /// At step k; `details` are computed only where they are shown.
     pub fn at(&mut self, k: usize, details: impl FnOnce() -> String) {
         if self.every == 0.0 {
             return;

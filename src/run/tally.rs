@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
-/// Counts and sums since the previous row. Sums of tensors stay on their device: reading them at every step would wait for it.
+/// Counts and sums since the previous row. Sums of tensors stay on their device: reading them at every step would synchronise it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Tally {

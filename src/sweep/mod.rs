@@ -1,4 +1,4 @@
-//! Run seeds × configurations side by side, collect one tidy frame, and go on where an earlier call was interrupted.
+//! Run seeds × configurations side by side, collect one tidy frame, and continue where an earlier call was interrupted.
 
 mod summary;
 
@@ -48,7 +48,7 @@ pub struct Sweep {
     pub cores: usize,
     /// Threads of each member: part of its results.
     pub threads: usize,
-    /// Where members are kept, if anywhere: a second call goes on with those that are not finished.
+    /// The folder of the members' runs, if any: a second call continues those that are not finished.
     pub dir: Option<PathBuf>,
     /// Whether a line is printed as each member ends.
     pub progress: bool,
@@ -69,7 +69,7 @@ pub fn grid(axes: &[(&str, &[f64])]) -> Vec<std::collections::BTreeMap<String, f
 /// The folder of a member's own run, within the member's.
 const RUN: &str = "run";
 
-/// What a member is told.
+/// What the closure of a member gets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Member<'a, C> {
@@ -79,7 +79,7 @@ pub struct Member<'a, C> {
     pub seed: u64,
     /// Threads that it may use.
     pub threads: usize,
-    /// Its own folder, if the sweep is kept.
+    /// Its own folder, if the sweep has one.
     pub dir: Option<PathBuf>,
 }
 
@@ -137,11 +137,11 @@ impl Sweep {
         self
     }
 
-    /// Kept in a folder: members that are finished there are not trained again, others go on where they were.
+    /// With members' runs in a folder: finished ones are not trained again, others continue from their last checkpoint.
     ///
-    /// Data and threads must be those of the earlier call. The closure is called for every member, since nobody else knows
+    /// Data and threads must be those of the earlier call. The closure is called for every member, since only it knows
     /// what it would do; a run made by [`Member::trainer`] or [`Member::transport`] then compares kernel, method, settings,
-    /// data and model with those that are kept, and is there at once if it was finished. More updates than before are made
+    /// data and model with the earlier ones, and returns at once if it was finished. More updates than before are made
     /// in addition. What the closure computes besides, and runs that it keeps nowhere, are computed anew.
     pub fn checkpointing(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
@@ -159,7 +159,7 @@ impl Sweep {
     /// A member that fails or panics is a row with its cause; the others finish.
     ///
     /// # Errors
-    /// No member, no core, a configuration that is no JSON, a folder that cannot be written; members kept of another sweep: of
+    /// No member, no core, a configuration that is no JSON, a folder that cannot be written; members of another sweep in it: of
     /// other data, threads, settings or another model than this call's, whose message names what differs.
     pub fn run<C, F>(&self, grid: &[C], data: &Tensor, member: F) -> Result<SweepSummary>
     where
@@ -191,7 +191,7 @@ impl Sweep {
         // tensors are not shared between threads
         let copies: Vec<Tensor> = (0..workers).map(|_| data.copy()).collect();
         std::thread::scope(|scope| {
-            let work = |data: Tensor| {
+            let worker = |data: Tensor| {
                 let next = || queue.lock().ok().and_then(|mut q| q.next());
                 while let Some((i, (config, value, seed))) = next() {
                     let result = self.one((config, value, seed), (&data, &fingerprint), &member);
@@ -205,8 +205,8 @@ impl Sweep {
             copies.into_iter().for_each(|data| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build();
                 scope.spawn(move || match pool {
-                    Ok(pool) => pool.install(|| work(data)),
-                    Err(_) => work(data),
+                    Ok(pool) => pool.install(|| worker(data)),
+                    Err(_) => worker(data),
                 });
             });
         });
@@ -216,7 +216,7 @@ impl Sweep {
     }
 
     /// # Errors
-    /// The member was kept of another data set, or with other threads.
+    /// The member's earlier run used other data, or other threads.
     fn check_kept(&self, config: &Value, seed: u64, data: &str) -> Result<()> {
         let Some(dir) = self.dir.as_ref().map(|dir| dir.join(name(config, seed))) else { return Ok(()) };
         let Some(kept) = kept(&dir)? else { return Ok(()) };
@@ -258,7 +258,7 @@ impl Sweep {
             seconds: 0.0,
         };
         let run = match guard(|| member(&told, data)) {
-            // the run that is kept is another one than this call's
+            // the run in the folder is another one than this call's
             Err(e) if is_mismatch(&e) && dir.as_ref().is_some_and(|dir| RunInfo::read(dir.join(RUN)).is_ok()) => {
                 return Err(e);
             }
@@ -333,7 +333,7 @@ fn finished_at(dir: &Path) -> Option<u64> {
     (info.status == "finished").then_some(info.step as u64)
 }
 
-/// Whether a run was refused because another one is kept in its folder, or one that has done more steps.
+/// Whether a run was refused because another one is in its folder, or one that has done more steps.
 fn is_mismatch(e: &Error) -> bool {
     matches!(e, Error::RunMismatch { .. } | Error::Param { name: "steps", .. })
 }

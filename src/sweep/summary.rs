@@ -126,7 +126,7 @@ impl SweepSummary {
         write_table(&self.members, &dir, "members")
     }
 
-    /// A line for a person, and one for each member that did not finish.
+    /// One line in all, and one for each member that did not finish.
     pub fn summary(&self) -> String {
         let column = |name: &str| frame::column_str(&self.members, name).unwrap_or_default();
         let (status, cause, seeds) = (column("status"), column("cause"), column("seed"));

@@ -1,11 +1,11 @@
-//! Draw batches of data: every row once per epoch, in a fresh order, with fresh noise where it is asked for.
+//! Draw batches of data: every row once per epoch, in a fresh order, with fresh noise if `data_noise` is set.
 
 use crate::error::{Error, Result};
 use crate::io::Checkpoint;
 use crate::numeric::Rng;
 use tch::{Kind, Tensor};
 
-/// A data set with the order of the epoch that is going on.
+/// A data set with the order of the present epoch.
 #[derive(Debug)]
 pub(super) struct Batches {
     data: Tensor,

@@ -46,7 +46,7 @@ use tch::{Device, Kind, Tensor};
 pub struct FlowTrainer {
     /// All settings.
     pub settings: FlowSettings,
-    /// Where the run is kept on disk, if anywhere.
+    /// Where rows and checkpoints are written, if anywhere.
     pub checkpointing: Option<Checkpointing>,
 }
 
@@ -98,7 +98,8 @@ impl FlowTrainer {
         self
     }
 
-    /// Goes on with the run in `dir`; see [`Trainer::resume_or_start`](crate::Trainer::resume_or_start).
+    /// Continues the run of an earlier call in `dir`, or begins one there; see
+    /// [`Trainer::resume_or_start`](crate::Trainer::resume_or_start).
     pub fn resume_or_start(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
         self.checkpointing = Some(Checkpointing::resume_or_start(dir));
         self

@@ -54,7 +54,7 @@ pub struct Trainer<K> {
     pub method: Method,
     /// All other settings.
     pub settings: Settings,
-    /// Where the run is kept on disk, if anywhere.
+    /// Where rows and checkpoints are written, if anywhere.
     pub checkpointing: Option<Checkpointing>,
     /// Held-out data that are evaluated as the run goes.
     pub validation: Option<Validation>,
@@ -157,8 +157,8 @@ impl<K> Trainer<K> {
         self
     }
 
-    /// Goes on with the run in `dir`, bit for bit as if it had never been interrupted; begins one where there is none. The model
-    /// is to be made as it was then: its parameters come from the checkpoint. What a [`Callback`] remembers does not.
+    /// Continues the run of an earlier call in `dir` bit for bit, as if it had never been interrupted, or begins one there. The
+    /// model is to be made as it was then: its parameters come from the checkpoint. What a [`Callback`] remembers does not.
     pub fn resume_or_start(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
         self.checkpointing = Some(Checkpointing::resume_or_start(dir));
         self

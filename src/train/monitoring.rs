@@ -97,7 +97,7 @@ impl Validation {
     }
 }
 
-/// Evaluates held-out data, and holds the best parameters if they are asked for.
+/// Evaluates held-out data, and holds the best parameters if these are to be returned.
 #[derive(Debug, Default)]
 pub(super) struct HeldOut {
     of: Option<Validation>,
@@ -130,7 +130,7 @@ impl HeldOut {
         }
     }
 
-    /// Puts the best parameters into the model, if they are asked for and known; says whether it did.
+    /// Puts the best parameters into the model, if these are to be returned and known; returns whether it did.
     pub fn restore_best<M: Model>(&self, model: &M) -> bool {
         let mut params = model.vars().trainable_variables();
         no_grad(|| params.iter_mut().zip(&self.parameters).for_each(|(p, best)| p.copy_(best)));
@@ -157,7 +157,7 @@ pub(super) fn details(rows: &Recorder) -> String {
         let value = rows.last(name).filter(|v| v.is_finite());
         value.map(|v| format!("{label} {v:.3}"))
     };
-    // where the cross-entropy is known the energy alone tells nothing more
+    // where the cross-entropy is known the energy adds nothing
     let cross_entropy = known(("H", "cross_entropy_monitor"));
     let energy = cross_entropy.is_none().then(|| known(("U data", "energy_data"))).flatten();
     [cross_entropy, energy, known(("ESS", "ess"))].into_iter().flatten().collect::<Vec<_>>().join("  ")

@@ -6,7 +6,7 @@ use crate::numeric::blocks::read;
 use crate::numeric::{Fresh, Real, on_host};
 use tch::{Kind, Tensor, nn};
 
-/// The optimiser of one run: the four rules of libtorch, whose own objects keep their memory where nobody can read it.
+/// The optimiser of one run: the four rules of libtorch, whose own objects do not expose their state.
 #[derive(Debug)]
 pub(crate) struct Optimiser {
     rule: Optim,
@@ -82,7 +82,7 @@ impl Optimiser {
         (self.steps, memory.collect())
     }
 
-    /// Takes up what [`state`](Optimiser::state) gave.
+    /// Restores what [`state`](Optimiser::state) gave.
     ///
     /// # Errors
     /// A memory that is missing or of another shape.

@@ -94,7 +94,7 @@ impl Advance {
     }
 }
 
-/// The segment from θ_k to the optimiser's θ*, and where on it the model stands.
+/// The segment from θ_k to the optimiser's θ*, and the model's present place on it.
 struct Segment {
     params: Vec<Tensor>,
     from: Vec<Tensor>,

@@ -52,7 +52,7 @@ pub struct Ais<L = Units> {
     pub seed: u64,
     /// Seconds between progress lines on standard output; 0 is silent. A run that takes less says nothing.
     pub progress: f64,
-    /// Where the run is kept on disk, if anywhere.
+    /// Where rows and checkpoints are written, if anywhere.
     pub checkpointing: Option<Checkpointing>,
 }
 
@@ -137,7 +137,8 @@ impl<L> Ais<L> {
         self
     }
 
-    /// Goes on with the run that is kept in `dir`; see [`Trainer::resume_or_start`](crate::Trainer::resume_or_start). A pilot is run again.
+    /// Continues the run of an earlier call in `dir`, or begins one there; see
+    /// [`Trainer::resume_or_start`](crate::Trainer::resume_or_start). A pilot is run again.
     pub fn resume_or_start(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
         self.checkpointing = Some(Checkpointing::resume_or_start(dir));
         self

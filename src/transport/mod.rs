@@ -42,7 +42,7 @@ pub struct Transport<K> {
     pub threads: usize,
     /// Seconds between progress lines on standard output; 0 is silent. A run that takes less says nothing.
     pub progress: f64,
-    /// Where the run is kept on disk, if anywhere.
+    /// Where rows and checkpoints are written, if anywhere.
     pub checkpointing: Option<Checkpointing>,
 }
 
@@ -71,13 +71,14 @@ impl<K> Transport<K> {
         self
     }
 
-    /// Keeps the run on disk as it goes; see [`Trainer::checkpointing`](crate::Trainer::checkpointing).
+    /// Writes rows and checkpoints to a folder; see [`Trainer::checkpointing`](crate::Trainer::checkpointing).
     pub fn checkpointing(mut self, checkpointing: impl Into<Checkpointing>) -> Self {
         self.checkpointing = Some(checkpointing.into());
         self
     }
 
-    /// Goes on with the run that is kept in `dir`; see [`Trainer::resume_or_start`](crate::Trainer::resume_or_start).
+    /// Continues the run of an earlier call in `dir`, or begins one there; see
+    /// [`Trainer::resume_or_start`](crate::Trainer::resume_or_start).
     pub fn resume_or_start(mut self, dir: impl Into<std::path::PathBuf>) -> Self {
         self.checkpointing = Some(Checkpointing::resume_or_start(dir));
         self

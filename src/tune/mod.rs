@@ -146,7 +146,7 @@ impl Tune {
 
     /// Searches, scheme by scheme, for the fewest steps at which some noise gives the wanted ESS.
     ///
-    /// 1. The pilot measures the [`VarianceModel`], which predicts where Prop. 2 is good enough, and the noise that is best for it.
+    /// 1. The pilot measures the [`VarianceModel`], which predicts where Prop. 2 is good enough, and its best noise.
     /// 2. At a few K, noises around the predicted best one for h = 1/K, constant and as ε(t), are run.
     /// 3. From the best at two K and the order that the scheme declares, −log ESS = V_∞ + C h^{2·order} is solved for the K
     ///    that is needed, which is run and corrected. V_∞ > 0 is what an inexact flow leaves at any h.

@@ -1,17 +1,18 @@
-//! Remember what a resampling hides: the ESS before it, the tail of the weights, the ancestors that are left.
+//! Record what a resampling discards: the ESS before it, the tail of the weights, the ancestors that are left.
 
 use crate::error::{Error, Result};
 use crate::io::Checkpoint;
 use tch::Tensor;
 
-/// What past epochs, the stretches between resamplings, leave behind.
+/// What is known of past epochs, the steps between resamplings.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Epochs {
     /// Walker of the start from which each walker descends, ascending.
     ancestors: Vec<i64>,
     /// Distinct ones among them.
     lineages: usize,
-    /// Lowest ESS/N before a resampling since it was last asked for; 1 where there was none.
+    /// Lowest ESS/N before a resampling since the last call of [`take_lowest_ess`](Epochs::take_lowest_ess); 1 where there was
+    /// none.
     lowest_ess: f64,
     /// Largest k̂ before a resampling; −∞ where there was none.
     worst_k: f64,

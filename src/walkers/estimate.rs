@@ -5,7 +5,7 @@
 /// ```
 /// use jarzynski::Estimate;
 /// let text = |value, se| Estimate::new(value, se).to_string();
-/// assert_eq!(text(0.438453, 0.001961), "0.43845 ± 0.00196");
+/// assert_eq!(text(0.438453, 0.001961), "0.4385 ± 0.0020");
 /// assert_eq!(text(0.438453, f64::NAN), "0.43845");
 /// assert_eq!(Estimate::new(1.5, 0.25).doubted(Some("tail")).to_string(), "1.50 ± 0.25 (warning: tail)");
 /// ```

@@ -22,7 +22,7 @@ use weights::Summary;
 
 /// N walkers with f64 log-weights A; E(g(X_k) e^{A_k}) = (Z_k/Z_0) E_{ρ_k}(g), Prop. 1.
 ///
-/// log Ẑ_k = log Z_0 + L + log mean e^A, where L banks the log-means of past resamplings.
+/// log Ẑ_k = log Z_0 + L + log mean e^A, where L is the sum of the log-means at past resamplings.
 #[derive(Debug)]
 pub struct Walkers {
     /// Positions with U and ∇U under the current parameters.
@@ -35,7 +35,7 @@ pub struct Walkers {
     summary: OnceCell<Summary>,
 }
 
-/// Whether a user's energy and gradient have one entry per walker: others would broadcast into nonsense.
+/// Whether a user's energy and gradient have one entry per walker: tensors of other shapes would be broadcast.
 pub(crate) fn check_shapes(point: &Evaluation, n: usize) -> Result<()> {
     let n = n as i64;
     // an energy of discrete states has no gradient
@@ -119,7 +119,7 @@ impl Walkers {
         to.put_json(&format!("{name}.resamplings"), &self.resamplings)
     }
 
-    /// Takes up what [`save`](Walkers::save) wrote.
+    /// Restores what [`save`](Walkers::save) wrote.
     pub(crate) fn restore(
         from: &Checkpoint,
         name: &str,
@@ -211,14 +211,14 @@ impl Walkers {
         self.summary = OnceCell::new();
     }
 
-    /// Draws ancestors in proportion to e^A, banks log mean e^A, permutes everything cached per walker, sets A = 0.
+    /// Draws ancestors in proportion to e^A, adds log mean e^A to L, permutes everything cached per walker, sets A = 0.
     pub fn resample(&mut self, scheme: Scheme, rng: &mut Rng) {
         let w = self.weights_on_host();
         let parents = scheme.ancestors(&w, rng);
         self.epochs.end(&parents, self.ess(), self.pareto_k());
         let ancestors = Tensor::from_slice(&parents).to_device(self.evaluation.x.device());
         self.banked_variance += self.epoch_variance();
-        self.banked += self.told().log_mean;
+        self.banked += self.on_host().log_mean;
         self.evaluation = self.evaluation.select(&ancestors);
         self.log_weights = self.log_weights.zeros_like();
         self.summary = OnceCell::new();
@@ -240,7 +240,7 @@ impl Walkers {
             return self.evaluation.x.copy();
         }
         let w = self.weights_on_host();
-        // Whole combs of N teeth, each in random order: any first n of them are fair draws.
+        // Whole systematic resamplings of N, each in random order: any first n of them are unbiased draws.
         let mut picks = Vec::with_capacity(n);
         while picks.len() < n {
             let drawn = Scheme::Systematic.ancestors(&w, rng);

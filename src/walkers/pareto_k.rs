@@ -1,8 +1,8 @@
 //! Measure how heavy the tail of the weights is: whether an ESS and its error bars can be relied on.
 
-/// Shape k̂ of a generalised Pareto distribution fitted to the largest weights: the fit of Zhang and Stephens (2009) with the prior of
-/// Pareto-smoothed importance sampling (Vehtari et al. 2024). Below ½ the weights have a finite variance, and the central
-/// limit theorem holds; above .7 no number of walkers that one can afford makes up for it.
+/// Shape k̂ of a generalised Pareto distribution fitted to the largest weights: the fit of Zhang and Stephens (2009) with the
+/// prior of Pareto-smoothed importance sampling (Vehtari et al. 2024). Below ½ the weights have a finite variance, and the
+/// central limit theorem holds; above .7 no practical number of walkers compensates for it.
 ///
 /// `log_weights` in any order; NaN for fewer than 25 of them or where the largest do not differ.
 pub(crate) fn pareto_shape(log_weights: &[f64]) -> f64 {

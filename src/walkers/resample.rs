@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Scheme {
-    /// One uniform shifts a regular comb: offspring counts are ⌊N w_i⌋ or ⌈N w_i⌉. The default.
+    /// One uniform shifts N equally spaced points: offspring counts are ⌊N w_i⌋ or ⌈N w_i⌉. The default.
     #[default]
     Systematic,
     /// One uniform in each of N equal intervals.

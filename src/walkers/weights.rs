@@ -13,23 +13,23 @@ pub(super) struct Summary {
     weights: Tensor,
     /// max A, Σ e^{A − max A} and Σ w², where the weights are.
     sums: [Tensor; 3],
-    told: OnceCell<Told>,
+    on_host: OnceCell<OnHost>,
 }
 
-/// What the sums say, once they have been read from their device.
+/// log mean e^A and the ESS, once the sums have been read from their device.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told {
+pub(super) struct OnHost {
     /// log mean e^A.
     pub log_mean: f64,
     /// (Σ w)² / (N Σ w²).
     pub ess: f64,
 }
 
-impl Told {
+impl OnHost {
     fn of(n: usize, top: f64, total: f64, square: f64) -> Self {
         let n = n as f64;
         let log_mean = if top.is_finite() { (total / n).ln() + top } else { top };
-        Told { log_mean, ess: 1.0 / (n * square) }
+        OnHost { log_mean, ess: 1.0 / (n * square) }
     }
 }
 
@@ -55,14 +55,15 @@ impl Walkers {
 
     /// Effective sample size as a fraction of N: (Σ w)² / (N Σ w²), in (0, 1].
     pub fn ess(&self) -> f64 {
-        self.told().ess
+        self.on_host().ess
     }
 
     /// k̂, how heavy the tail of the weights is: below ½ their variance is finite and error bars hold; above .7 neither the ESS
     /// nor an error bar is informative. Weights that no walker has are missing from the ESS; k̂ extrapolates from the largest
     /// ones. NaN for equal weights or fewer than 25 walkers.
     ///
-    /// The shape of a generalised Pareto distribution fitted to the largest 3√N weights, as in Pareto-smoothed importance sampling.
+    /// The shape of a generalised Pareto distribution fitted to the largest 3√N weights, as in Pareto-smoothed importance
+    /// sampling.
     pub fn pareto_k(&self) -> f64 {
         let a = Vec::<f64>::try_from(self.log_weights.to_device(Device::Cpu)).unwrap_or_default();
         pareto_k::pareto_shape(&a)
@@ -92,7 +93,7 @@ impl Walkers {
                 return Summary {
                     weights: self.log_weights.copy(),
                     sums: [none(), none(), none()],
-                    told: OnceCell::new(),
+                    on_host: OnceCell::new(),
                 };
             }
             let top = self.log_weights.max();
@@ -100,20 +101,20 @@ impl Walkers {
             let total = sum(&e);
             let weights = e / &total;
             let square = sum(&(&weights * &weights));
-            Summary { weights, sums: [top, total, square], told: OnceCell::new() }
+            Summary { weights, sums: [top, total, square], on_host: OnceCell::new() }
         })
     }
 
-    pub(super) fn told(&self) -> Told {
+    pub(super) fn on_host(&self) -> OnHost {
         let summary = self.summary();
-        *summary.told.get_or_init(|| match fetch(&summary.sums)[..] {
-            [top, total, square] => Told::of(self.len(), top, total, square),
-            _ => Told { log_mean: f64::NAN, ess: f64::NAN },
+        *summary.on_host.get_or_init(|| match fetch(&summary.sums)[..] {
+            [top, total, square] => OnHost::of(self.len(), top, total, square),
+            _ => OnHost { log_mean: f64::NAN, ess: f64::NAN },
         })
     }
 
-    /// Reads from the device, in one transfer, the sums that log Ẑ and the ESS of several populations are made of, and says which are finite;
-    /// their ESS and log Ẑ are known afterwards.
+    /// Reads from the device, in one transfer, the sums that log Ẑ and the ESS of several populations are made of, and says which
+    /// are finite; their ESS and log Ẑ are known afterwards.
     pub(crate) fn all_finite(all: &[&Walkers]) -> Vec<bool> {
         let numbers = |w: &&Walkers| {
             let [top, total, square] = &w.summary().sums;
@@ -121,7 +122,7 @@ impl Walkers {
         };
         let read = fetch(&all.iter().flat_map(numbers).collect::<Vec<_>>());
         let finite = |(w, read): (&&Walkers, &[f64])| {
-            let _ = w.summary().told.set(Told::of(w.len(), read[1], read[2], read[3]));
+            let _ = w.summary().on_host.set(OnHost::of(w.len(), read[1], read[2], read[3]));
             // A sum is NaN or infinite as soon as one term is; A = −∞ alone is a walker of weight zero, which is legitimate.
             read[0].is_finite() && read[1].is_finite()
         };
@@ -135,10 +136,10 @@ impl Walkers {
     /// For *training* walkers log Ẑ is biased low besides (their θ depends on them): see [`Run::log_z`](crate::Run::log_z).
     pub fn log_z(&self) -> Estimate {
         let se = (self.banked_variance + self.epoch_variance()).sqrt();
-        Estimate::new(self.banked + self.told().log_mean, se)
+        Estimate::new(self.banked + self.on_host().log_mean, se)
     }
 
-    /// NaN for a single walker, which says nothing about its own error.
+    /// NaN for a single walker, which has no estimate of its error.
     pub(super) fn epoch_variance(&self) -> f64 {
         if self.len() == 1 {
             return f64::NAN;

@@ -49,12 +49,13 @@ pub struct Learning {
 
 /// A velocity and an energy learned by guide (121)-(122) and the time score; then plain and reweighted generation.
 ///
-/// The target of the weights is the *learned* distribution e^{−U(1, ·)}. In two dimensions its masses and log Z are known by quadrature:
-/// table `masses` has, for each part of a data set, `dataset, seed, scheme, steps, method, part, value, se, learned, data,
-/// ess`. Table `quality`: `dataset, seed, scheme, steps, method, quantity, value` with the sliced Wasserstein distance and
-/// the squared MMD to fresh data, and, as method `data`, what two samples of the data have. Table `distributions`: `dataset, seed,
-/// variant, quantity, value, se`: log Z, the cross-entropy of held-out data under the learned distribution (and of the training images of the digits) and, where the data's distribution
-/// is known, the divergence from it; variant `(122) alone` is trained without the time score. Table `training`: the runs' rows.
+/// The target of the weights is the *learned* distribution e^{−U(1, ·)}. In two dimensions its masses and log Z are known by
+/// quadrature: table `masses` has, for each part of a data set, `dataset, seed, scheme, steps, method, part, value, se, learned,
+/// data, ess`. Table `quality`: `dataset, seed, scheme, steps, method, quantity, value` with the sliced Wasserstein distance and
+/// the squared MMD to fresh data, and, as method `data`, what two samples of the data have. Table `distributions`: `dataset,
+/// seed, variant, quantity, value, se`: log Z, the cross-entropy of held-out data under the learned distribution (and of the
+/// training images of the digits) and, where the data's distribution is known, the divergence from it; variant `(122) alone` is
+/// trained without the time score. Table `training`: the runs' rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlowLearned {

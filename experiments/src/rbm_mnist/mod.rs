@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 /// 784×128 by default (`--hidden 500` for the larger one); the data are all digits, an unbalanced part of them, or offline
 /// the 8×8 digits.
 ///
-/// Every method runs at its own rate of plain gradient descent, the best of a search that `--search "[0.02, 0.05]"` repeats. Every
-/// model is evaluated afterwards by annealed importance sampling of its own, which is not in `seconds`.
+/// Every method runs at its own rate of plain gradient descent, the best of a search that `--search "[0.02, 0.05]"` repeats.
+/// Every model is evaluated afterwards by annealed importance sampling of its own, which is not in `seconds`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RbmMnist {
@@ -34,7 +34,8 @@ pub struct RbmMnist {
     /// `cd-k`, `pcd-k`: k sweeps per update; `jarzynski`: steps shrunk to the least ESS; `jarzynski-substeps`:
     /// whole steps in substeps of that ESS.
     pub methods: Vec<String>,
-    /// Learning rate of each method: its best of .05, .1, .2 and .4 after 1,000 updates (pcd-10 up to .2, jarzynski-substeps up to .1).
+    /// Learning rate of each method: its best of .05, .1, .2 and .4 after 1,000 updates (pcd-10 up to .2, jarzynski-substeps up
+    /// to .1).
     pub rates: Vec<f64>,
     /// Walkers N; the monitor has as many.
     pub walkers: usize,
@@ -114,7 +115,7 @@ const STEPS: &[&str] = &[
     "seconds",
 ];
 
-/// A trained model with what was kept on the way.
+/// A trained model with the parameters saved along its training.
 struct Trained {
     method: String,
     seed: u64,
@@ -179,7 +180,7 @@ impl RbmMnist {
         Ok((part(Split::Train, train)?, part(Split::Test, test)?))
     }
 
-    /// The updates after which the model is kept: 0, and multiples of `every` at geometric intervals up to the last.
+    /// The updates after which the parameters are saved: 0, and multiples of `every` at geometric intervals up to the last.
     fn checkpoints(&self) -> Vec<usize> {
         let (first, last) = (self.every.min(self.steps) as f64, self.steps as f64);
         let ratio = (last / first).powf(1.0 / self.checkpoints.saturating_sub(1).max(1) as f64);
@@ -205,7 +206,7 @@ impl RbmMnist {
             lr: rate,
             trust_region: update,
             batch: Some(self.batch.min(data.len())),
-            every: self.every,
+            every: self.every.clamp(1, self.steps.max(1)),
             seed,
             ..Default::default()
         });

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, nn};
 
-/// What stands for the score s.
+/// How the score s is represented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -24,7 +24,7 @@ pub enum Score {
     Field,
 }
 
-/// What stands for the velocity b.
+/// How the velocity b is represented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -76,8 +76,8 @@ impl Default for FlowShape {
 /// ```
 ///
 /// Untrained it is the exact flow onto a Gaussian with the data's moments. Reweighted walkers are exact for e^{−U_θ(1, ·)},
-/// *the learned distribution*, not for the data: they start from the base with A_0 = U_base − U_θ(0, ·), and [`Run::log_z`](crate::Run::log_z) is
-/// log ∫e^{−U_θ(1, ·)}.
+/// *the learned distribution*, not for the data: they start from the base with A_0 = U_base − U_θ(0, ·), and
+/// [`Run::log_z`](crate::Run::log_z) is log ∫e^{−U_θ(1, ·)}.
 #[derive(Debug)]
 pub struct FlowNet {
     vs: nn::VarStore,

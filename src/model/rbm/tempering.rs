@@ -1,4 +1,5 @@
-//! Sample a two-layer model by parallel tempering: replicas at several inverse temperatures that swap places, with measured rates.
+//! Sample a two-layer model by parallel tempering: replicas at several inverse temperatures that swap places, with measured
+//! rates.
 
 use crate::density::{Bipartite, Layers};
 use crate::error::{Error, Result};

@@ -39,7 +39,7 @@ pub(super) fn sum(t: &Tensor) -> Tensor {
     t.sum_dim_intlist(-1, false, Kind::Double)
 }
 
-/// Whether `t` is `[d]` with finite entries, as W asks.
+/// Whether `t` is `[d]` with finite entries, as W requires.
 pub(super) fn check_vector(name: &'static str, t: &Tensor, d: i64, w: &Tensor) -> Result<()> {
     if t.size() != [d] {
         return Err(Error::Shape { name, got: t.size(), expected: format!("[{d}], as w is {:?}", w.size()) });

@@ -1,4 +1,4 @@
-//! Find the checkpoint to go on from: the newest one whose file and rows are whole.
+//! Find the checkpoint to continue from: the newest one whose file and rows are whole.
 
 use super::rows::{self, Seal};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ pub(crate) const NEWEST: &str = "checkpoint.safetensors";
 /// The one before it.
 pub(crate) const BEFORE: &str = "checkpoint.previous.safetensors";
 
-/// A newest one that could not be used, kept for a person to look at.
+/// A newest one that could not be used, left for inspection.
 pub(crate) const DAMAGED: &str = "checkpoint.damaged.safetensors";
 
 /// A checkpoint and the rows that it counts.

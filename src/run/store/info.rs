@@ -1,4 +1,4 @@
-//! Say in one small file what a kept run is and how far it got.
+//! Describe a checkpointed run in one small file: what it is and which step it reached.
 
 use crate::error::{Error, Result};
 use crate::io::write_atomic;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// `run.json`: what a kept run is, and how far it got. The one description of a folder that the library writes.
+/// `run.json`: what a checkpointed run is, and which step it reached. The one description of a folder that the library writes.
 ///
 /// ```
 /// use jarzynski::RunInfo;
@@ -42,7 +42,7 @@ pub struct RunInfo {
     pub cause: Option<String>,
     /// Seconds of all calls together.
     pub seconds: f64,
-    /// What a person should know, one sentence each: that it went on from the checkpoint before the last, and why.
+    /// Notes, one sentence each: that the run continued from the checkpoint before the last, and why.
     #[serde(default)]
     pub notes: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Keep a run on disk as it goes: its rows as they come, checkpoints to go on from, and a file that asks it to stop.
+//! Write a run to disk: each row, checkpoints to continue from; a file named `stop` ends it.
 
 pub(crate) mod found;
 mod info;
@@ -20,13 +20,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Where a run is kept, how often, and when it should pause.
+/// Where a run writes its checkpoints, how often, and when it pauses.
 ///
 /// The folder then holds `stats.csv` (rows, appended as they come), `checkpoint.safetensors` (the whole state),
 /// `checkpoint.previous.safetensors` (the one before), `run.json` ([`RunInfo`]: what it is and how far it got) and, once it has
-/// ended, `stats.parquet`. A run that was killed at any moment goes on from its last checkpoint with the bits that it would have
-/// had. Files are synced before they replace others, so that the same holds after a loss of power. Where the last checkpoint or
-/// the rows that it counts are damaged, the run goes on from the one before and says so; its end is the same. A file named
+/// ended, `stats.parquet`. A run that was killed at any moment continues from its last checkpoint with the bits that it would
+/// have had. Files are synced before they replace others, so that the same holds after a loss of power. Where the last checkpoint
+/// or the rows that it counts are damaged, the run continues from the one before and says so; its end is the same. A file named
 /// `stop` in the folder asks the run to write a checkpoint and return.
 ///
 /// ```
@@ -96,7 +96,7 @@ impl Checkpointing {
         self
     }
 
-    /// Pauses after so many steps of this call: the rest is for `resume`.
+    /// Pauses after so many steps of this call: the next call continues.
     pub fn pause_after_steps(mut self, steps: usize) -> Self {
         self.pause_steps = Some(steps);
         self
@@ -151,7 +151,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the folder, and the checkpoint that it holds if the run is to go on.
+    /// Opens the folder, and the checkpoint that it holds if the run is continued.
     ///
     /// # Errors
     /// A folder that cannot be written, that another run is writing to, that holds a run where none was expected or
@@ -170,7 +170,7 @@ impl Store {
         if holds_a_run(dir) && !checkpointing.resume {
             return Err(Error::RunExists { dir: dir.clone() });
         }
-        // none where it was killed before its first checkpoint: nothing to go on from
+        // none where it was killed before its first checkpoint: nothing to continue from
         let found = find(dir)?;
         let now = Instant::now();
         let mut store = Store {
@@ -347,7 +347,7 @@ fn lock(dir: &Path) -> Result<File> {
     }
 }
 
-/// What may differ between a run and its continuation: how it talks, and how long it is.
+/// What may differ between a run and its continuation: its progress lines, and its number of steps.
 const FREE: &[&str] = &["settings.progress", "settings.steps"];
 
 /// The first key at which two configurations differ, its value then and its value now.

@@ -1,8 +1,8 @@
 //! Replay each beginning of the file operations of a checkpointed run as a loss of power would leave it, and go on from there.
 //!
-//! What a disk may hold then: of the names changed since the folder was last synced any, and of a file that was not synced its old
-//! content, its new one, a part of it, or zeros. A run that goes on from any such folder must end with the bits of one that was
-//! never interrupted, and must not go back behind the last checkpoint that was written before the power went.
+//! What a disk may hold then: of the names changed since the folder was last synced any, and of a file that was not synced its
+//! old content, its new one, a part of it, or zeros. A run that goes on from any such folder must end with the bits of one that
+//! was never interrupted, and must not go back behind the last checkpoint that was written before the power went.
 
 use crate::error::Result;
 use crate::io::Checkpoint;

@@ -1,4 +1,4 @@
-//! Write the rows of a kept run as they come, and notice on the way back what was not written so.
+//! Append the rows of a checkpointed run to a file, and detect rows that differ when they are read back.
 
 use crate::error::{Error, Result};
 use crate::io::{disk, write_atomic};
@@ -76,7 +76,7 @@ impl Log {
         Ok(())
     }
 
-    /// The whole log anew: where a column is new, and where a run goes on.
+    /// The whole log anew: where a column is new, and where a run is continued.
     fn rewrite(&mut self, recorder: &Recorder) -> Result<()> {
         let mut hash = Sha256::new();
         write_atomic(&self.path, |out| {
