@@ -168,7 +168,7 @@ impl GaussianRbm {
                 trust_region: update,
                 batch: Some(self.batch.min(case.train.size()[0] as usize)),
                 data_noise: case.noise,
-                every: self.every.clamp(1, self.steps.max(1)),
+                every: self.every.min(self.steps.max(1)),
                 seed,
                 threads: 1,
                 ..Default::default()

@@ -165,7 +165,7 @@ impl Images {
                     trust_region: jarzynski.then_some(TrustRegion::Shrink { ess: self.ess }),
                     batch: Some(self.batch.min(chosen.len())),
                     data_noise: self.noise,
-                    every: self.every.clamp(1, self.steps.max(1)),
+                    every: self.every.min(self.steps.max(1)),
                     seed,
                     ..Default::default()
                 };

@@ -149,7 +149,7 @@ impl RbmExact {
             lr: self.lr,
             trust_region: update,
             batch: Some(self.batch.min(data.size()[0] as usize)),
-            every: self.every.clamp(1, self.steps.max(1)),
+            every: self.every.min(self.steps.max(1)),
             seed,
             threads: 1,
             ..Default::default()

@@ -206,7 +206,7 @@ impl RbmMnist {
             lr: rate,
             trust_region: update,
             batch: Some(self.batch.min(data.len())),
-            every: self.every.clamp(1, self.steps.max(1)),
+            every: self.every.min(self.steps.max(1)),
             seed,
             ..Default::default()
         });
