@@ -1,12 +1,15 @@
 //! Define what training needs of a model: parameters θ, gradients in them, an exact start, files.
 
 use crate::density::files::{described, read_model, take_parameters, type_name, write_model};
-use crate::density::{Base, Energy, Evaluation, rows_for};
+use crate::density::{Base, Energy, Evaluation, Fisher, rows_for};
 use crate::error::{Result, guard, no_grad};
 use crate::numeric::Rng;
 use serde_json::Value;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
+
+/// U at fixed rows as a function of the place on a segment of θ, `[n]` in f64.
+pub type Along = Box<dyn Fn(f64) -> Tensor>;
 
 /// A trainable energy U_θ.
 ///
@@ -57,6 +60,19 @@ pub trait Model: Energy {
     /// parametrisation.
     fn precondition(&self, grads: Vec<Tensor>) -> Vec<Tensor> {
         grads
+    }
+
+    /// The blocks of the Fisher matrix Cov(∂_θU) in factors, from the rows of `at`, for
+    /// [`Optim::Natural`](crate::Optim::Natural); `None` for a model without.
+    fn fisher(&self, _at: &Evaluation) -> Option<Fisher> {
+        None
+    }
+
+    /// U at the rows of `at`, evaluated under θ = `from`, under θ + sδ as a function of s, where that costs less than a forward
+    /// pass for each s: what the ESS limit of an update looks at. `from` and `delta`: one tensor per trainable parameter, in the
+    /// store's order; the model's parameters may have moved on.
+    fn along(&self, _at: &Evaluation, _from: &[Tensor], _delta: &[Tensor]) -> Option<Along> {
+        None
     }
 
     /// Energies at data x `[n, d]` with what [`param_grad`](Model::param_grad) needs: one forward pass.

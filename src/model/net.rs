@@ -1,7 +1,7 @@
 //! Give neural energies: a quadratic well plus an MLP or a CNN whose last layer is zero, so that ρ_{θ_0} is Gaussian.
 
 use super::Gaussian;
-use crate::density::{Base, Differentiable, Energy, Evaluation, Model, floats};
+use crate::density::{Base, Differentiable, Energy, Evaluation, Fisher, Model, floats};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -235,22 +235,82 @@ impl Cnn {
     }
 }
 
+impl Mlp {
+    /// The output, showing the weights, the input and the output of every layer.
+    fn pass(&self, x: &Tensor, mut seen: impl FnMut(&Tensor, Option<&Tensor>, &Tensor, &Tensor)) -> Tensor {
+        let (inner, last) = (self.well.inner, self.layers.len() - 1);
+        let mut h = x.shallow_clone();
+        for layer in &self.layers[..last] {
+            let z = linear(layer, &h, inner);
+            seen(&layer.ws, layer.bs.as_ref(), &h, &z);
+            h = z.silu();
+        }
+        let (layer, h) = (&self.layers[last], h.to_kind(self.well.kind));
+        let z = layer.forward(&h);
+        seen(&layer.ws, layer.bs.as_ref(), &h, &z);
+        z.squeeze_dim(-1)
+    }
+}
+
+impl Cnn {
+    /// As for an [`Mlp`]; images are `[n, channels, height, width]`.
+    fn pass(&self, x: &Tensor, mut seen: impl FnMut(&Tensor, Option<&Tensor>, &Tensor, &Tensor)) -> Tensor {
+        let inner = self.well.inner;
+        let mut h = x.view([-1, 1, self.side, self.side]);
+        for layer in &self.convs {
+            let z = convolve(layer, &h, inner);
+            seen(&layer.ws, layer.bs.as_ref(), &h, &z);
+            h = z.silu();
+        }
+        let features = h.flatten(1, -1);
+        let z = linear(&self.head, &features, inner);
+        seen(&self.head.ws, self.head.bs.as_ref(), &features, &z);
+        let hidden = z.silu().to_kind(self.well.kind);
+        let z = self.last.forward(&hidden);
+        seen(&self.last.ws, self.last.bs.as_ref(), &hidden, &z);
+        z.squeeze_dim(-1)
+    }
+}
+
+/// Places and channels apart: `[n, c, h, w]` → `[n, h · w, c]`.
+fn by_place(t: &Tensor) -> Tensor {
+    t.flatten(2, -1).transpose(1, 2)
+}
+
+/// What went into each place of a convolution of the [`Cnn`], `[n, places, d_in]`.
+fn patches(x: &Tensor, weights: &Tensor) -> Tensor {
+    let size = weights.size()[2];
+    x.im2col([size; 2], [1; 2], [size / 2; 2], [2; 2]).transpose(1, 2)
+}
+
+/// Inputs of every layer and gradients at its output, from one pass forward and one backward.
+type Seen<'a> = &'a mut dyn FnMut(&Tensor, Option<&Tensor>, &Tensor, &Tensor);
+fn fisher(n: usize, kind: Kind, pass: impl FnOnce(Seen) -> Tensor) -> Fisher {
+    let (mut layers, mut outputs) = (Vec::new(), Vec::new());
+    let total = tch::with_grad(|| {
+        let u = pass(&mut |weights, bias, x, z| {
+            layers.push((weights.shallow_clone(), bias.map(Tensor::shallow_clone), x.detach()));
+            outputs.push(z.shallow_clone());
+        });
+        u.sum(u.kind())
+    });
+    let gradients = Tensor::run_backward(&[total], &outputs, false, false);
+    layers.into_iter().zip(gradients).fold(Fisher::new().evaluated(n), |fisher, ((weights, bias, x), g)| {
+        let (x, g) = (x.to_kind(kind), g.to_kind(kind));
+        let (x, g) = if x.dim() == 4 { (patches(&x, &weights), by_place(&g)) } else { (x, g) };
+        fisher.linear(&weights, bias.as_ref(), &x, &g)
+    })
+}
+
 impl NetEnergy for Mlp {
     fn forward(&self, x: &Tensor) -> Tensor {
-        let last = self.layers.len() - 1;
-        let inner = self.well.inner;
-        let hidden = self.layers[..last].iter().fold(x.shallow_clone(), |h, layer| linear(layer, &h, inner).silu());
-        self.layers[last].forward(&hidden.to_kind(self.well.kind)).squeeze_dim(-1)
+        self.pass(x, |_, _, _, _| ())
     }
 }
 
 impl NetEnergy for Cnn {
     fn forward(&self, x: &Tensor) -> Tensor {
-        let inner = self.well.inner;
-        let image = x.view([-1, 1, self.side, self.side]);
-        let features = self.convs.iter().fold(image, |h, conv| convolve(conv, &h, inner).silu());
-        let hidden = linear(&self.head, &features.flatten(1, -1), inner).silu();
-        self.last.forward(&hidden.to_kind(self.well.kind)).squeeze_dim(-1)
+        self.pass(x, |_, _, _, _| ())
     }
 }
 
@@ -312,6 +372,11 @@ macro_rules! neural_model {
 
             fn dim(&self) -> i64 {
                 self.well.dim
+            }
+
+            fn fisher(&self, at: &Evaluation) -> Option<Fisher> {
+                let x = self.well.own(&at.x);
+                Some(fisher(at.len(), self.well.kind, |seen| self.pass(&x, seen)))
             }
 
             fn constants(&self) -> Value {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 
 /// Counts and sums since the previous row. Sums of tensors stay on their device: reading them at every step would synchronise it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Tally {
     /// Evaluations.
@@ -28,11 +28,35 @@ pub struct Tally {
     /// Sum over updates of the part of the optimiser's step that the ESS limit let through.
     #[serde(skip)]
     pub step_fraction: f64,
+    /// Lowest conditional ESS of a change of θ, NaN where there was none.
+    #[serde(skip, default = "nan")]
+    pub ess_step: f64,
     /// Mean acceptance of the last step that had one: kept from row to row.
     #[serde(skip)]
     pub acceptance: Option<Tensor>,
     #[serde(skip)]
     sums: BTreeMap<String, Tensor>,
+}
+
+fn nan() -> f64 {
+    f64::NAN
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Tally {
+            cost: EvalCounts::default(),
+            updates: 0,
+            resampled: 0,
+            resampled_monitor: 0,
+            backtracks: 0,
+            substeps: 0,
+            step_fraction: 0.0,
+            ess_step: f64::NAN,
+            acceptance: None,
+            sums: BTreeMap::new(),
+        }
+    }
 }
 
 impl Tally {
@@ -72,7 +96,7 @@ impl Tally {
 
     pub(crate) fn save(&self, to: &mut Checkpoint) -> Result<()> {
         let acceptance = self.acceptance.as_ref().map_or(f64::NAN, |a| a.double_value(&[]));
-        to.put_numbers("tally", &[self.step_fraction, acceptance]);
+        to.put_numbers("tally", &[self.step_fraction, self.ess_step, acceptance]);
         self.sums.iter().for_each(|(name, sum)| to.put(format!("tally.{name}"), sum));
         to.put_json("tally.sums", &self.sums.keys().collect::<Vec<_>>())?;
         to.put_json("tally", self)
@@ -80,8 +104,8 @@ impl Tally {
 
     pub(crate) fn load(from: &Checkpoint, device: Device) -> Result<Self> {
         let mut tally: Tally = from.json("tally")?;
-        let [step_fraction, acceptance] = from.numbers("tally")?;
-        tally.step_fraction = step_fraction;
+        let [step_fraction, ess_step, acceptance] = from.numbers("tally")?;
+        (tally.step_fraction, tally.ess_step) = (step_fraction, ess_step);
         tally.acceptance = Some(acceptance).filter(|a| !a.is_nan()).map(Tensor::from);
         for name in from.json::<Vec<String>>("tally.sums")? {
             let sum = from.get(&format!("tally.{name}"))?.to_device(device);

@@ -92,6 +92,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
         self.walkers.start(model, s.walkers, false)?;
         self.walkers.walkers.drop_weights();
         tally.cost += EvalCounts::evaluation(s.walkers);
+        self.descent.check(model, self.walkers.walkers.evaluation())?;
         self.trainer.kernel.check(model, self.walkers.walkers.evaluation())
     }
 
@@ -106,7 +107,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
             tally.add(self.walkers.step(&self.trainer.kernel, model, false));
         }
         let w = self.walkers.walkers.log_weights().full_like(1.0 / s.walkers as f64);
-        let (batch, descent) = (self.batches.next(), (!last).then_some(&self.descent));
+        let (batch, descent) = (self.batches.next(), (!last).then_some(&mut self.descent));
         let walkers = (&mut self.walkers.walkers, &w);
         self.gradient = Gradient::measure(model, batch, walkers, s.regularisation, descent, tally);
         let health = self.gradient.health(last);
@@ -152,7 +153,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
         restore_parameters(model.vars(), from)?;
         self.walkers.load(model, from, "walkers")?;
         self.trainer.kernel.check(model, self.walkers.walkers.evaluation())?;
-        self.descent.load(from)?;
+        self.descent.load(from, model.options().1)?;
         self.curvature.load(from)?;
         self.exact.load(from)?;
         self.held_out.load(from, model.options().1)?;

@@ -1,11 +1,14 @@
 //! Take a gradient step: what every training does with its gradient, once.
 
+use super::natural::Natural;
 use super::optimiser::Optimiser;
 use super::{Optim, Schedule};
+use crate::density::{Evaluation, Model};
 use crate::error::{Error, Result};
 use crate::io::Checkpoint;
 use crate::numeric::fetch;
-use tch::{Kind, Tensor, nn};
+use crate::run::Tally;
+use tch::{Device, Kind, Tensor, nn};
 
 /// Settings of a descent, wherever they are written down.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +30,9 @@ impl Rates<'_> {
         if let Some(c) = self.clip.filter(|c| *c <= 0.0 || c.is_nan()) {
             return Err(Error::param("clip", c, "a positive gradient norm"));
         }
+        if let (Some(c), Optim::Natural { .. }) = (self.clip, self.optim) {
+            return Err(Error::param("clip", c, "none: the ESS limit bounds a natural gradient's step"));
+        }
         if let Some(vs) = vs.filter(|_| !self.group_lr.is_empty()) {
             let groups = Optimiser::groups(vs);
             if self.group_lr.len() > groups {
@@ -43,6 +49,19 @@ impl Rates<'_> {
     }
 }
 
+impl Rates<'_> {
+    /// # Errors
+    /// An optimiser that needs walkers, for a training without.
+    pub fn without_walkers(&self) -> Result<()> {
+        match self.optim {
+            Optim::Natural { .. } => {
+                Err(Error::param("optim", "natural", "another one: the Fisher matrix is that of walkers, and there are none"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Refuses what is negative or not finite.
 pub(super) fn non_negative(name: &'static str, v: f64) -> Result<()> {
     if v >= 0.0 && v.is_finite() { Ok(()) } else { Err(Error::param(name, v, "a finite number ≥ 0")) }
@@ -52,6 +71,7 @@ pub(super) fn non_negative(name: &'static str, v: f64) -> Result<()> {
 #[derive(Debug)]
 pub(super) struct Descent {
     optimiser: Optimiser,
+    natural: Option<Natural>,
     lr: f64,
     schedule: Schedule,
     group_lr: Vec<f64>,
@@ -63,6 +83,10 @@ impl Descent {
     pub fn new(rates: &Rates, vs: &nn::VarStore) -> Self {
         Descent {
             optimiser: Optimiser::new(rates.optim, vs),
+            natural: match rates.optim {
+                Optim::Natural { damping, decay, every } => Some(Natural::new(damping, decay, every)),
+                _ => None,
+            },
             lr: rates.lr,
             schedule: rates.schedule,
             group_lr: rates.group_lr.to_vec(),
@@ -73,7 +97,12 @@ impl Descent {
 
     /// The learning rate of update k.
     pub fn rate(&self, k: usize) -> f64 {
-        self.lr * self.schedule.factor(k, self.steps)
+        self.lr * self.factor(k)
+    }
+
+    /// Its factor by the schedule.
+    pub fn factor(&self, k: usize) -> f64 {
+        self.schedule.factor(k, self.steps)
     }
 
     /// Reads 0-dimensional `numbers` and the norm of the gradient in one transfer, and clips the gradient; NaN where there is
@@ -92,6 +121,34 @@ impl Descent {
         (read, norm)
     }
 
+    /// Whether the model gives what the optimiser needs.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check<M: Model>(&self, model: &M, at: &Evaluation) -> Result<()> {
+        self.natural.as_ref().map_or(Ok(()), |_| Natural::check(model, at))
+    }
+
+    /// Reads `numbers` as [`read`](Descent::read) does, and turns the gradient into the direction in which the optimiser moves;
+    /// walkers with weights w `[n]` (f64, summing to 1).
+    pub fn direct<M: Model>(
+        &mut self,
+        model: &M,
+        walkers: (&Evaluation, &Tensor),
+        numbers: &[Tensor],
+        mut grads: Vec<Tensor>,
+        tally: &mut Tally,
+    ) -> (Vec<f64>, f64, Vec<Tensor>) {
+        if self.natural.is_none() {
+            grads = model.precondition(grads);
+        }
+        let (read, norm) = self.read(numbers, &mut grads);
+        if let Some(natural) = &mut self.natural {
+            grads = natural.direction(model, walkers, grads, tally);
+        }
+        (read, norm, grads)
+    }
+
     /// θ_k → θ*.
     pub fn step(&mut self, grads: &[Tensor], k: usize) {
         let (lr, group_lr) = (self.rate(k), &self.group_lr);
@@ -101,10 +158,16 @@ impl Descent {
     pub fn save(&self, to: &mut Checkpoint) -> Result<()> {
         let (steps, memory) = self.optimiser.state();
         memory.iter().for_each(|(name, t)| to.put(format!("optimiser.{name}"), t));
+        if let Some(natural) = &self.natural {
+            natural.save(to)?;
+        }
         to.put_json("optimiser", &steps)
     }
 
-    pub fn load(&mut self, from: &Checkpoint) -> Result<()> {
+    pub fn load(&mut self, from: &Checkpoint, device: Device) -> Result<()> {
+        if let Some(natural) = &mut self.natural {
+            natural.load(from, device)?;
+        }
         self.optimiser.restore(from.json("optimiser")?, |name| from.get(&format!("optimiser.{name}")))
     }
 }

@@ -114,6 +114,7 @@ impl FlowTrainer {
         }
         non_negative("time_score", s.time_score)?;
         non_negative("progress", s.progress)?;
+        s.rates().without_walkers()?;
         s.rates().validate(Some(flow.vars()))
     }
 
@@ -320,7 +321,7 @@ impl Procedure<FlowNet> for FlowMatching {
 
     fn load(&mut self, flow: &FlowNet, _k: usize, from: &Checkpoint) -> Result<()> {
         restore_parameters(flow.vars(), from)?;
-        self.descent.load(from)?;
+        self.descent.load(from, flow.vars().device())?;
         self.from.as_mut().map_or(Ok(()), |batches| batches.load(from, "from"))?;
         self.to.load(from, "to")?;
         self.rng = from.json("rng")?;

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 /// What one update measures before it moves.
 #[derive(Debug, Default)]
 pub(super) struct Gradient {
-    /// One tensor per parameter, clipped; empty where no step follows.
+    /// One tensor per parameter, clipped or in the direction of the optimiser's metric; empty where no step follows.
     pub grads: Vec<Tensor>,
     /// Mean U over the batch, nats.
     pub energy_data: f64,
@@ -29,7 +29,7 @@ impl Gradient {
         batch: Tensor,
         (walkers, w): (&mut Walkers, &Tensor),
         regularisation: f64,
-        descent: Option<&Descent>,
+        mut descent: Option<&mut Descent>,
         tally: &mut Tally,
     ) -> Self {
         let mut seen = model.evaluate_data(&batch);
@@ -56,14 +56,13 @@ impl Gradient {
             let from_walkers = model.param_grad(walkers.evaluation_mut(), &on_walkers);
             grads.iter_mut().zip(from_walkers).for_each(|(g, more)| *g = &*g + more);
             tally.cost.backward += (rows + walkers.len()) as u64;
-            grads = model.precondition(grads);
         }
         // all that this update decides by and records, in one transfer
         let mut numbers = vec![energy_data, energy_walkers];
         numbers.extend(tally.acceptance.take());
-        let (read, norm) = match descent {
-            Some(descent) => descent.read(&numbers, &mut grads),
-            None => (crate::numeric::fetch(&numbers), f64::NAN),
+        let (read, norm, grads) = match &mut descent {
+            Some(descent) => descent.direct(model, (walkers.evaluation(), w), &numbers, grads, tally),
+            None => (crate::numeric::fetch(&numbers), f64::NAN, grads),
         };
         let acceptance = read.get(2).copied();
         tally.acceptance = acceptance.map(Tensor::from);

@@ -34,6 +34,8 @@ pub(super) struct Likelihood<K> {
     curvature: Curvature,
     exact: ExactLogZ,
     held_out: HeldOut,
+    /// The part of the optimiser's step that the ESS limit let through last.
+    reach: f64,
 }
 
 impl<K> Likelihood<K> {
@@ -58,6 +60,7 @@ impl<K> Likelihood<K> {
             curvature: Curvature::default(),
             exact: ExactLogZ::default(),
             held_out: HeldOut::new(trainer.validation.clone(), trainer.keep_best),
+            reach: 1.0,
             ess_min,
             identity,
             distance,
@@ -149,12 +152,13 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             self.walkers.walkers.drop_weights();
         }
         tally.cost += EvalCounts::evaluation(s.walkers + self.monitor.as_ref().map_or(0, |m| m.walkers.len()));
+        self.descent.check(model, self.walkers.walkers.evaluation())?;
         self.trainer.kernel.check(model, self.walkers.walkers.evaluation())
     }
 
     fn measure(&mut self, model: &M, k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
         let (s, w) = (&self.trainer.settings, self.weights());
-        let (batch, descent) = (self.batches.next(), (!last).then_some(&self.descent));
+        let (batch, descent) = (self.batches.next(), (!last).then_some(&mut self.descent));
         let walkers = (&mut self.walkers.walkers, &w);
         self.gradient = Gradient::measure(model, batch, walkers, s.regularisation, descent, tally);
         let health = self.gradient.health(last);
@@ -191,6 +195,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             ("resampled", self.ess_min.map_or(f64::NAN, |_| spent.resampled as f64)),
             ("resampled_monitor", monitor.map_or(f64::NAN, |_| spent.resampled_monitor as f64)),
             ("step_fraction", spent.per_update(spent.step_fraction)),
+            ("ess_step", spent.ess_step),
             ("backtracks", spent.backtracks as f64),
             ("substeps", spent.substeps as f64),
             ("h_curvature", self.curvature.take()),
@@ -208,7 +213,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         for _ in 1..self.trainer.settings.moves {
             self.each(tally, |p, kernel| p.step(kernel, model, weighted)); // all moves but the last at fixed θ_k
         }
-        let mut update = Advance::new(self.trainer.limit());
+        let mut update = Advance::new(self.trainer.limit(), self.reach, self.descent.factor(k));
         let mut lost = None;
         while lost.is_none() && update.next() {
             self.each(tally, |p, kernel| p.depart(kernel, model, weighted)); // α = U_k(x) − log f_k(x→y)
@@ -219,6 +224,8 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         }
         tally.updates += 1;
         tally.step_fraction += update.at();
+        tally.ess_step = tally.ess_step.min(update.lowest);
+        self.reach = update.reach();
         Ok(match lost {
             Some(who) => {
                 Health::Lost(format!("energy or log-weights of the {who} are not finite after update {}", k + 1))
@@ -235,6 +242,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             monitor.save(to, "monitor")?;
         }
         self.curvature.save(to);
+        to.put_numbers("reach", &[self.reach]);
         self.exact.save(to)?;
         self.held_out.save(to)?;
         self.batches.save(to, "data")
@@ -248,8 +256,9 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             monitor.load(model, from, "monitor")?;
         }
         self.trainer.kernel.check(model, self.walkers.walkers.evaluation())?;
-        self.descent.load(from)?;
+        self.descent.load(from, model.options().1)?;
         self.curvature.load(from)?;
+        [self.reach] = from.numbers("reach")?;
         self.exact.load(from)?;
         self.held_out.load(from, model.options().1)?;
         self.batches.load(from, "data")

@@ -7,6 +7,7 @@ mod flow_matching;
 mod gradient;
 mod likelihood;
 mod monitoring;
+mod natural;
 mod optim;
 mod optimiser;
 mod score_matching;
@@ -235,8 +236,12 @@ impl<K> Trainer<K> {
         let contrastive = matches!(self.method, Method::Cd { .. });
         let refused =
             |name, value: String, expected: &str| Err(Error::param(name, format!("{value} for {method}"), expected));
-        if let Some(region) = s.trust_region.filter(|r| !weighted && r.bound().is_some()) {
-            let expected = "TrustRegion::Unlimited: only weights have an ESS";
+        if let Some(region) = s.trust_region.filter(|r| contrastive && r.bound().is_some()) {
+            let expected = "TrustRegion::Unlimited: walkers from data are no sample of the model";
+            return refused("trust_region", format!("{region:?}"), expected);
+        }
+        if let Some(region) = s.trust_region.filter(|r| !weighted && matches!(r, TrustRegion::Substeps { .. })) {
+            let expected = "TrustRegion::Shrink or Unlimited: substeps are for weights";
             return refused("trust_region", format!("{region:?}"), expected);
         }
         if let Some(n) = s.monitor.filter(|n| !weighted && *n > 0) {

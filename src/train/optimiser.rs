@@ -35,7 +35,7 @@ impl Optimiser {
             Err(poisoned) => poisoned.into_inner(),
         };
         let many = match rule {
-            Optim::Sgd { momentum: 0.0 } => 0,
+            Optim::Sgd { momentum: 0.0 } | Optim::Natural { .. } => 0,
             Optim::Sgd { .. } | Optim::RmsProp => 1,
             Optim::Adam | Optim::AdamW { .. } => 2,
         };
@@ -114,6 +114,8 @@ impl Rule {
         let corrected = |beta: f64| 1.0 - beta.powf(steps as f64);
         match rule {
             Optim::Sgd { momentum } => Rule::Sgd { lr, momentum, first },
+            // along the natural gradient
+            Optim::Natural { .. } => Rule::Sgd { lr, momentum: 0.0, first },
             Optim::RmsProp => Rule::RmsProp { lr },
             Optim::Adam | Optim::AdamW { .. } => Rule::Adam {
                 size: lr / corrected(BETA[0]),
@@ -307,6 +309,7 @@ mod tests {
                         nn::AdamW { wd: weight_decay, ..Default::default() }.build(&theirs, 0.1)
                     }
                     Optim::RmsProp => nn::RmsProp::default().build(&theirs, 0.1),
+                    Optim::Natural { .. } => continue,
                 }
                 .unwrap();
                 let mut rng = Rng::new(4);

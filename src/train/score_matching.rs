@@ -175,6 +175,7 @@ impl Denoising {
             }
         }
         super::descent::non_negative("progress", s.progress)?;
+        s.rates().without_walkers()?;
         s.rates().validate(Some(model.vars()))?;
         let data = rows_for(model, "data", data)?;
         let found = if s.checkpointing.is_some() { fingerprint(&data)? } else { String::new() };
@@ -268,7 +269,7 @@ impl<M: Model> Procedure<M> for Denoising {
 
     fn load(&mut self, model: &M, _k: usize, from: &Checkpoint) -> Result<()> {
         restore_parameters(model.vars(), from)?;
-        self.descent.load(from)?;
+        self.descent.load(from, model.vars().device())?;
         self.batches.load(from, "data")?;
         self.rng = from.json("rng")?;
         Ok(())

@@ -53,7 +53,7 @@ pub struct Settings {
     pub lr: f64,
     /// Factors of the learning rate for parameter groups 0, 1, … of the `VarStore`; missing ones are 1.
     pub group_lr: Vec<f64>,
-    /// Its schedule.
+    /// Its schedule. An ESS limit allows this part of the length that it allows at factor 1.
     pub schedule: Schedule,
     /// The optimiser.
     pub optim: Optim,

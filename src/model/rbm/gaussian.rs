@@ -112,6 +112,15 @@ impl Visible for Normal {
         (-away.tr().mv(weight) * precision, Some(turn - spread))
     }
 
+    fn bias_scale(&self) -> Option<Tensor> {
+        Some(self.sigma())
+    }
+
+    fn parameter_gradient(&self, of: &Units, v: &Tensor, p: &Tensor) -> Option<Tensor> {
+        let turn = self.coupled(v) * p.matmul(&of.w.tr());
+        Some((turn - (v - &of.b).square() * self.precision()) * 0.5)
+    }
+
     fn expected_gradients(&self, of: &Units, exact: &Exact) -> (Tensor, Option<Tensor>) {
         let precision = self.precision();
         let spread = (&exact.v2 - &of.b * &exact.v * 2.0 + of.b.square()) * &precision * 0.5;

@@ -3,6 +3,7 @@
 mod bernoulli;
 mod binary;
 mod exact;
+mod fisher;
 mod gaussian;
 mod ising;
 mod model;

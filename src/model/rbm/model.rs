@@ -2,7 +2,7 @@
 
 use super::binary::weighted_means;
 use super::{Rbm, Units, exact};
-use crate::density::{Annealed, Base, Bipartite, Energy, Evaluation, Layers, LayersPath, Model};
+use crate::density::{Along, Annealed, Base, Bipartite, Energy, Evaluation, Fisher, Layers, LayersPath, Model};
 use crate::error::{Result, guard, no_grad};
 use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor, nn};
@@ -106,6 +106,14 @@ impl Model for Rbm {
         let w = w - column * c.unsqueeze(0) - b.unsqueeze(-1) * row;
         let (b, c) = (b - w.mv(&mean), c - mu.matmul(&w));
         vec![w, b, c]
+    }
+
+    fn fisher(&self, at: &Evaluation) -> Option<Fisher> {
+        self.factors(at)
+    }
+
+    fn along(&self, at: &Evaluation, from: &[Tensor], delta: &[Tensor]) -> Option<Along> {
+        self.segment(at, from, delta)
     }
 
     fn evaluate_data(&self, x: &Tensor) -> Evaluation {

@@ -95,7 +95,18 @@ pub trait Visible: Debug + Send {
         (-coupled, None)
     }
 
-    /// The same under the model, from its exact expectations.
+    /// What b is in multiples of, where u is v in other units: b = scale · β with ∂U/∂β = −u + const. `None`: 1.
+    fn bias_scale(&self) -> Option<Tensor> {
+        None
+    }
+
+    /// ∂F/∂(its own parameter) of each row, `[n, d_v]`, with p the means of h given v (or h itself): for natural gradients, which
+    /// are refused for a kind that has a parameter and does not give this.
+    fn parameter_gradient(&self, _of: &Units, _v: &Tensor, _p: &Tensor) -> Option<Tensor> {
+        None
+    }
+
+    /// What [`gradients`](Visible::gradients) is under the model, from its exact expectations.
     fn expected_gradients(&self, _of: &Units, exact: &Exact) -> (Tensor, Option<Tensor>) {
         (-&exact.v, None)
     }

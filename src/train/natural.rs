@@ -1,0 +1,409 @@
+//! Turn a gradient into the natural gradient, F⁻¹∂H, with the Fisher matrix in Kronecker factors (K-FAC) under the walkers.
+
+use crate::density::{Block, Evaluation, Fisher, Model, Moments};
+use crate::error::{Error, Result, no_grad};
+use crate::io::Checkpoint;
+use crate::kernel::EvalCounts;
+use crate::run::Tally;
+use tch::{Kind, Tensor};
+
+/// Running factors of F with their damped inverses.
+///
+/// For a small step δ, Var(U_θ − U_{θ+δ}) = δᵀFδ under ρ_θ, and the conditional ESS is 1/(1 + δᵀFδ) to leading order: among all
+/// steps of one ESS, the natural gradient's lowers the cross-entropy most.
+#[derive(Debug)]
+pub(super) struct Natural {
+    damping: f64,
+    decay: f64,
+    every: usize,
+    /// Updates so far.
+    seen: u64,
+    /// Means and covariances, summed with weights decay^age.
+    factors: Vec<Moments>,
+    /// For each block: of one factor, or of two.
+    inverses: Vec<Vec<Tensor>>,
+}
+
+impl Natural {
+    pub fn new(damping: f64, decay: f64, every: usize) -> Self {
+        Natural { damping, decay, every, seen: 0, factors: Vec::new(), inverses: Vec::new() }
+    }
+
+    /// Whether the model's factors are those of all its parameters.
+    ///
+    /// # Errors
+    /// A model without factors; a parameter without a block, or with two.
+    pub fn check<M: Model>(model: &M, at: &Evaluation) -> Result<()> {
+        let refused = |expected: String| Err(Error::param("optim", "natural", expected));
+        let Some(fisher) = model.fisher(at) else {
+            return refused("a model that gives the factors of its Fisher matrix: `Model::fisher`".into());
+        };
+        let names = model.vars().variables();
+        for p in model.vars().trainable_variables() {
+            let blocks = fisher.blocks.iter().filter(|b| same(parameter(b), &p)).count();
+            if blocks != 1 {
+                let name = names.iter().find(|(_, v)| same(v, &p)).map_or("?", |(name, _)| name);
+                return refused(format!("one block of `Model::fisher` for the parameter {name}: there are {blocks}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// F⁻¹ g for a gradient g under walkers with weights w `[n]` (f64, summing to 1).
+    pub fn direction<M: Model>(
+        &mut self,
+        model: &M,
+        (at, w): (&Evaluation, &Tensor),
+        grads: Vec<Tensor>,
+        tally: &mut Tally,
+    ) -> Vec<Tensor> {
+        let Some(fisher) = model.fisher(at) else { return grads };
+        tally.cost += EvalCounts::evaluation(fisher.rows as usize);
+        no_grad(|| {
+            self.update(&fisher, w);
+            // the first factors are of one population: their inverses are soon replaced
+            let (seen, every) = (self.seen, self.every as u64);
+            if seen.is_multiple_of(every) || (seen < every && seen.is_power_of_two()) || self.inverses.is_empty() {
+                self.invert(&fisher);
+            }
+            let params = model.vars().trainable_variables();
+            self.solve(&fisher, &params, grads)
+        })
+    }
+
+    fn update(&mut self, fisher: &Fisher, w: &Tensor) {
+        let fresh = fisher.factors.iter().map(|f| f.moments(w));
+        let (decay, share) = (self.decay, 1.0 - self.decay);
+        let mix = |old: &Tensor, new: Tensor| old * decay + new * share;
+        self.factors = match self.seen {
+            0 => fresh.map(|m| Moments { mean: m.mean * share, covariance: m.covariance * share }).collect(),
+            _ => fresh
+                .zip(&self.factors)
+                .map(|(m, old)| Moments {
+                    mean: mix(&old.mean, m.mean),
+                    covariance: mix(&old.covariance, m.covariance),
+                })
+                .collect(),
+        };
+        self.seen += 1;
+    }
+
+    /// What the sums are divided by, so that they are averages.
+    fn norm(&self) -> f64 {
+        1.0 - self.decay.powf(self.seen as f64)
+    }
+
+    fn invert(&mut self, fisher: &Fisher) {
+        let (norm, damping) = (self.norm(), self.damping);
+        let covariance = |i: usize| self.factors[i].covariance.to_kind(Kind::Double) / norm;
+        let mean_variance = |c: &Tensor| (c.trace().double_value(&[]) / c.size()[0] as f64).max(f64::MIN_POSITIVE);
+        let inverse_of = |c: &Tensor, damping: f64, like: &Tensor| {
+            let damped = c + Tensor::eye(c.size()[0], (Kind::Double, c.device())) * damping;
+            damped.linalg_cholesky(false).cholesky_inverse(false).to_kind(like.kind())
+        };
+        self.inverses = fisher
+            .blocks
+            .iter()
+            .map(|block| match block {
+                Block::Whole { parameter, factor, .. } => vec![inverse_of(&covariance(*factor), damping, parameter)],
+                Block::Product { weights, left, right, .. } => {
+                    let (l, r) = (covariance(*left), covariance(*right));
+                    // the damping is shared so that both factors are changed alike
+                    let (root, balance) = (damping.sqrt(), (mean_variance(&l) / mean_variance(&r)).sqrt());
+                    vec![inverse_of(&l, root * balance, weights), inverse_of(&r, root / balance, weights)]
+                }
+            })
+            .collect();
+    }
+
+    /// Centred: with β the bias of one side and m the mean of the other side's statistic, ∂H/∂W − ∂H/∂β mᵀ is the gradient of W
+    /// at fixed β + Wm, and β follows by −ΔW m.
+    fn solve(&self, fisher: &Fisher, params: &[Tensor], grads: Vec<Tensor>) -> Vec<Tensor> {
+        let place = |of: &Tensor| params.iter().position(|p| same(p, of));
+        let mut steps: Vec<Tensor> = grads.iter().map(Tensor::zeros_like).collect();
+        let scaled = |t: Tensor, scale: &Option<Tensor>| match scale {
+            Some(scale) => t * scale,
+            None => t,
+        };
+        // gradients in β, and the steps of the biases
+        let mut betas: Vec<Option<Tensor>> = grads.iter().map(|_| None).collect();
+        for (block, inverses) in fisher.blocks.iter().zip(&self.inverses) {
+            if let (Block::Whole { parameter, scale, .. }, Some(p)) = (block, place(parameter(block))) {
+                let g = scaled(grads[p].shallow_clone(), scale);
+                steps[p] = inverses[0].mv(&g.view(-1)).view_as(parameter);
+                betas[p] = Some(g);
+            }
+        }
+        for (block, inverses) in fisher.blocks.iter().zip(&self.inverses) {
+            let (Block::Product { weights, left, right, biases }, Some(p)) = (block, place(parameter(block))) else {
+                continue;
+            };
+            let mean = |i: usize| &self.factors[i].mean / self.norm();
+            let matrix = [self.factors[*left].mean.size()[0], -1];
+            let [of_left, of_right] = biases.each_ref().map(|b| b.as_ref().and_then(&place));
+            let (left, right) = (mean(*left), mean(*right));
+            let mut g = grads[p].reshape(matrix).copy();
+            if let Some(beta) = of_left.and_then(|b| betas[b].as_ref()) {
+                g -= beta.outer(&right);
+            }
+            if let Some(beta) = of_right.and_then(|b| betas[b].as_ref()) {
+                g -= left.outer(beta);
+            }
+            let step = inverses[0].matmul(&g).matmul(&inverses[1]);
+            if let Some(b) = of_left {
+                steps[b] = &steps[b] - step.mv(&right);
+            }
+            if let Some(b) = of_right {
+                steps[b] = &steps[b] - step.tr().mv(&left);
+            }
+            steps[p] = step.view_as(weights);
+        }
+        for block in &fisher.blocks {
+            if let (Block::Whole { scale: Some(scale), .. }, Some(p)) = (block, place(parameter(block))) {
+                steps[p] = &steps[p] * scale;
+            }
+        }
+        steps
+    }
+
+    pub fn save(&self, to: &mut Checkpoint) -> Result<()> {
+        for (i, m) in self.factors.iter().enumerate() {
+            to.put(format!("fisher.{i}.mean"), &m.mean);
+            to.put(format!("fisher.{i}.covariance"), &m.covariance);
+        }
+        for (i, j, t) in self.inverses.iter().enumerate().flat_map(|(i, b)| b.iter().enumerate().map(move |(j, t)| (i, j, t))) {
+            to.put(format!("fisher.{i}.inverse.{j}"), t);
+        }
+        to.put_json("fisher", &self.seen)
+    }
+
+    pub fn load(&mut self, from: &Checkpoint, device: tch::Device) -> Result<()> {
+        let find = |name: String| from.find(&name).map(|t| t.to_device(device));
+        self.seen = from.json("fisher")?;
+        self.factors = (0..)
+            .map_while(|i| {
+                let (mean, covariance) = (find(format!("fisher.{i}.mean"))?, find(format!("fisher.{i}.covariance"))?);
+                Some(Moments { mean, covariance })
+            })
+            .collect();
+        let block = |i: usize| (0..).map_while(|j| find(format!("fisher.{i}.inverse.{j}"))).collect::<Vec<_>>();
+        self.inverses = (0..).map(block).take_while(|b| !b.is_empty()).collect();
+        Ok(())
+    }
+}
+
+fn parameter(block: &Block) -> &Tensor {
+    match block {
+        Block::Product { weights, .. } => weights,
+        Block::Whole { parameter, .. } => parameter,
+    }
+}
+
+/// Whether two tensors are one variable: views without gradients share its memory.
+fn same(a: &Tensor, b: &Tensor) -> bool {
+    a.data_ptr() == b.data_ptr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::density::{Energy, Layer, Layers};
+    use crate::model::{Cnn, CnnShape, Mlp, MlpShape, Rbm, Units};
+    use crate::numeric::Rng;
+    use tch::Device;
+
+    fn random(size: &[i64], seed: u64) -> Tensor {
+        Rng::new(seed).normal(size, Kind::Double, Device::Cpu)
+    }
+
+    fn units(dv: i64, dh: i64, coupling: f64) -> Units {
+        Units::bernoulli(&(random(&[dv, dh], 1) * coupling), &random(&[dv], 2), &random(&[dh], 3)).unwrap()
+    }
+
+    /// All states of the walkers with their exact probabilities.
+    fn states(of: &Units, joint: bool) -> (Tensor, Tensor) {
+        let (dv, dh) = of.dims();
+        let v = of.states(Layer::Visible, 0..1 << dv);
+        let x = if joint {
+            let h = of.states(Layer::Hidden, 0..1 << dh);
+            let (n, m) = (v.size()[0], h.size()[0]);
+            Tensor::cat(&[v.repeat_interleave_self_int(m, 0, None::<i64>), h.repeat([n, 1])], 1)
+        } else {
+            v
+        };
+        let w = (-of.evaluate_rows(&x).u).softmax(0, Kind::Double);
+        (x, w)
+    }
+
+    /// ∂U/∂θ of every row, `[n, parameters]`.
+    fn gradients<M: Model>(model: &M, x: &Tensor) -> Tensor {
+        let rows = (0..x.size()[0]).map(|i| {
+            let mut at = model.evaluate(&x.narrow(0, i, 1));
+            flat(&model.param_grad(&mut at, &Tensor::from_slice(&[1.0])))
+        });
+        Tensor::stack(&rows.collect::<Vec<_>>(), 0)
+    }
+
+    fn flat(tensors: &[Tensor]) -> Tensor {
+        Tensor::cat(&tensors.iter().map(|t| t.reshape([-1])).collect::<Vec<_>>(), 0).to_kind(Kind::Double)
+    }
+
+    /// Cov_w(rows).
+    fn covariance(rows: &Tensor, w: &Tensor) -> Tensor {
+        let away = rows - rows.tr().mv(w);
+        (&away * w.unsqueeze(-1)).tr().matmul(&away)
+    }
+
+    fn direction<M: Model>(model: &M, x: &Tensor, w: &Tensor, g: Vec<Tensor>, damping: f64) -> Vec<Tensor> {
+        let mut natural = Natural::new(damping, 0.0, 1);
+        natural.direction(model, (&model.evaluate(x), w), g, &mut Tally::default())
+    }
+
+    fn gap(a: &Tensor, b: &Tensor) -> f64 {
+        ((a - b).abs().max() / b.abs().max()).double_value(&[])
+    }
+
+    #[test]
+    fn factors_are_blocks_of_the_fisher_matrix_by_enumeration() {
+        let of = units(4, 3, 0.8);
+        let rbm = Rbm::from_units(&of, false).unwrap();
+        let (x, w) = states(&of, false);
+        let full = covariance(&gradients(&rbm, &x), &w);
+        let fisher = rbm.fisher(&rbm.evaluate(&x)).unwrap();
+        let covariances: Vec<Tensor> = fisher.factors.iter().map(|f| f.moments(&w).covariance).collect();
+        for (from, factor) in [(12, 0), (16, 1)] {
+            let d = covariances[factor].size()[0];
+            let block = full.narrow(0, from, d).narrow(1, from, d);
+            assert!(gap(&covariances[factor], &block) < 1e-12, "factor {factor}");
+        }
+    }
+
+    #[test]
+    fn where_f_is_a_kronecker_product_the_step_is_the_exact_natural_gradient() {
+        // independent layers: in the centred parametrisation the blocks do not interfere, and that of W is a product
+        for (coupling, exact) in [(0.0, true), (1.0, false)] {
+            let of = units(4, 3, coupling);
+            let rbm = Rbm::from_units(&of, true).unwrap();
+            let (x, w) = states(&of, true);
+            let f = covariance(&gradients(&rbm, &x), &w);
+            let g = vec![random(&[4, 3], 5), random(&[4], 6), random(&[3], 7)];
+            let wanted = Tensor::linalg_solve(&f, &flat(&g), true);
+            let off = gap(&flat(&direction(&rbm, &x, &w, g, 1e-24)), &wanted);
+            assert_eq!(off < 1e-8, exact, "coupling {coupling}: {off:e}");
+        }
+    }
+
+    #[test]
+    fn the_last_layer_of_a_net_has_its_exact_block() {
+        let shape = MlpShape { widths: vec![6, 5], ..Default::default() };
+        let net = Mlp::new(3, &shape, Kind::Double, Device::Cpu).unwrap();
+        let (x, w) = (random(&[40, 3], 1), random(&[40], 2).softmax(0, Kind::Double));
+        let names = net.vars().variables();
+        let params = net.vars().trainable_variables();
+        let of = |name: &str| params.iter().position(|p| same(p, &names[name])).unwrap();
+        let weights = of("last.weight");
+        let offset: usize = params[..weights].iter().map(Tensor::numel).sum();
+        let f = covariance(&gradients(&net, &x).narrow(1, offset as i64, 5), &w);
+        let mut grads: Vec<Tensor> = params.iter().enumerate().map(|(i, p)| random(&p.size(), i as u64)).collect();
+        // ∂U of the last bias is the same for all walkers: its gradient is 0
+        grads[of("last.bias")] = params[of("last.bias")].zeros_like();
+        let wanted = Tensor::linalg_solve(&f, &grads[weights].reshape([-1]), true);
+        let step = direction(&net, &x, &w, grads, 1e-24);
+        assert!(gap(&step[weights].reshape([-1]), &wanted) < 1e-6);
+    }
+
+    #[test]
+    fn inputs_and_gradients_of_every_layer_give_the_gradient_of_its_weights() {
+        let x = random(&[5, 100], 3);
+        let cnn = CnnShape { channels: vec![2, 3, 2, 3], ..Default::default() };
+        let cnn = Cnn::new(10, &cnn, Kind::Double, Device::Cpu).unwrap();
+        let mlp = Mlp::new(100, &MlpShape { widths: vec![7, 4], ..Default::default() }, Kind::Double, Device::Cpu);
+        fn check<M: Model>(net: &M, x: &Tensor, layers: usize) {
+            let params = net.vars().trainable_variables();
+            no_grad(|| params.iter().enumerate().for_each(|(i, p)| {
+                let _ = p.shallow_clone().copy_(&(random(&p.size(), 20 + i as u64) * 0.3));
+            }));
+            let grads = net.param_grad(&mut net.evaluate(x), &Tensor::ones([5], (Kind::Double, Device::Cpu)));
+            let fisher = net.fisher(&net.evaluate(x)).unwrap();
+            Natural::check(net, &net.evaluate(x)).unwrap();
+            let mut seen = 0;
+            for block in &fisher.blocks {
+                let Block::Product { weights, left, right, .. } = block else { continue };
+                let product = fisher.factors[*left].rows.tr().matmul(&fisher.factors[*right].rows);
+                let p = params.iter().position(|p| same(p, weights)).unwrap();
+                assert!(gap(&product.view_as(weights), &grads[p]) < 1e-10);
+                seen += 1;
+            }
+            assert_eq!(seen, layers);
+        }
+        check(&cnn, &x, 6);
+        check(&mlp.unwrap(), &x, 3);
+    }
+
+    #[test]
+    fn steps_do_not_depend_on_the_units_of_the_visibles() {
+        // exchange 0 and 1 of the first two units: v → 1 − v
+        let of = units(4, 3, 0.8);
+        let sign = Tensor::from_slice(&[-1.0, -1.0, 1.0, 1.0]);
+        let flipped: Tensor = (1.0 - &sign) * 0.5;
+        let to = Units::bernoulli(&(&of.w * sign.unsqueeze(-1)), &(&of.b * &sign), &(&of.c + flipped.matmul(&of.w)));
+        let to = to.unwrap();
+        let (one, other) = (Rbm::from_units(&of, false).unwrap(), Rbm::from_units(&to, false).unwrap());
+        let (x, w) = states(&of, false);
+        let y = (&x - &flipped).abs();
+        let data = random(&[16], 9).softmax(0, Kind::Double) - &w;
+        let step = |rbm: &Rbm, x: &Tensor, natural: bool| {
+            let g = rbm.param_grad(&mut rbm.evaluate(x), &data);
+            if natural { direction(rbm, x, &w, g, 0.05) } else { g }
+        };
+        for natural in [true, false] {
+            let (a, b) = (step(&one, &x, natural), step(&other, &y, natural));
+            let carried = [&a[0] * sign.unsqueeze(-1), &a[1] * &sign, &a[2] + flipped.matmul(&a[0])];
+            let off = gap(&flat(&b), &flat(&carried));
+            // a plain gradient does depend on them
+            assert_eq!(off < 1e-10, natural, "natural: {natural}, {off:e}");
+        }
+    }
+
+    #[test]
+    fn steps_of_a_gaussian_machine_scale_with_its_units() {
+        let (scale, sigma) = (Tensor::from_slice(&[10.0, 0.1, 3.0]), Tensor::from_slice(&[0.7, 1.2, 0.4]));
+        let (w, b, c) = (random(&[3, 2], 1), random(&[3], 2), random(&[2], 3));
+        let rbm = |scale: &Tensor| Rbm::with_parameters(&w, &(&b * scale), &c, Some(&(&sigma * scale)), false).unwrap();
+        let (one, other) = (rbm(&scale.ones_like()), rbm(&scale));
+        let (x, weights) = (random(&[50, 3], 4), random(&[50], 5).softmax(0, Kind::Double));
+        let step = |rbm: &Rbm, x: &Tensor| {
+            let g = rbm.param_grad(&mut rbm.evaluate(x), &(random(&[50], 6).softmax(0, Kind::Double) - &weights));
+            direction(rbm, x, &weights, g, 0.05)
+        };
+        let (a, b) = (step(&one, &x), step(&other, &(&x * &scale)));
+        let wanted = [&a[0] * 1.0, &a[1] * &scale, &a[2] * 1.0, &a[3] * 1.0];
+        for (b, wanted) in b.iter().zip(&wanted) {
+            assert!(gap(b, wanted) < 1e-10);
+        }
+    }
+
+    #[test]
+    fn the_variance_of_a_small_step_is_that_of_the_fisher_matrix() {
+        let of = units(4, 3, 0.8);
+        for joint in [false, true] {
+            let rbm = Rbm::from_units(&of, joint).unwrap();
+            let (x, w) = states(&of, joint);
+            let f = covariance(&gradients(&rbm, &x), &w);
+            let delta = vec![random(&[4, 3], 5), random(&[4], 6), random(&[3], 7)];
+            let from: Vec<Tensor> = rbm.vars().trainable_variables().iter().map(Tensor::copy).collect();
+            let at = rbm.evaluate(&x);
+            let along = rbm.along(&at, &from, &delta).unwrap();
+            let predicted = flat(&delta).dot(&f.mv(&flat(&delta))).double_value(&[]);
+            for s in [1e-4, 1.0] {
+                let change = &at.u - along(s);
+                let measured = (&change - change.dot(&w)).square().dot(&w).double_value(&[]) / (s * s);
+                assert_eq!((measured / predicted - 1.0).abs() < 1e-2, s < 0.1 || joint, "{s}: {measured}, {predicted}");
+                // and along a segment U is what a forward pass finds
+                let moved: Vec<Tensor> = from.iter().zip(&delta).map(|(a, d)| a + d * s).collect();
+                let there = Rbm::with_parameters(&moved[0], &moved[1], &moved[2], None, joint).unwrap();
+                assert!(gap(&along(s), &there.evaluate(&x).u) < 1e-12);
+            }
+        }
+    }
+}
