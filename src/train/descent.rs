@@ -54,9 +54,11 @@ impl Rates<'_> {
     /// An optimiser that needs walkers, for a training without.
     pub fn without_walkers(&self) -> Result<()> {
         match self.optim {
-            Optim::Natural { .. } => {
-                Err(Error::param("optim", "natural", "another one: the Fisher matrix is that of walkers, and there are none"))
-            }
+            Optim::Natural { .. } => Err(Error::param(
+                "optim",
+                "natural",
+                "another one: the Fisher matrix is that of walkers, and there are none",
+            )),
             _ => Ok(()),
         }
     }

@@ -171,7 +171,9 @@ impl Natural {
             to.put(format!("fisher.{i}.mean"), &m.mean);
             to.put(format!("fisher.{i}.covariance"), &m.covariance);
         }
-        for (i, j, t) in self.inverses.iter().enumerate().flat_map(|(i, b)| b.iter().enumerate().map(move |(j, t)| (i, j, t))) {
+        for (i, j, t) in
+            self.inverses.iter().enumerate().flat_map(|(i, b)| b.iter().enumerate().map(move |(j, t)| (i, j, t)))
+        {
             to.put(format!("fisher.{i}.inverse.{j}"), t);
         }
         to.put_json("fisher", &self.seen)
@@ -320,9 +322,11 @@ mod tests {
         let mlp = Mlp::new(100, &MlpShape { widths: vec![7, 4], ..Default::default() }, Kind::Double, Device::Cpu);
         fn check<M: Model>(net: &M, x: &Tensor, layers: usize) {
             let params = net.vars().trainable_variables();
-            no_grad(|| params.iter().enumerate().for_each(|(i, p)| {
-                let _ = p.shallow_clone().copy_(&(random(&p.size(), 20 + i as u64) * 0.3));
-            }));
+            no_grad(|| {
+                params.iter().enumerate().for_each(|(i, p)| {
+                    let _ = p.shallow_clone().copy_(&(random(&p.size(), 20 + i as u64) * 0.3));
+                })
+            });
             let grads = net.param_grad(&mut net.evaluate(x), &Tensor::ones([5], (Kind::Double, Device::Cpu)));
             let fisher = net.fisher(&net.evaluate(x)).unwrap();
             Natural::check(net, &net.evaluate(x)).unwrap();

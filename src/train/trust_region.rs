@@ -75,7 +75,9 @@ impl Advance {
     /// `first`: the part of the previous update's step that the limit let through; `factor`: the learning rate's, which the
     /// length that the limit allows follows.
     pub fn new(region: TrustRegion, first: f64, factor: f64) -> Self {
-        Advance { region, taken: 0, segment: None, first, share: factor * factor, lowest: f64::NAN }
+        // substeps go all the way, whatever their length
+        let share = if let TrustRegion::Shrink { .. } = region { factor.min(1.0).powi(2) } else { 1.0 };
+        Advance { region, taken: 0, segment: None, first, share, lowest: f64::NAN }
     }
 
     /// Whether to take another substep.

@@ -157,7 +157,7 @@ fn settings_that_do_not_apply_are_refused() {
         (
             "trust_region = ",
             Method::Pcd,
-            Settings { trust_region: Some(TrustRegion::Shrink { ess: 0.9 }), ..settings() },
+            Settings { trust_region: Some(TrustRegion::Substeps { ess: 0.9, max: 9 }), ..settings() },
         ),
         ("group_lr = ", JARZYNSKI, Settings { group_lr: vec![1.0; 3], ..settings() }),
         ("batch = 401", JARZYNSKI, Settings { batch: Some(401), ..settings() }),

@@ -137,7 +137,7 @@ fn in_range(case: &Case, groups: usize, rows: usize) -> bool {
     };
     let method = match case.method {
         Method::Jarzynski { ess_min } => (0.0..=1.0).contains(&ess_min),
-        Method::Pcd => !bounded,
+        Method::Pcd => !matches!(s.trust_region, Some(TrustRegion::Substeps { .. })),
         Method::Cd { k } => k > 0 && !bounded,
         _ => unreachable!(),
     };

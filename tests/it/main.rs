@@ -16,6 +16,7 @@ mod flows;
 mod kernels;
 mod layers;
 mod models;
+mod natural;
 mod rbm;
 mod records;
 mod resample;

@@ -92,6 +92,19 @@ fn points(n: usize) -> Tensor {
 const JARZYNSKI: Method = Method::Jarzynski { ess_min: 0.9 };
 
 #[test]
+fn natural_gradients() {
+    let data = Rng::new(4).uniform_tensor(&[80, 6], Kind::Double, Device::Cpu).round();
+    let rbm = || Rbm::bernoulli(&data, &RbmShape { hidden: 4, ..Default::default() }).unwrap();
+    let optim = Optim::Natural { damping: 0.05, decay: 0.9, every: 5 };
+    let s = Settings { optim, lr: 1.0, trust_region: Some(TrustRegion::Shrink { ess: 0.9 }), ..settings(23) };
+    check("natural", Trainer::new(Gibbs::new(), JARZYNSKI).settings(s.clone()), rbm, &data, 4);
+    check("natural pcd", Trainer::new(Gibbs::new(), Method::Pcd).settings(s.clone()), rbm, &data, 7);
+    let net = || Mlp::new(2, &MlpShape { widths: vec![5], ..Default::default() }, Kind::Double, Device::Cpu).unwrap();
+    let kernel = Reversed::new(Mala::new(0.1));
+    check("natural net", Trainer::new(kernel, JARZYNSKI).settings(s), net, &points(80), 6);
+}
+
+#[test]
 fn closed_forms() {
     let all = settings(23);
     check("ula", Trainer::new(Ula::new(0.1), JARZYNSKI).settings(all.clone()), mixture, &points(80), 4);
