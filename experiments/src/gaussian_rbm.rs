@@ -167,7 +167,7 @@ impl GaussianRbm {
                 optim: Optim::Adam,
                 trust_region: update,
                 batch: Some(self.batch.min(case.train.size()[0] as usize)),
-                data_noise: case.noise,
+                data_noise: case.noise.into(),
                 every: self.every.min(self.steps.max(1)),
                 seed,
                 threads: 1,

@@ -164,7 +164,7 @@ impl Images {
                     optim: Optim::Adam,
                     trust_region: jarzynski.then_some(TrustRegion::Shrink { ess: self.ess }),
                     batch: Some(self.batch.min(chosen.len())),
-                    data_noise: self.noise,
+                    data_noise: self.noise.into(),
                     every: self.every.min(self.steps.max(1)),
                     seed,
                     ..Default::default()

@@ -105,7 +105,7 @@ pub(super) const COLUMNS: &[&str] = &[
 
 /// The four quarters of every 8×8 digit as binary 4×4 images.
 fn patches() -> Result<Dataset> {
-    let digits = data::digits()?.binarise()?;
+    let digits = data::digits()?.binarise(data::Binarisation::Threshold(0.5))?;
     let x = digits.x.view([-1, 2, 4, 2, 4]).permute([0, 1, 3, 2, 4]).reshape([-1, 16]);
     Dataset::new("patches of digits", x)?.with_shape(&[4, 4])?.with_range(0.0, 1.0)
 }

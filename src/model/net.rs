@@ -1,10 +1,11 @@
 //! Give neural energies: a quadratic well plus an MLP or a CNN whose last layer is zero, so that ρ_{θ_0} is Gaussian.
 
 use super::Gaussian;
-use crate::density::{Base, Differentiable, Energy, Evaluation, Model, floats};
+use crate::density::{Base, Differentiable, Energy, Evaluation, Model, Whiten, Whitening, floats, write_model};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::path::Path;
 use tch::nn::{self, ConvConfig, Module};
 use tch::{Device, Kind, Tensor};
 
@@ -82,6 +83,10 @@ pub struct Cnn {
 struct Well {
     vs: nn::VarStore,
     sigma: f64,
+    /// The coordinates of a fitted start, of the net's kind; without one, those of the isotropic well.
+    map: Whitening,
+    /// What tells a fitted start from any other.
+    fitted: Option<String>,
     dim: i64,
     kind: Kind,
     /// What the layers below the last one compute in, where it is not `kind`.
@@ -99,7 +104,37 @@ impl Well {
         if !matches!(kind, Kind::Float | Kind::Double) {
             return Err(Error::param("kind", format!("{kind:?}"), "Kind::Float or Kind::Double"));
         }
-        Ok(Well { vs: nn::VarStore::new(device), sigma, dim, kind, inner: None })
+        let base = Gaussian::isotropic(dim, sigma, kind, device)?;
+        let map = base.whitening().on(kind, device)?;
+        Ok(Well { vs: nn::VarStore::new(device), sigma, map, fitted: None, dim, kind, inner: None })
+    }
+
+    /// The same with U = |L⁻¹(x − m)|²/2 for the well.
+    fn with_start(mut self, start: &Gaussian) -> Result<Self> {
+        if start.dim() != self.dim {
+            let expected = format!("a start in {} dimensions, as the net's rows", self.dim);
+            return Err(Error::Shape { name: "start", got: vec![start.dim()], expected });
+        }
+        if self.sigma != 1.0 {
+            let expected = "1, the default: a fitted start has standard deviations of its own";
+            return Err(Error::param("sigma", self.sigma, expected));
+        }
+        self.map = start.whitening().on(self.kind, self.vs.device())?;
+        self.fitted = Some(self.map.identity()?);
+        Ok(self)
+    }
+
+    /// Rows as an [`Mlp`] takes them: z where the start was fitted, else x.
+    fn whitened(&self, x: &Tensor) -> Tensor {
+        if self.fitted.is_some() { self.map.whiten(x) } else { x.shallow_clone() }
+    }
+
+    fn constants(&self) -> Value {
+        let mixed = self.inner.is_some();
+        match &self.fitted {
+            Some(start) => json!({ "start": start, "mixed": mixed }),
+            None => json!({ "sigma": self.sigma, "mixed": mixed }),
+        }
     }
 
     /// Rows in the net's own kind.
@@ -108,7 +143,8 @@ impl Well {
     }
 
     fn energy(&self, x: &Tensor) -> Tensor {
-        x.square().sum_dim_intlist(-1, false, None::<Kind>) * (0.5 / (self.sigma * self.sigma))
+        // a fitted start has σ = 1 in z
+        self.whitened(x).square().sum_dim_intlist(-1, false, None::<Kind>) * (0.5 / (self.sigma * self.sigma))
     }
 
     /// Fills every weight from the library's own generator: the same seed gives the same net, whatever libtorch's state is.
@@ -239,7 +275,8 @@ impl NetEnergy for Mlp {
     fn forward(&self, x: &Tensor) -> Tensor {
         let last = self.layers.len() - 1;
         let inner = self.well.inner;
-        let hidden = self.layers[..last].iter().fold(x.shallow_clone(), |h, layer| linear(layer, &h, inner).silu());
+        let input = self.well.whitened(x);
+        let hidden = self.layers[..last].iter().fold(input, |h, layer| linear(layer, &h, inner).silu());
         self.layers[last].forward(&hidden.to_kind(self.well.kind)).squeeze_dim(-1)
     }
 }
@@ -276,6 +313,34 @@ macro_rules! neural_model {
                 self
             }
 
+            /// From `start` in place of N(0, σ²I), with weights as they are: U_θ(x) = |z|²/2 + f_θ with z = L⁻¹(x − m) and LLᵀ
+            /// the start's covariance, so that ρ_{θ_0} is `start` exactly while the last layer is zero. An [`Mlp`] takes z as
+            /// its input, a [`Cnn`] the pixels x. Energies, walkers, data and log Z are those of x all the same, and compare with
+            /// those of a model without a fitted start; a kernel moves in z if it is wrapped in
+            /// [`Whitened`](crate::kernel::Whitened).
+            ///
+            /// ```
+            /// use jarzynski::{Mala, Method, Model, Reversed, Trainer, kernel::Whitened};
+            /// use jarzynski::model::{Gaussian, Mlp, MlpShape};
+            /// use jarzynski::tch::{Device, Kind};
+            /// # fn main() -> jarzynski::Result<()> {
+            /// let digits = jarzynski::data::digits()?.scale(-1.0, 1.0)?;
+            /// let shape = MlpShape { widths: vec![16], ..Default::default() };
+            /// let start = Gaussian::fit(&digits.x, 0.3)?;
+            /// let mut net = Mlp::new(64, &shape, Kind::Float, Device::Cpu)?.with_start(&start)?;
+            /// let kernel = Whitened::new(Reversed::new(Mala::new(0.1)));
+            /// let run = Trainer::new(kernel, Method::Jarzynski { ess_min: 0.5 })
+            ///     .walkers(50).steps(2).data_noise(0.3).quiet().train(&mut net, &digits.x)?;   // data and walkers are pixels
+            /// assert_eq!(run.walkers.x().size(), [50, 64]);
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            /// A start of another dimension; a `sigma` of the shape other than 1.
+            pub fn with_start(self, start: &Gaussian) -> Result<Self> {
+                Ok(Self { well: self.well.with_start(start)?, ..self })
+            }
+
             /// Number of trainable parameters.
             pub fn parameter_count(&self) -> usize {
                 self.well.vs.trainable_variables().iter().map(Tensor::numel).sum()
@@ -283,6 +348,12 @@ macro_rules! neural_model {
         }
 
         impl Differentiable for $net {}
+
+        impl Whiten for $net {
+            fn whitening(&self) -> &Whitening {
+                &self.well.map
+            }
+        }
 
         impl Energy for $net {
             /// Rows of another kind are converted: data of integers or of another precision are taken as they are.
@@ -307,7 +378,7 @@ macro_rules! neural_model {
 
             fn base(&self) -> Result<Box<dyn Base>> {
                 let device = self.well.vs.device();
-                Ok(Box::new(Gaussian::isotropic(self.well.dim, self.well.sigma, self.well.kind, device)?))
+                Ok(Box::new(Gaussian::whitened_by(self.well.map.on(self.well.kind, device)?)))
             }
 
             fn dim(&self) -> i64 {
@@ -315,7 +386,18 @@ macro_rules! neural_model {
             }
 
             fn constants(&self) -> Value {
-                json!({ "sigma": self.well.sigma, "mixed": self.well.inner.is_some() })
+                self.well.constants()
+            }
+
+            /// With the fitted start, where there is one: [`Gaussian::load`] reads it from the same file.
+            fn save(&self, path: &Path) -> Result<()> {
+                let Well { vs, map, fitted, .. } = &self.well;
+                write_model(
+                    path,
+                    vs,
+                    &self.describe(),
+                    &if fitted.is_some() { map.tensors().to_vec() } else { Vec::new() },
+                )
             }
         }
     };

@@ -1,17 +1,92 @@
-//! Draw batches of data: every row once per epoch, in a fresh order, with fresh noise if `data_noise` is set.
+//! Draw batches of data: every row once per epoch, in a fresh order, with fresh noise or bits if `data_noise` says so.
 
-use crate::error::{Error, Result};
+use crate::density::{Model, first_row, rows_as, rows_for};
+use crate::error::{Error, Result, guard};
 use crate::io::Checkpoint;
 use crate::numeric::Rng;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
+
+/// What is drawn anew whenever rows of the data are visited, by the run's own stream of randomness: a resumed run draws what the
+/// uninterrupted one would have drawn.
+///
+/// ```
+/// use jarzynski::{Settings, train::DataNoise};
+/// let noisy = Settings { data_noise: 0.3.into(), ..Default::default() };
+/// let binarised = Settings { data_noise: DataNoise::Bits, ..Default::default() };
+/// assert_ne!(noisy, binarised);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum DataNoise {
+    /// Gaussian noise of this standard deviation, in the data's units, added to every number; 0 for none.
+    Gaussian(f64),
+    /// Each number of the data is a probability: 1 with that probability, else 0, independently. For models of zeros and ones.
+    #[serde(with = "bits")]
+    Bits,
+}
+
+/// The word that stands for [`DataNoise::Bits`] where settings are written down.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str("bits")
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
+        match String::deserialize(from)?.as_str() {
+            "bits" => Ok(()),
+            other => Err(D::Error::custom(format!("{other}: expected a number or \"bits\""))),
+        }
+    }
+}
+
+impl Default for DataNoise {
+    fn default() -> Self {
+        DataNoise::Gaussian(0.0)
+    }
+}
+
+impl From<f64> for DataNoise {
+    fn from(sigma: f64) -> Self {
+        DataNoise::Gaussian(sigma)
+    }
+}
+
+impl DataNoise {
+    pub(super) fn validate(self) -> Result<()> {
+        match self {
+            DataNoise::Gaussian(sigma) => super::non_negative("data_noise", sigma),
+            DataNoise::Bits => Ok(()),
+        }
+    }
+
+    /// Rows of data as the trainer keeps them: as the model takes them, or probabilities where bits are to be drawn.
+    pub(super) fn rows<M: Model>(self, model: &M, data: &Tensor) -> Result<Tensor> {
+        if self != DataNoise::Bits {
+            return rows_for(model, "data", data);
+        }
+        let x = rows_as("data", data, model.dim(), model.options())?;
+        if !model.is_binary() {
+            let expected = "Gaussian noise or none: only a model of zeros and ones has bits for data";
+            return Err(Error::param("data_noise", "\"bits\"", expected));
+        }
+        let outside = |x: &Tensor| x.lt(0.0).logical_or(&x.gt(1.0));
+        match guard(|| Ok(first_row(&x, outside)))? {
+            Some(row) => Err(Error::param("data", format!("row {row}"), "probabilities, between 0 and 1")),
+            None => Ok(x),
+        }
+    }
+}
 
 /// A data set with the order of the present epoch.
 #[derive(Debug)]
 pub(super) struct Batches {
     data: Tensor,
     size: usize,
-    /// Standard deviation of the noise added to every batch.
-    noise: f64,
+    noise: DataNoise,
     /// Rows that are to come in this epoch, taken from the end.
     order: Tensor,
     rng: Rng,
@@ -19,10 +94,10 @@ pub(super) struct Batches {
 
 impl Batches {
     /// Batches of `size` rows of `data` `[n, d]`; `None` is all of it, and more than n rows go through several epochs.
-    pub fn new(data: Tensor, size: Option<usize>, noise: f64, rng: Rng) -> Self {
+    pub fn new(data: Tensor, size: Option<usize>, noise: impl Into<DataNoise>, rng: Rng) -> Self {
         let order = Tensor::zeros([0], (Kind::Int64, data.device()));
         let size = size.unwrap_or(data.size()[0] as usize);
-        Batches { data, size, noise, order, rng }
+        Batches { data, size, noise: noise.into(), order, rng }
     }
 
     /// The next batch, `[size, d]`.
@@ -30,7 +105,7 @@ impl Batches {
         let n = self.data.size()[0] as usize;
         if self.size == n {
             let all = self.data.shallow_clone();
-            return self.with_noise(all);
+            return self.visited(all);
         }
         let fresh = |rng: &mut Rng| Tensor::from_slice(&rng.permutation(n)).to_device(self.data.device());
         if self.order.numel() < self.size {
@@ -44,20 +119,25 @@ impl Batches {
         let rows = self.order.narrow(0, rest, self.size as i64);
         self.order = self.order.narrow(0, 0, rest);
         let x = self.data.index_select(0, &rows);
-        self.with_noise(x)
+        self.visited(x)
     }
 
     /// `n` rows drawn with replacement, and the generator for what follows.
     pub fn draw(&mut self, n: usize) -> (Tensor, &mut Rng) {
         let rows = self.rng.index_tensor(self.data.size()[0] as usize, n, self.data.device());
         let x = self.data.index_select(0, &rows);
-        (self.with_noise(x), &mut self.rng)
+        (self.visited(x), &mut self.rng)
     }
 
-    fn with_noise(&mut self, x: Tensor) -> Tensor {
+    fn visited(&mut self, x: Tensor) -> Tensor {
         match self.noise {
-            0.0 => x,
-            sigma => &x + self.rng.normal(&x.size(), x.kind(), x.device()) * sigma,
+            DataNoise::Gaussian(0.0) => x,
+            DataNoise::Gaussian(sigma) => &x + self.rng.normal(&x.size(), x.kind(), x.device()) * sigma,
+            DataNoise::Bits => {
+                // in f64: rounded to f32 the uniform number could be 1, and a certain bit missing
+                let u = self.rng.uniform_tensor(&x.size(), Kind::Double, x.device());
+                u.lt_tensor(&x.to_kind(Kind::Double)).to_kind(x.kind())
+            }
         }
     }
 

@@ -117,7 +117,7 @@ fn networks_with_kept_graphs() {
         optim: Optim::Adam,
         lr: 0.01,
         batch: Some(24),
-        data_noise: 0.1,
+        data_noise: 0.1.into(),
         schedule: Schedule::Cosine { end: 0.1 },
         moves: 2,
         ..settings(21)
