@@ -145,7 +145,7 @@ impl Gaussian {
     ///
     /// # Errors
     /// A kind other than `Float` or `Double`.
-    pub fn on(self, kind: Kind, device: Device) -> Result<Self> {
+    pub fn on(&self, kind: Kind, device: Device) -> Result<Self> {
         Ok(Gaussian { map: self.map.on(kind, device)? })
     }
 

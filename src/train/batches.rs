@@ -175,4 +175,49 @@ mod tests {
             assert_eq!(most, times, "batches of {size}: {seen:?}");
         }
     }
+
+    /// The z-scores of each column's share of ones against p, over `draws` draws of n rows.
+    fn scores(noise: DataNoise, p: &[f64], draws: usize) -> Vec<f64> {
+        let n = 500;
+        let data = Tensor::from_slice(p).unsqueeze(0).repeat([n, 1]);
+        let mut batches = Batches::new(data, None, noise, Rng::new(3));
+        let (mut sum, count) = (Tensor::zeros([p.len() as i64], (Kind::Double, Device::Cpu)), draws as f64 * n as f64);
+        for _ in 0..draws {
+            sum += batches.next().sum_dim_intlist(0, false, Kind::Double);
+        }
+        let mean = Vec::<f64>::try_from(sum / count).unwrap();
+        mean.iter().zip(p).map(|(m, p)| (m - p) / (p * (1.0 - p) / count).sqrt().max(1e-12)).collect()
+    }
+
+    #[test]
+    fn bits_come_with_the_probabilities_that_the_data_are() {
+        let p = [0.0, 0.02, 0.3, 0.5, 0.9, 1.0];
+        let z = scores(DataNoise::Bits, &p, 200);
+        assert!(z.iter().all(|z| z.abs() < 5.0), "{z:?}");
+        // the twin: other probabilities
+        let off = scores(DataNoise::Bits, &p.map(|p: f64| p * 0.95), 200);
+        let shifted: Vec<f64> =
+            off.iter().zip(&p).map(|(z, p)| z - 0.05 * p / (p * (1.0 - p) / 1e5).sqrt().max(1e-12)).collect();
+        assert!(shifted.iter().any(|z| z.abs() > 5.0), "{shifted:?}");
+        let mut batches =
+            Batches::new(Tensor::full([4, 3], 0.4, (Kind::Float, Device::Cpu)), Some(3), DataNoise::Bits, Rng::new(1));
+        let (a, b) = (batches.next(), batches.draw(3).0);
+        for x in [&a, &b] {
+            assert!(bool::try_from((x * (x - 1.0)).eq(0.0).all()).unwrap() && x.kind() == Kind::Float);
+        }
+        assert!(!a.equal(&b), "anew at every visit");
+    }
+
+    #[test]
+    fn restored_batches_draw_the_bits_that_would_have_come() {
+        let data = Rng::new(4).uniform_tensor(&[10, 6], Kind::Float, Device::Cpu);
+        let fresh = || Batches::new(data.shallow_clone(), Some(4), DataNoise::Bits, Rng::new(5));
+        let (mut whole, mut again, mut file) = (fresh(), fresh(), Checkpoint::default());
+        (0..3).for_each(|_| drop(whole.next()));
+        whole.save(&mut file, "data").unwrap();
+        let expected = whole.next();
+        assert!(!fresh().next().equal(&expected), "the twin: without the checkpoint other bits come");
+        again.load(&file, "data").unwrap();
+        assert!(again.next().equal(&expected));
+    }
 }
