@@ -35,7 +35,7 @@ fn kept(turns: usize, checkpoints: Option<usize>) -> Vec<(Spent, Spent)> {
             lr: 1e-3,
             optim: Optim::Adam,
             trust_region: Some(TrustRegion::Shrink { ess: 0.95 }),
-            data_noise: 0.3,
+            data_noise: 0.3.into(),
             every,
             progress: 0.0,
             ..Default::default()

@@ -52,7 +52,9 @@ pub use run::{Callback, Checkpointing, Driver, Outcome, Run, RunInfo, StepView, 
 pub use serde_json;
 pub use sweep::Sweep;
 pub use tch;
-pub use train::{FlowSettings, FlowTrainer, Method, Optim, Schedule, ScoreMatching, Settings, Trainer, TrustRegion};
+pub use train::{
+    DataNoise, FlowSettings, FlowTrainer, Method, Optim, Schedule, ScoreMatching, Settings, Trainer, TrustRegion,
+};
 pub use transport::{Ais, Transport, anneal, check_kernel, transport};
 pub use tune::{CostModel, Tune, Tuned, VarianceModel, tune};
 pub use walkers::{Estimate, Scheme, Walkers};

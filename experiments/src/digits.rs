@@ -6,9 +6,10 @@ use jarzynski::Result;
 use jarzynski::data;
 use jarzynski::model::{Mlp, MlpShape};
 use jarzynski::tch::Kind;
+use jarzynski::train::Optim;
 use serde::{Deserialize, Serialize};
 
-/// Digits 2, 3, 6 at 4 : 2 : 1 (245 images to train on, 296 held out), |x|²/2σ² + MLP.
+/// Digits 2, 3, 6 at 4 : 2 : 1 (245 images to train on, the other 296 to test), the Gaussian fit + MLP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digits(pub Images);
@@ -21,12 +22,14 @@ impl Default for Digits {
             labels: vec![2, 3, 6],
             counts: vec![140, 70, 35],
             noise: 0.3,
+            start: "gaussian".into(),
             sigma: 1.0,
-            h: 0.02,
+            h: 0.1,
             moves: 3,
             walkers: 1_024,
-            steps: 1_200,
+            steps: 400,
             batch: 245,
+            optim: Optim::Adam,
             lr: 1e-3,
             ess: 0.95,
             ess_min: 0.5,
@@ -57,8 +60,9 @@ impl Experiment for Digits {
     fn run_in(&self, context: &Context) -> Result<Output> {
         let digits = data::digits()?.scale(-1.0, 1.0)?.on(context.device);
         let sigma = self.0.sigma;
-        self.0.compare("8×8 digits 2, 3, 6", &digits, context, |seed| {
+        self.0.compare("8×8 digits 2, 3, 6", &digits, context, |seed, start| {
             let net = Mlp::new(64, &MlpShape { widths: self.0.net.clone(), sigma, seed }, Kind::Float, context.device)?;
+            let net = if let Some(start) = start { net.with_start(start)? } else { net };
             Ok(if self.0.mixed { net.mixed() } else { net })
         })
     }

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 /// Visible units are real, (46), with learned variances; hidden units are few, so that log Z is a sum over them.
 ///
-/// Tables: `likelihood` along training (exact, on data not trained on); `masses` of the mixture's modes under the final
+/// Tables: `likelihood` along training (exact; `log_lik` on test data, not trained on: fresh points of the mixture, the last 397
+/// digits; `log_lik_train` on the training data with noise as fresh); `masses` of the mixture's modes under the final
 /// models, by weighted annealed walkers; `summary`. `exact` of a likelihood is that of the distribution the data come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -90,6 +91,8 @@ impl Default for GaussianRbm {
 /// Data to train on, data to evaluate by, and the mean log-density of the latter where it is known.
 struct Case {
     train: Tensor,
+    /// The training data with noise, to evaluate by.
+    seen: Tensor,
     test: Tensor,
     noise: f64,
     known: f64,
@@ -140,12 +143,13 @@ impl GaussianRbm {
             let (train, test) = (truth.sample(self.points, &mut rng), truth.sample(self.points, &mut rng));
             let log_z = truth.log_z_exact().unwrap_or(f64::NAN);
             let known = -truth.evaluate_data(&test).u.mean(Kind::Double).double_value(&[]) - log_z;
-            return Ok(Case { train, test, noise: 0.0, known });
+            return Ok(Case { seen: train.shallow_clone(), train, test, noise: 0.0, known });
         }
         let (train, test) = data::digits()?.scale(-1.0, 1.0)?.on(device).split_in_order(1_400)?;
         let noisy = rng.normal(&test.x.size(), Kind::Double, device) * self.noise;
-        let test = test.x.to_kind(Kind::Double) + noisy;
-        Ok(Case { train: train.x.to_kind(Kind::Double), test, noise: self.noise, known: f64::NAN })
+        let (test, train) = (test.x.to_kind(Kind::Double) + noisy, train.x.to_kind(Kind::Double));
+        let seen = &train + rng.normal(&train.size(), Kind::Double, device) * self.noise;
+        Ok(Case { train, seen, test, noise: self.noise, known: f64::NAN })
     }
 
     /// One run for each seed, side by side: each of them is too small for two threads.
@@ -167,7 +171,7 @@ impl GaussianRbm {
                 optim: Optim::Adam,
                 trust_region: update,
                 batch: Some(self.batch.min(case.train.size()[0] as usize)),
-                data_noise: case.noise,
+                data_noise: case.noise.into(),
                 every: self.every.min(self.steps.max(1)),
                 seed,
                 threads: 1,
@@ -175,8 +179,8 @@ impl GaussianRbm {
             });
             trainer.checkpointing = keep;
             let mut watch = |at: &StepView<Rbm>| {
-                let value = at.model.exact_log_likelihood(&case.test).unwrap_or(f64::NAN);
-                vec![("log_lik".to_string(), value)]
+                let value = |x| at.model.exact_log_likelihood(x).unwrap_or(f64::NAN);
+                vec![("log_lik".into(), value(&case.test)), ("log_lik_train".into(), value(&case.seen))]
             };
             let run = trainer.train_with(&mut rbm, &case.train, &mut watch)?;
             Ok(Trained { seed, rbm, run })
@@ -216,9 +220,11 @@ impl Experiment for GaussianRbm {
             let known = self.case(set, context.device)?.known;
             let mut runs = Vec::new();
             for (method, lr) in METHODS.into_iter().zip(rates.iter().copied()) {
-                let mut finals = Vec::new();
+                let (mut finals, mut seen) = (Vec::new(), Vec::new());
                 for t in self.train(method, lr, set, hidden, context)? {
-                    finals.push(t.run.column("log_lik")?.last().copied().unwrap_or(f64::NAN));
+                    for (column, of) in [("log_lik", &mut finals), ("log_lik_train", &mut seen)] {
+                        of.push(t.run.column(column)?.last().copied().unwrap_or(f64::NAN));
+                    }
                     if let Some(monitor) = &t.run.monitor {
                         let exact = t.rbm.exact_log_z()?;
                         for (who, z) in [("log_z_monitor", monitor.log_z()), ("log_z_walkers", t.run.walkers.log_z())] {
@@ -239,8 +245,14 @@ impl Experiment for GaussianRbm {
                     runs.push((method.to_string(), t.seed, t.run));
                 }
                 let (mean, se) = frame::mean_se(&finals);
+                let (train, train_se) = frame::mean_se(&seen);
                 summary.push((set, method, "log_lik", mean, se, known));
-                notes.push(format!("{set:<8} {method:<9} test log-likelihood {} nats, exact", with_error(mean, se, 3)));
+                summary.push((set, method, "log_lik_train", train, train_se, f64::NAN));
+                notes.push(format!(
+                    "{set:<8} {method:<9} test log-likelihood {} nats, training {}, exact",
+                    with_error(mean, se, 3),
+                    with_error(train, train_se, 3)
+                ));
             }
             if known.is_finite() {
                 notes.push(format!("{set:<8} the true distribution {known:.3}"));

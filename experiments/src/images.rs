@@ -1,28 +1,31 @@
-//! Compare the three methods on images: train, anneal every final model the same way, classify, draw. Shared by `digits` and
-//! `mnist`.
+//! Compare the three methods on images with the Gaussian fit: train, anneal every final model the same way, classify, draw.
+//! Shared by `digits` and `mnist`.
 
 use crate::evaluate::classifier::Classifier;
 use crate::evaluate::held_out::{hold_out, mean_by_class};
 use crate::evaluate::{stack, with_error};
 use crate::{Context, Output};
-use jarzynski::Result;
 use jarzynski::data::Dataset;
-use jarzynski::density::{Base, Differentiable, Geometric, Model};
+use jarzynski::density::{Base, Differentiable, Energy, Geometric, Model, Whiten};
 use jarzynski::io::frame;
-use jarzynski::kernel::{Mala, Reversed};
+use jarzynski::kernel::{Mala, Reversed, Whitened};
+use jarzynski::model::Gaussian;
 use jarzynski::numeric::Rng;
 use jarzynski::run::Run;
 use jarzynski::tch::{Kind, Tensor};
 use jarzynski::train::{Method, Optim, Settings, Trainer, TrustRegion};
 use jarzynski::transport::Transport;
 use jarzynski::walkers::{Estimate, Walkers};
+use jarzynski::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// What both experiments configure.
 ///
 /// Tables: `steps`, the trainings' rows, whose cross-entropies are of the training batch; `masses`, each class's share of a
-/// population; `summary` with the final models' `cross_entropy_training` and `cross_entropy_held_out` on images with fresh
-/// noise (held-out ones weighted so that classes have the shares of the training data) by the log Ẑ of an annealed population.
+/// population; `summary` with the final models' `cross_entropy_train` and `cross_entropy_test` on images with fresh noise by the
+/// log Ẑ of an annealed population. Test images are all of the classes beyond the first `counts`, never trained on, and weighted so
+/// that classes have the shares of the training data. Method `gaussian` is the fit of mean and covariance to the training images
+/// with their noise, whose log Z is exact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Images {
@@ -36,9 +39,11 @@ pub struct Images {
     pub counts: Vec<usize>,
     /// Fresh Gaussian noise on every data batch, in units of pixels scaled to [−1, 1].
     pub noise: f64,
-    /// Width σ of the quadratic well, the exact start.
+    /// The exact start: `gaussian`, the fit to the training images with their noise; or `isotropic`, N(0, σ²I).
+    pub start: String,
+    /// Its σ, where it is isotropic; else 1.
     pub sigma: f64,
-    /// MALA step.
+    /// MALA step in whitened coordinates, those in which the start is N(0, I).
     pub h: f64,
     /// MALA moves per update.
     pub moves: usize,
@@ -48,7 +53,9 @@ pub struct Images {
     pub steps: usize,
     /// Images per update.
     pub batch: usize,
-    /// Adam's learning rate.
+    /// Optimiser.
+    pub optim: Optim,
+    /// Its learning rate.
     pub lr: f64,
     /// Least conditional ESS of one update of the Jarzynski method.
     pub ess: f64,
@@ -92,14 +99,16 @@ const STEPS: &[&str] = &[
     "seconds",
 ];
 
+/// The fit and the trained models, as the summary shows them.
+pub(super) const METHODS: [&str; 4] = ["gaussian", "jarzynski", "pcd", "cd"];
+
 /// What is known of one final model.
 struct Evaluated {
     method: &'static str,
     seed: u64,
-    /// On the training images and on held-out ones.
+    /// On the training images and on test images.
     cross_entropy: [Estimate; 2],
-    log_z: f64,
-    log_z_se: f64,
+    log_z: Estimate,
     ess: f64,
     samples: Vec<Vec<f32>>,
 }
@@ -119,7 +128,7 @@ fn masses(classifier: &Classifier, classes: usize, walkers: &Walkers, weighted: 
         .collect()
 }
 
-/// Mean and standard error over seeds of a method's cross-entropies on training and on held-out images.
+/// Mean and standard error over seeds of a method's cross-entropies on training and on test images.
 fn over_seeds(evaluated: &[Evaluated], method: &str) -> [(f64, f64); 2] {
     [0, 1].map(|i| {
         let of = evaluated.iter().filter(|j| j.method == method);
@@ -139,32 +148,41 @@ pub(super) fn pixels(x: &Tensor, n: usize) -> Vec<Vec<f32>> {
 
 impl Images {
     /// Trains `model(seed)` by each method and seed on `data` (scaled to [−1, 1]) and returns tables and figures.
-    pub(super) fn compare<M: Model + Differentiable>(
+    pub(super) fn compare<M: Model + Differentiable + Whiten>(
         &self,
         title: &str,
         data: &Dataset,
         context: &Context,
-        model: impl Fn(u64) -> Result<M>,
+        model: impl Fn(u64, Option<&Gaussian>) -> Result<M>,
     ) -> Result<Output> {
-        let (chosen, held_out) = hold_out(data, &self.labels, &self.counts)?;
+        let (chosen, test) = hold_out(data, &self.labels, &self.counts)?;
+        let fit = Gaussian::fit(&chosen.x, self.noise)?;
+        let start = match self.start.as_str() {
+            "gaussian" => Some(&fit),
+            "isotropic" => None,
+            other => return Err(Error::param("start", other, "gaussian, isotropic")),
+        };
         let classifier = Classifier::train(data, &self.labels, self.noise, self.classifier_steps, self.seed)?;
         let total: usize = self.counts.iter().sum();
-        let kernel = Reversed::sweeps(Mala::new(self.h), self.moves);
-        let once = Reversed::new(Mala::new(self.h));
+        let kernel = Whitened::new(Reversed::sweeps(Mala::new(self.h), self.moves));
+        let once = Whitened::new(Reversed::new(Mala::new(self.h)));
         let (mut runs, mut evaluated): (Vec<(String, u64, Run)>, Vec<Evaluated>) = Default::default();
+        for seed in (self.seed..).take(self.seeds.max(1)) {
+            evaluated.push(self.evaluate_fit(seed, fit.on(Kind::Double, data.x.device())?, [&chosen, &test])?);
+        }
         let mut table = frame::Rows::new(&["method", "seed", "label", "data", "model", "se"]);
         for method in [Method::Jarzynski { ess_min: self.ess_min }, Method::Pcd, Method::Cd { k: self.moves }] {
             for seed in (self.seed..).take(self.seeds.max(1)) {
-                let (mut net, name) = (model(seed)?, method.name());
+                let (mut net, name) = (model(seed, start)?, method.name());
                 let jarzynski = name == "jarzynski";
                 let settings = Settings {
                     walkers: self.walkers,
                     steps: self.steps,
                     lr: self.lr,
-                    optim: Optim::Adam,
+                    optim: self.optim,
                     trust_region: jarzynski.then_some(TrustRegion::Shrink { ess: self.ess }),
                     batch: Some(self.batch.min(chosen.len())),
-                    data_noise: self.noise,
+                    data_noise: self.noise.into(),
                     every: self.every.min(self.steps.max(1)),
                     seed,
                     ..Default::default()
@@ -192,7 +210,7 @@ impl Images {
                     .every(self.anneal_steps.max(1))
                     .run::<Geometric<Box<dyn Base>, &M>>(&path)?;
                 add(name.to_string(), &annealed.walkers, true)?;
-                evaluated.push(self.evaluate(name, seed, &net, [&chosen, &held_out], &annealed)?);
+                evaluated.push(self.evaluate(name, seed, &net, [&chosen, &test], &annealed)?);
                 runs.push((name.to_string(), seed, run));
             }
         }
@@ -200,6 +218,13 @@ impl Images {
         out.table("steps", stack(&runs, STEPS)?);
         out.table("masses", table.finish()?);
         out.table("summary", self.summary(&evaluated, &classifier)?);
+        out.note(format!(
+            "test images: all {} of classes {:?} in {} beyond the first {:?} of each, which are the training images",
+            test.len(),
+            self.labels,
+            data.name,
+            self.counts
+        ));
         self.say(&mut out, &runs, &evaluated, &classifier)?;
         #[cfg(feature = "plot")]
         {
@@ -210,34 +235,50 @@ impl Images {
         Ok(out)
     }
 
-    /// Cross-entropies on training and held-out images with fresh noise, log Z and samples by the annealed population.
+    /// Mean −log ρ̃ of training and of test images with fresh noise, the same noise for every model of a seed. `energy`: −log ρ̃ of
+    /// rows; `z`: the log of its integral.
+    fn cross_entropies(
+        &self,
+        seed: u64,
+        [training, test]: [&Dataset; 2],
+        z: Estimate,
+        energy: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<[Estimate; 2]> {
+        let of = |data: &Dataset, split: u64| {
+            let mut rng = Rng::new(seed).split(split);
+            let noisy = &data.x + rng.normal(&data.x.size(), Kind::Float, data.x.device()) * self.noise;
+            energy(&noisy)
+        };
+        let seen = of(training, 0x7e57)?.mean(Kind::Double).double_value(&[]);
+        let unseen = Vec::<f64>::try_from(of(test, 0x4e1d)?.to_kind(Kind::Double))?;
+        let classes = test.labels.as_deref().unwrap_or_default();
+        let unseen = mean_by_class(&unseen, classes, &self.labels, &self.counts);
+        Ok([Estimate::new(seen + z.value, z.se), Estimate::new(unseen.value + z.value, unseen.se.hypot(z.se))])
+    }
+
+    /// Cross-entropies, log Z and samples by the annealed population.
     fn evaluate<M: Model>(
         &self,
         method: &'static str,
         seed: u64,
         net: &M,
-        [training, held_out]: [&Dataset; 2],
+        data: [&Dataset; 2],
         annealed: &Run,
     ) -> Result<Evaluated> {
-        let mut rng = Rng::new(seed).split(0x7e57);
-        let noisy = |x: &Tensor, rng: &mut Rng| x + rng.normal(&x.size(), Kind::Float, x.device()) * self.noise;
-        let energy = net.evaluate_data(&noisy(&training.x, &mut rng)).u.mean(Kind::Double).double_value(&[]);
         let z = annealed.walkers.log_z();
-        let unseen = net.evaluate_data(&noisy(&held_out.x, &mut Rng::new(seed).split(0x4e1d))).u;
-        let (unseen, classes) = (Vec::<f64>::try_from(unseen.to_kind(Kind::Double))?, held_out.labels.as_deref());
-        let unseen = mean_by_class(&unseen, classes.unwrap_or_default(), &self.labels, &self.counts);
-        Ok(Evaluated {
-            method,
-            seed,
-            cross_entropy: [
-                Estimate::new(energy + z.value, z.se),
-                Estimate::new(unseen.value + z.value, unseen.se.hypot(z.se)),
-            ],
-            log_z: z.value,
-            log_z_se: z.se,
-            ess: annealed.walkers.ess(),
-            samples: pixels(&annealed.samples(48, &mut rng), 48),
-        })
+        let cross_entropy =
+            self.cross_entropies(seed, data, Estimate::new(z.value, z.se), |x| Ok(net.evaluate_data(x).u))?;
+        let mut rng = Rng::new(seed).split(0x5a3);
+        let (ess, samples) = (annealed.walkers.ess(), pixels(&annealed.samples(48, &mut rng), 48));
+        Ok(Evaluated { method, seed, cross_entropy, log_z: z, ess, samples })
+    }
+
+    /// The same of the Gaussian fit, whose log Z is exact and whose draws are.
+    fn evaluate_fit(&self, seed: u64, fit: Gaussian, data: [&Dataset; 2]) -> Result<Evaluated> {
+        let log_z = Estimate::new(fit.log_z(), 0.0);
+        let cross_entropy = self.cross_entropies(seed, data, log_z, |x| Ok(fit.energy(&x.to_kind(Kind::Double))))?;
+        let samples = pixels(&fit.sample(48, &mut Rng::new(seed).split(0x5a3)), 48);
+        Ok(Evaluated { method: METHODS[0], seed, cross_entropy, log_z, ess: 1.0, samples })
     }
 
     fn summary(
@@ -249,9 +290,9 @@ impl Images {
         for j in evaluated {
             let case = format!("seed={}", j.seed);
             for (quantity, value, se) in [
-                ("cross_entropy_training", j.cross_entropy[0].value, j.cross_entropy[0].se),
-                ("cross_entropy_held_out", j.cross_entropy[1].value, j.cross_entropy[1].se),
-                ("log_z", j.log_z, j.log_z_se),
+                ("cross_entropy_test", j.cross_entropy[1].value, j.cross_entropy[1].se),
+                ("cross_entropy_train", j.cross_entropy[0].value, j.cross_entropy[0].se),
+                ("log_z", j.log_z.value, j.log_z.se),
                 ("ess_anneal", j.ess, f64::NAN),
             ] {
                 rows.push((&case, j.method, quantity, value, se, f64::NAN));
@@ -277,14 +318,14 @@ impl Images {
             let text: Vec<String> = v.iter().zip(se).map(|(v, s)| with_error(*v, s, 3)).collect();
             out.note(format!("masses {method:<18} {}", text.join("  ")));
         }
-        for method in ["jarzynski", "pcd", "cd"] {
-            let [training, held_out] = over_seeds(evaluated, method).map(|(m, se)| with_error(m, se, 2));
+        for method in METHODS {
+            let [training, test] = over_seeds(evaluated, method).map(|(m, se)| with_error(m, se, 2));
             let seconds: Vec<f64> = runs.iter().filter(|r| r.0 == method).map(|r| r.2.seconds).collect();
-            out.note(format!(
-                "cross-entropy of the {method:<9} model by annealing: training images {training}, held-out images {held_out} \
-                 nats; {:.0} s a run",
-                frame::mean_se(&seconds).0
-            ));
+            let how = match seconds.is_empty() {
+                true => "exact".to_string(),
+                false => format!("by annealing; {:.0} s a run", frame::mean_se(&seconds).0),
+            };
+            out.note(format!("cross-entropy {method:<9} test images {test}, training images {training} nats, {how}"));
         }
         for (name, seed, run) in runs.iter().filter(|r| !r.2.finished()) {
             out.note(format!("{name}, seed {seed}: {:?}", run.outcome));
@@ -307,19 +348,20 @@ impl Images {
         let entropy = Panel::new("cross-entropy of the Jarzynski run, training batch").x("updates").y("H / nats");
         let mut entropy = curve(entropy, "jarzynski-walkers", "cross_entropy")?;
         entropy = curve(entropy, "monitor", "cross_entropy_monitor")?;
-        let mut finals = Panel::new("final models, annealed: training and held-out images").y("H / nats");
-        let methods = ["jarzynski", "pcd", "cd"];
-        let stats = methods.map(|m| over_seeds(evaluated, m));
-        finals = finals.categories(&methods);
-        for (i, m) in methods.iter().enumerate() {
+        let mut finals = Panel::new("final models: test images, and training images beside them").y("H / nats");
+        let stats = METHODS.map(|m| over_seeds(evaluated, m));
+        finals = finals.categories(&METHODS);
+        for (i, m) in METHODS.iter().enumerate() {
             for (who, shift, (value, se)) in
-                [(m.to_string(), -0.12, stats[i][0]), (format!("{m}, held-out"), 0.12, stats[i][1])]
+                [(m.to_string(), -0.12, stats[i][1]), (format!("{m}, training"), 0.12, stats[i][0])]
             {
                 finals = finals.errorbars(&who, &[i as f64 + shift], &[value], &[se]);
             }
         }
-        let last = self.steps as f64;
-        entropy = entropy.errorbars("exact start, annealed", &[last], &[stats[0][0].0], &[stats[0][0].1]);
+        let (last, [train, test]) = (self.steps as f64, stats[1]);
+        entropy = entropy.errorbars("annealed, training images", &[last], &[train.0], &[train.1]);
+        entropy = entropy.errorbars("annealed, test images", &[last], &[test.0], &[test.1]);
+        entropy = entropy.hline("gaussian, test images", stats[0][1].0);
         let ess = Panel::new("effective sample size").x("updates").y("ESS / N").ylim(0.0, 1.0);
         let ess = curve(curve(ess, "jarzynski-walkers", "ess")?, "monitor", "ess_monitor")?;
         let all = frame::bands(out.get("masses")?, &["method", "label"], "seed", &["model", "data"])?;
@@ -327,7 +369,7 @@ impl Images {
         let mut bars = Panel::new("class masses of the models (± s.e. over seeds)").y("mass").categories(&names);
         let data = frame::filter(&all, "method", "jarzynski")?;
         bars = bars.bars("data", &frame::column_f64(&data, "data")?, &[]);
-        for method in methods {
+        for method in METHODS.iter().skip(1) {
             let part = frame::filter(&all, "method", method)?;
             bars = bars.bars(method, &frame::column_f64(&part, "model")?, &frame::column_f64(&part, "model_se")?);
         }
@@ -344,7 +386,7 @@ impl Images {
         let noisy = &x + rng.normal(&x.size(), Kind::Float, x.device()) * self.noise;
         let grid = |title: &str, images: &[Vec<f32>]| Panel::images(title, images, (side, side), 12, (-1.0, 1.0));
         let mut figure =
-            Figure::new(980, 440).title(&format!("{title}: data and annealed, weighted samples")).columns(2);
+            Figure::new(980, 640).title(&format!("{title}: data, the fit, and annealed, weighted samples")).columns(2);
         figure = figure.panel(grid("data with the training noise", &pixels(&noisy, 48)));
         for j in evaluated.iter().filter(|j| j.seed == self.seed) {
             figure = figure.panel(grid(j.method, &j.samples));

@@ -144,7 +144,7 @@ impl MixtureModes {
             vec![
                 ("moves".into(), (v.step * self.steps / steps.max(1)) as f64),
                 ("mass".into(), v.model.masses().double_value(&[0])),
-                ("cross_entropy_held_out".into(), cross_entropy(v.model, &fresh)),
+                ("cross_entropy_test".into(), cross_entropy(v.model, &fresh)),
                 ("mass_walkers".into(), side(v.walkers)),
                 ("mass_monitor".into(), v.monitor.map_or(f64::NAN, side)),
             ]
@@ -167,7 +167,7 @@ const STEPS: &[&str] = &[
     "cross_entropy",
     "cross_entropy_monitor",
     "cross_entropy_exact",
-    "cross_entropy_held_out",
+    "cross_entropy_test",
     "log_z",
     "log_z_se",
     "log_z_monitor",
@@ -210,7 +210,7 @@ impl Experiment for MixtureModes {
                 let fresh = self.fresh(seed, context)?;
                 let last = |c: &str| run.column(c).ok().and_then(|v| v.last().copied()).unwrap_or(f64::NAN);
                 finals.push((name, seed, "mass", model.masses().double_value(&[0])));
-                for (quantity, x) in [("gap_training", &data), ("gap_held_out", &fresh)] {
+                for (quantity, x) in [("gap_train", &data), ("gap_test", &fresh)] {
                     let gap = cross_entropy(&model, x) - cross_entropy(&teacher, x);
                     finals.push((name, seed, format!("cross_entropy_{quantity}"), gap));
                 }
@@ -265,7 +265,7 @@ impl MixtureModes {
     #[cfg(feature = "plot")]
     fn figure(&self, steps: &jarzynski::polars::prelude::DataFrame) -> Result<jarzynski::plot::Figure> {
         use jarzynski::plot::{Figure, Panel};
-        let columns = ["mass", "cross_entropy_exact", "cross_entropy_held_out", "ess", "ess_monitor"];
+        let columns = ["mass", "cross_entropy_exact", "cross_entropy_test", "ess", "ess_monitor"];
         let bands = frame::bands(steps, &["method", "moves"], "seed", &columns)?;
         let mass = Panel::new("mass of the mode at −10").x("ULA steps per walker").y("mass");
         let mass = mass.frame(&bands, "method", "moves", "mass")?.hline("exact", 0.25).ylim(0.0, 1.0);
@@ -275,7 +275,7 @@ impl MixtureModes {
         let mut entropy = entropy.frame(&bands, "method", "moves", "cross_entropy_exact")?;
         for method in frame::distinct(&bands, "method")? {
             let part = frame::filter(&bands, "method", &method)?;
-            let (x, y) = (frame::column_f64(&part, "moves")?, frame::column_f64(&part, "cross_entropy_held_out")?);
+            let (x, y) = (frame::column_f64(&part, "moves")?, frame::column_f64(&part, "cross_entropy_test")?);
             entropy = entropy.dashed(&format!("{method}, held-out"), &x, &y);
         }
         let own = frame::filter(steps, "method", "jarzynski")?;

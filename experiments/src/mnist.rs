@@ -6,9 +6,11 @@ use jarzynski::Result;
 use jarzynski::data;
 use jarzynski::model::{Cnn, CnnShape};
 use jarzynski::tch::Kind;
+use jarzynski::train::Optim;
 use serde::{Deserialize, Serialize};
 
-/// 5600, 2800 and 1400 images of 28×28, |x|²/2σ² + CNN with 76,993 parameters.
+/// 5600, 2800 and 1400 images of 28×28, the Gaussian fit + CNN with 76,993 parameters; the other images of the classes in MNIST's
+/// training file are the test images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Mnist(pub Images);
@@ -21,12 +23,14 @@ impl Default for Mnist {
             labels: vec![2, 3, 6],
             counts: vec![5_600, 2_800, 1_400],
             noise: 0.3,
+            start: "gaussian".into(),
             sigma: 1.0,
-            h: 0.015,
+            h: 0.05,
             moves: 2,
             walkers: 256,
             steps: 1_000,
             batch: 256,
+            optim: Optim::Adam,
             lr: 5e-4,
             ess: 0.95,
             ess_min: 0.5,
@@ -60,9 +64,10 @@ impl Experiment for Mnist {
     fn run_in(&self, context: &Context) -> Result<Output> {
         let mnist = data::mnist(data::Split::Train)?.scale(-1.0, 1.0)?.on(context.device);
         let sigma = self.0.sigma;
-        self.0.compare("MNIST 2, 3, 6", &mnist, context, |seed| {
+        self.0.compare("MNIST 2, 3, 6", &mnist, context, |seed, start| {
             let net =
                 Cnn::new(28, &CnnShape { channels: self.0.net.clone(), sigma, seed }, Kind::Float, context.device)?;
+            let net = if let Some(start) = start { net.with_start(start)? } else { net };
             Ok(if self.0.mixed { net.mixed() } else { net })
         })
     }

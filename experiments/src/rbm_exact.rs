@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 /// Bars and stripes, and patches of real digits, 4×4 binary pixels each.
 ///
-/// Tables: `likelihood` along training (`log_lik` and `log_z_exact` by enumeration); `gradient`, the error of E_θ[∂_θU] of each
+/// Tables: `likelihood` along training (`log_lik`, of the training data, `log_lik_test` and `log_z_exact` by enumeration; the test
+/// patches are those of the last 397 digits, which are not trained on; bars and stripes are the whole distribution); `gradient`, the error of E_θ[∂_θU] of each
 /// method along one and the same path of parameters, bias and standard deviation apart, from replicated populations that
 /// do not drive it; `summary` with the online log Ẑ of every run against the exact one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,6 +90,8 @@ pub(super) fn named(method: &str, ess: f64, ess_min: f64) -> (Method, Option<Tru
 pub(super) const COLUMNS: &[&str] = &[
     "step",
     "log_lik",
+    "log_lik_train",
+    "log_lik_test",
     "log_z_exact",
     "log_z",
     "log_z_se",
@@ -103,11 +106,15 @@ pub(super) const COLUMNS: &[&str] = &[
     "seconds",
 ];
 
-/// The four quarters of every 8×8 digit as binary 4×4 images.
-fn patches() -> Result<Dataset> {
-    let digits = data::digits()?.binarise()?;
-    let x = digits.x.view([-1, 2, 4, 2, 4]).permute([0, 1, 3, 2, 4]).reshape([-1, 16]);
-    Dataset::new("patches of digits", x)?.with_shape(&[4, 4])?.with_range(0.0, 1.0)
+/// The four quarters of 8×8 digits as binary 4×4 images: of the first 1,400 digits to train on, of the others to test.
+fn patches() -> Result<[Dataset; 2]> {
+    let digits = data::digits()?.binarise(data::Binarisation::Threshold(0.5))?;
+    let quarters = |digits: Dataset| {
+        let x = digits.x.view([-1, 2, 4, 2, 4]).permute([0, 1, 3, 2, 4]).reshape([-1, 16]);
+        Dataset::new("patches of digits", x)?.with_shape(&[4, 4])?.with_range(0.0, 1.0)
+    };
+    let (train, test) = digits.split_in_order(1_400)?;
+    Ok([quarters(train)?, quarters(test)?])
 }
 
 /// Mean log-probability of the data under their own frequencies: no model has a higher likelihood.
@@ -133,8 +140,22 @@ impl RbmExact {
     }
 
     fn data(&self, set: &str, device: Device) -> Result<Tensor> {
-        let data = if set == "bars" { data::bars_and_stripes(4)? } else { patches()? };
+        let data = if set == "bars" {
+            data::bars_and_stripes(4)?
+        } else {
+            let [train, _] = patches()?;
+            train
+        };
         Ok(data.x.to_kind(Kind::Double).to_device(device))
+    }
+
+    /// Data that are not trained on, where the training data are not all there is.
+    fn test(&self, set: &str, device: Device) -> Result<Option<Tensor>> {
+        if set == "bars" {
+            return Ok(None);
+        }
+        let [_, test] = patches()?;
+        Ok(Some(test.x.to_kind(Kind::Double).to_device(device)))
     }
 
     fn rbm(&self, data: &Tensor, seed: u64) -> Result<Rbm> {
@@ -163,8 +184,10 @@ impl RbmExact {
         side_by_side(seeds, context.device, |seed| {
             let data = self.data(set, context.device)?;
             let mut rbm = self.rbm(&data, seed)?;
+            let test = self.test(set, context.device)?;
             let mut watch = |at: &StepView<Rbm>| {
-                vec![("log_lik".to_string(), at.model.exact_log_likelihood(&data).unwrap_or(f64::NAN))]
+                let value = |x| at.model.exact_log_likelihood(x).unwrap_or(f64::NAN);
+                vec![("log_lik".into(), value(&data)), ("log_lik_test".into(), test.as_ref().map_or(f64::NAN, value))]
             };
             let mut trainer = self.trainer(method, &data, seed);
             trainer.checkpointing = context.checkpointing(&format!("{set}-{method}-{seed}"));
@@ -256,12 +279,13 @@ impl Experiment for RbmExact {
         let mut summary = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
         let (mut tables, mut notes) = (Vec::new(), Vec::new());
         for set in &self.sets {
-            let data = self.data(set, context.device)?;
+            let (data, test) = (self.data(set, context.device)?, self.test(set, context.device)?);
             let mut runs = Vec::new();
             for method in METHODS {
-                let mut finals = Vec::new();
+                let (mut finals, mut unseen) = (Vec::new(), Vec::new());
                 for (seed, run, rbm) in self.train(method, set, context)? {
                     finals.push(rbm.exact_log_likelihood(&data)?);
+                    unseen.extend(test.as_ref().map(|x| rbm.exact_log_likelihood(x)).transpose()?);
                     if let Some(monitor) = &run.monitor {
                         let exact = rbm.exact_log_z()?;
                         for (who, z) in [("log_z_monitor", monitor.log_z()), ("log_z_walkers", run.walkers.log_z())] {
@@ -272,12 +296,18 @@ impl Experiment for RbmExact {
                 }
                 let (mean, se) = frame::mean_se(&finals);
                 summary.push((set, method, "log_lik", mean, se, f64::NAN));
+                let mut beside = String::from("the whole distribution");
+                if !unseen.is_empty() {
+                    let (value, error) = frame::mean_se(&unseen);
+                    summary.push((set, method, "log_lik_test", value, error, f64::NAN));
+                    beside = format!("training data; {} of test data", with_error(value, error, 4));
+                }
                 notes.push(format!(
-                    "{set:<8} {method:<9} log-likelihood {} nats, exact, over seeds",
+                    "{set:<8} {method:<9} log-likelihood {} nats of the {beside}, exact, over seeds",
                     with_error(mean, se, 4)
                 ));
             }
-            notes.push(format!("{set:<8} no model exceeds {:.4}", ceiling(&data)));
+            notes.push(format!("{set:<8} no model exceeds {:.4} on the training data", ceiling(&data)));
             summary.push((set, "data", "log_lik", ceiling(&data), f64::NAN, f64::NAN));
             tables.push(frame::label(&stack(&runs, COLUMNS)?, "data", set)?);
             self.gradients(set, &data, &mut gradient)?;

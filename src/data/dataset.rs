@@ -171,18 +171,6 @@ impl Dataset {
         Ok(Dataset { x, range: Some((lo, hi)), ..self.same() })
     }
 
-    /// The same examples as zeros and ones: 1 where a value lies above the middle of the declared range.
-    ///
-    /// # Errors
-    /// [`Error::Param`] unless the data declare a range ([`Dataset::with_range`]).
-    pub fn binarise(&self) -> Result<Self> {
-        let Some((a, b)) = self.range else {
-            return Err(Error::param("range", "none", format!("{} with a declared range", self.name)));
-        };
-        let x = self.x.f_gt(0.5 * (a + b))?.f_to_kind(self.x.f_kind()?)?;
-        Ok(Dataset { x, range: Some((0.0, 1.0)), ..self.same() })
-    }
-
     /// Another handle on the same examples.
     pub(super) fn same(&self) -> Self {
         Dataset {

@@ -1,5 +1,6 @@
 //! Hold real data as one tensor with its labels, and read it from CSV, Parquet and IDX files.
 
+mod binarise;
 mod csv;
 mod dataset;
 mod digits;
@@ -12,6 +13,7 @@ mod source;
 mod split;
 mod synthetic;
 
+pub use binarise::Binarisation;
 pub use csv::{Column, CsvOptions, RowNames, Separator, read_csv};
 pub use dataset::Dataset;
 pub use digits::digits;

@@ -110,6 +110,16 @@ impl Evaluation {
         self.kept.as_ref()
     }
 
+    /// What the model or path keeps for each row, whatever it is.
+    pub(crate) fn kept(&self) -> Option<&Tensor> {
+        self.kept.as_ref()
+    }
+
+    /// The same energies and the same graph through θ, with positions, gradients and what is kept in other coordinates.
+    pub(crate) fn replaced(self, x: Tensor, grad: Tensor, kept: Option<Tensor>) -> Self {
+        Evaluation { x, grad, kept, ..self }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.x.size()[0] as usize

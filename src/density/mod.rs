@@ -11,6 +11,7 @@ mod model;
 mod noise;
 mod path;
 mod rows;
+mod whitening;
 
 pub use annealed::Annealed;
 pub use energy::{Base, Differentiable, Energy};
@@ -27,3 +28,4 @@ pub use noise::Noise;
 pub use path::{At, Flow, Geometric, Path};
 pub(crate) use path::{Grid, vector_products};
 pub(crate) use rows::{check_rows, distance_from, first_row, floats, kind_for, rows_as, rows_for};
+pub use whitening::{Whiten, Whitening};

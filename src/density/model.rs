@@ -56,6 +56,12 @@ pub trait Model: Energy {
         Ok(())
     }
 
+    /// Whether a row of data holds zeros and ones alone, so that it can be drawn from probabilities
+    /// ([`DataNoise::Bits`](crate::train::DataNoise::Bits)).
+    fn is_binary(&self) -> bool {
+        false
+    }
+
     /// The direction that the optimiser gets for the gradient (4): the gradient itself unless a model knows a better
     /// parametrisation.
     fn precondition(&self, grads: Vec<Tensor>) -> Vec<Tensor> {

@@ -12,6 +12,7 @@ mod pages;
 mod parquet;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use checkpoint::fingerprint;
 pub(crate) use difference::difference;
 pub(crate) use files::check_name;
 pub use files::{read_metadata, write_atomic, write_csv, write_parquet, write_parquet_with, write_table};

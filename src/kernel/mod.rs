@@ -14,6 +14,7 @@ mod ode;
 mod reversed;
 mod split;
 mod ula;
+mod whitened;
 
 pub use escorted::{Escorted, Integrator, zeta};
 pub use flow::{FlowKernel, Order};
@@ -24,6 +25,7 @@ pub use ode::{Map, Ode};
 pub use reversed::{Invariant, Reversed, Transition};
 pub use split::{Langevin, Split};
 pub use ula::{ReverseAt, Ula};
+pub use whitened::{InWhitened, Whitened};
 
 use crate::density::{Energy, Evaluation};
 use crate::error::{Error, Result};
@@ -135,6 +137,15 @@ impl Arrival {
     }
 }
 
+/// A step with the curvature that bounds it: stable while h times the curvature is below 2.
+#[derive(Debug)]
+pub struct BoundedStep<E: ?Sized> {
+    /// The step h.
+    pub h: f64,
+    /// The largest curvature of U at rows x `[n, d]`, in the coordinates that the kernel moves in.
+    pub curvature: fn(&E, &Tensor) -> f64,
+}
+
 /// A normalised forward density f paired with a normalised backward density r, for energies of type `E`.
 ///
 /// Any such pair makes A += α − λ exact (Prop. 1, eqs (24)-(26)); the choice of r decides only the variance.
@@ -190,7 +201,7 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
 
     /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training records h times the
     /// curvature in `h_curvature`.
-    fn bounded_step(&self) -> Option<f64> {
+    fn bounded_step(&self) -> Option<BoundedStep<E>> {
         None
     }
 
@@ -257,7 +268,7 @@ impl<E: Energy + ?Sized, K: Kernel<E> + ?Sized> Kernel<E> for &K {
     fn step(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Step {
         (**self).step(u, at, rng)
     }
-    fn bounded_step(&self) -> Option<f64> {
+    fn bounded_step(&self) -> Option<BoundedStep<E>> {
         (**self).bounded_step()
     }
     fn validate(&self) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Move by the unadjusted Langevin algorithm, eq. (13), with the paper's backward kernel or the lower-variance one.
 
 use super::langevin::{propose, reverse_lambda};
-use super::{Arrival, EvalCounts, Kernel, Move};
-use crate::density::{Differentiable, Energy, Evaluation};
+use super::{Arrival, BoundedStep, EvalCounts, Kernel, Move};
+use crate::density::{Differentiable, Energy, Evaluation, curvature};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
@@ -56,8 +56,8 @@ impl Ula {
 }
 
 impl<E: Energy + Differentiable + ?Sized> Kernel<E> for Ula {
-    fn bounded_step(&self) -> Option<f64> {
-        Some(self.h)
+    fn bounded_step(&self) -> Option<BoundedStep<E>> {
+        Some(BoundedStep { h: self.h, curvature: curvature::<E> })
     }
 
     fn forward(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {

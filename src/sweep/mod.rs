@@ -5,9 +5,9 @@ mod summary;
 pub use summary::SweepSummary;
 
 use crate::error::{Error, Result, guard};
+use crate::io::fingerprint;
 use crate::io::{write_atomic, write_parquet};
 use crate::numeric::Threads;
-use crate::run::store::fingerprint;
 use crate::run::{Checkpointing, Outcome, Run, RunInfo};
 use crate::train::Trainer;
 use crate::transport::Transport;

@@ -14,6 +14,7 @@ mod score_matching;
 mod settings;
 mod trust_region;
 
+pub use batches::DataNoise;
 pub use flow_matching::FlowTrainer;
 pub use monitoring::Validation;
 pub use optim::{Optim, Schedule};
@@ -23,8 +24,8 @@ pub use trust_region::TrustRegion;
 
 use crate::density::{Model, distance_from, rows_for};
 use crate::error::{Error, Result, guard};
+use crate::io::fingerprint;
 use crate::kernel::Kernel;
-use crate::run::store::fingerprint;
 use crate::run::{Callback, Checkpointing, Driver, Procedure, Run};
 use crate::walkers::Scheme;
 use contrastive::Contrastive;
@@ -128,6 +129,13 @@ impl<K> Trainer<K> {
         self
     }
 
+    /// What is drawn anew whenever rows of the data are visited: a standard deviation of Gaussian noise, or
+    /// [`DataNoise::Bits`].
+    pub fn data_noise(mut self, noise: impl Into<DataNoise>) -> Self {
+        self.settings.data_noise = noise.into();
+        self
+    }
+
     /// Seed.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
@@ -166,7 +174,8 @@ impl<K> Trainer<K> {
     }
 
     /// Evaluates held-out `data` `[m, d]` every so many updates, at recorded rows: columns `energy_validation` and
-    /// `cross_entropy_validation`.
+    /// `cross_entropy_validation`. They are taken as they are, without fresh noise; bits must be drawn already
+    /// ([`Binarisation::Sampled`](crate::data::Binarisation::Sampled)).
     pub fn validation(mut self, data: &Tensor, every: usize) -> Self {
         self.validation = Some(Validation::new(data, every));
         self
@@ -215,7 +224,7 @@ impl<K> Trainer<K> {
         at_least_one("threads", s.threads)?;
         at_least_one("batch", s.batch.unwrap_or(1))?;
         non_negative("regularisation", s.regularisation)?;
-        non_negative("data_noise", s.data_noise)?;
+        s.data_noise.validate()?;
         non_negative("progress", s.progress)?;
         match self.method {
             Method::Jarzynski { ess_min } if !(0.0..=1.0).contains(&ess_min) => {
@@ -330,7 +339,7 @@ impl<K> Trainer<K> {
         self.kernel.validate()?;
         let (procedure, checkpointing) = {
             let model: &M = model.borrow();
-            let data = rows_for(model, "data", data)?;
+            let data = self.settings.data_noise.rows(model, data)?;
             let n = data.size()[0] as usize;
             if let Some(batch) = self.settings.batch.filter(|batch| *batch > n) {
                 return Err(Error::param("batch", batch, format!("at most the {n} rows of the data")));

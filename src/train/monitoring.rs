@@ -1,9 +1,9 @@
 //! Measure beside a training: the curvature against the kernel's bound, exact log Z where it can be had, a line of progress.
 
-use crate::density::{CURVATURE_PASSES, Model, curvature};
+use crate::density::{CURVATURE_PASSES, Model};
 use crate::error::{Result, no_grad};
 use crate::io::Checkpoint;
-use crate::kernel::EvalCounts;
+use crate::kernel::{BoundedStep, EvalCounts};
 use crate::run::{Recorder, Row, Tally};
 use crate::walkers::Walkers;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +25,15 @@ impl Default for Curvature {
 impl Curvature {
     const EVERY: usize = 50;
 
-    pub fn watch<M: Model>(&mut self, k: usize, h: Option<f64>, model: &M, walkers: &Walkers, tally: &mut Tally) {
-        let Some(h) = h.filter(|_| k.is_multiple_of(Self::EVERY)) else { return };
+    pub fn watch<M: Model>(
+        &mut self,
+        k: usize,
+        step: Option<BoundedStep<M>>,
+        model: &M,
+        walkers: &Walkers,
+        tally: &mut Tally,
+    ) {
+        let Some(BoundedStep { h, curvature }) = step.filter(|_| k.is_multiple_of(Self::EVERY)) else { return };
         let few = walkers.len().min(16);
         tally.cost += EvalCounts::evaluation(few * CURVATURE_PASSES);
         self.largest = (h * curvature(model, &walkers.x().narrow(0, 0, few as i64))).max(self.largest);

@@ -324,7 +324,7 @@ mod tests {
             let params = net.vars().trainable_variables();
             no_grad(|| {
                 params.iter().enumerate().for_each(|(i, p)| {
-                    let _ = p.shallow_clone().copy_(&(random(&p.size(), 20 + i as u64) * 0.3));
+                    p.shallow_clone().copy_(&(random(&p.size(), 20 + i as u64) * 0.3));
                 })
             });
             let grads = net.param_grad(&mut net.evaluate(x), &Tensor::ones([5], (Kind::Double, Device::Cpu)));

@@ -1,7 +1,7 @@
 //! Say how to train: the method, and everything else with a default.
 
 use super::descent::Rates;
-use super::{Optim, Schedule, TrustRegion};
+use super::{DataNoise, Optim, Schedule, TrustRegion};
 use crate::run::Pace;
 use crate::walkers::Scheme;
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,9 @@ pub struct Settings {
     pub regularisation: f64,
     /// Data points per update; `None`: all.
     pub batch: Option<usize>,
-    /// Standard deviation of fresh Gaussian noise added to every data batch.
-    pub data_noise: f64,
+    /// What is drawn anew whenever rows of the data are visited: Gaussian noise added to them, or bits. A number is the noise's
+    /// standard deviation, in the data's units.
+    pub data_noise: DataNoise,
     /// Resampling scheme.
     pub scheme: Scheme,
     /// Start with walkers in proportion to the modes, where the base can.
@@ -101,7 +102,7 @@ impl Default for Settings {
             clip: None,
             regularisation: 0.0,
             batch: None,
-            data_noise: 0.0,
+            data_noise: DataNoise::default(),
             scheme: Scheme::Systematic,
             stratified: false,
             every: 1,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Compression, write::GzEncoder};
 use jarzynski::data::{
-    Column, CsvOptions, Dataset, Missing, ParquetOptions, RowNames, Separator, Share, Split, digits, fashion_mnist,
-    mnist, read_csv, read_idx, read_idx_pair, read_parquet,
+    Binarisation, Column, CsvOptions, Dataset, Missing, ParquetOptions, RowNames, Separator, Share, Split, digits,
+    fashion_mnist, mnist, read_csv, read_idx, read_idx_pair, read_parquet,
 };
 use jarzynski::polars::prelude::{Column as Series, DataFrame, IntoColumn, NamedFrom, ParquetWriter, Series as Values};
 use jarzynski::tch::{Kind, Tensor};

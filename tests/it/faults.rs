@@ -4,8 +4,8 @@ use jarzynski::kernel::{Mala, Reversed};
 use jarzynski::model::{Gaussian, Mixture, Mlp, MlpShape, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor, nn};
 use jarzynski::{
-    Base, Checkpointing, Energy, Error, Evaluation, Gibbs, Kernel, Method, Model, Optim, Outcome, Path, Result, Rng,
-    Run, Schedule, Settings, StepView, Trainer, Transport, TrustRegion, Ula, Walkers, anneal,
+    Base, Checkpointing, DataNoise, Energy, Error, Evaluation, Gibbs, Kernel, Method, Model, Optim, Outcome, Path,
+    Result, Rng, Run, Schedule, Settings, StepView, Trainer, Transport, TrustRegion, Ula, Walkers, anneal,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -115,7 +115,7 @@ fn case() -> impl Strategy<Value = Case> {
             // as random as the noise, and as often wrong
             regularisation: if stratified { data_noise } else { 0.0 },
             batch,
-            data_noise,
+            data_noise: data_noise.into(),
             stratified,
             every,
             seed,
@@ -164,7 +164,11 @@ fn in_range(case: &Case, groups: usize, rows: usize) -> bool {
     let contrastive = matches!(case.method, Method::Cd { .. });
     let applies = (weighted || s.monitor.unwrap_or(0) == 0) && (!contrastive || (s.moves == 1 && !s.stratified));
     let fits = s.batch.unwrap_or(1) <= rows && (s.every <= s.steps || s.steps == 0);
-    let rates = [s.lr, s.regularisation, s.data_noise].iter().chain(&s.group_lr).all(|v| rate(*v));
+    let noise = match s.data_noise {
+        DataNoise::Gaussian(sigma) => sigma,
+        _ => unreachable!(),
+    };
+    let rates = [s.lr, s.regularisation, noise].iter().chain(&s.group_lr).all(|v| rate(*v));
     let clip = s.clip.is_none_or(|c| c > 0.0);
     counts && groups && applies && fits && rates && clip && method && update && schedule && optim
 }

@@ -27,4 +27,5 @@ mod sweep;
 mod train;
 mod tune;
 mod two_layers;
+mod whitening;
 mod zero_density;

@@ -6,7 +6,9 @@ use jarzynski::io::frame;
 use jarzynski::kernel::{Gibbs, GibbsReverse, Kernel};
 use jarzynski::model::{Rbm, RbmShape, Units};
 use jarzynski::tch::{self, Device, Kind, Tensor};
-use jarzynski::{Ais, At, Energy, Method, Model, Path, Rng, Tempering, Trainer, Transport, TrustRegion, Walkers};
+use jarzynski::{
+    Ais, At, DataNoise, Energy, Method, Model, Path, Rng, Tempering, Trainer, Transport, TrustRegion, Walkers,
+};
 
 const BACKS: [GibbsReverse; 4] =
     [GibbsReverse::SameScan, GibbsReverse::ReversedScan, GibbsReverse::Exact, GibbsReverse::Collapsed];
@@ -621,6 +623,16 @@ fn bad_input_is_named() {
             .to_string()
     };
     assert!(train(&mut rbm, Gibbs::new(), &grey).contains("0.5 at row 1"));
+    let anew = |model: &mut Rbm, data: &Tensor| {
+        let trainer = Trainer::new(Gibbs::new(), Method::Pcd).walkers(10).steps(2).quiet();
+        trainer.data_noise(DataNoise::Bits).train(model, data)
+    };
+    assert!(anew(&mut rbm, &grey).unwrap().finished(), "probabilities are data where bits are drawn from them");
+    let text = anew(&mut rbm, &(&grey * 1.5)).unwrap_err().to_string();
+    assert!(text.contains("row 0") && text.contains("between 0 and 1"), "{text}");
+    let mut real = Rbm::gaussian(&grey, &shape).unwrap();
+    let text = anew(&mut real, &grey).unwrap_err().to_string();
+    assert!(text.contains("data_noise") && text.contains("zeros and ones"), "{text}");
     assert!(train(&mut rbm, Gibbs::new(), &binary.repeat([1, 2])).contains("data has shape [2, 4]"));
     assert!(train(&mut rbm, Gibbs::sweeps(0), &binary).contains("sweeps = 0"));
     let text = train(&mut rbm, Gibbs::with(GibbsReverse::SameScan), &binary);

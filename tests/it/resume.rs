@@ -1,11 +1,11 @@
 //! Interrupt runs at any moment and hold their continuations to the bits of a run that nobody interrupted.
 
-use jarzynski::kernel::{Mala, Reversed};
-use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, Mixture, Mlp, MlpShape, Rbm, RbmShape};
+use jarzynski::kernel::{Mala, Reversed, Whitened};
+use jarzynski::model::{Bridge, FlowNet, FlowShape, Gaussian, Interpolant, Mixture, Mlp, MlpShape, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{
-    Ais, Checkpointing, Error, Escorted, FlowTrainer, Gibbs, Kernel, Method, Model, Optim, Outcome, Rng, Run, Schedule,
-    Settings, Trainer, Transport, TrustRegion, Ula,
+    Ais, Checkpointing, DataNoise, Error, Escorted, FlowTrainer, Gibbs, Kernel, Method, Model, Optim, Outcome, Rng,
+    Run, Schedule, Settings, Trainer, Transport, TrustRegion, Ula,
 };
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ fn networks_with_kept_graphs() {
         optim: Optim::Adam,
         lr: 0.01,
         batch: Some(24),
-        data_noise: 0.1,
+        data_noise: 0.1.into(),
         schedule: Schedule::Cosine { end: 0.1 },
         moves: 2,
         ..settings(21)
@@ -141,7 +141,15 @@ fn networks_with_kept_graphs() {
     let mala = Reversed::new(Mala::new(0.05));
     check("net, mala", Trainer::new(mala, often).settings(all.clone()), net, &data, 5);
     let decay = Settings { optim: Optim::AdamW { weight_decay: 0.01 }, moves: 1, ..all };
-    check("net, adamw", Trainer::new(Ula::new(0.05), often).settings(decay), net, &data, 3);
+    check("net, adamw", Trainer::new(Ula::new(0.05), often).settings(decay.clone()), net, &data, 3);
+    let start = Gaussian::fit(&data, 0.1).unwrap();
+    let fitted = || {
+        let shape = MlpShape { widths: vec![16, 16], seed: 3, ..Default::default() };
+        Mlp::new(2, &shape, Kind::Float, Device::Cpu).unwrap().with_start(&start).unwrap()
+    };
+    check("whitened ula", Trainer::new(Whitened::new(Ula::new(0.05)), often).settings(decay.clone()), fitted, &data, 4);
+    let mala = Whitened::new(Reversed::sweeps(Mala::new(0.1), 2));
+    check("whitened mala", Trainer::new(mala, often).settings(decay), fitted, &data, 5);
 }
 
 #[test]
@@ -156,6 +164,10 @@ fn boltzmann_machines() {
     check("rbm", trainer(JARZYNSKI), || rbm(false, true), &data, 4);
     check("rbm, pcd", trainer(Method::Pcd), || rbm(false, false), &data, 5);
     check("rbm, cd", trainer(Method::Cd { k: 1 }), || rbm(false, false), &data, 6);
+    let grey = Rng::new(6).uniform_tensor(&[100, 9], Kind::Float, Device::Cpu);
+    let anew = |method| trainer(method).data_noise(DataNoise::Bits);
+    check("rbm, bits at every visit", anew(JARZYNSKI), || rbm(false, true), &grey, 4);
+    check("rbm, cd, bits at every visit", anew(Method::Cd { k: 1 }), || rbm(false, false), &grey, 5);
     // annealed importance sampling, with temperatures by a pilot
     let ais = || Ais::new().steps(30).walkers(40).seed(2).adaptive(10);
     let (dir, machine) = (tempfile::tempdir().unwrap(), rbm(false, false));

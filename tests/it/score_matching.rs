@@ -47,7 +47,7 @@ fn it_finds_where_the_modes_are_and_not_how_much_they_weigh() {
         lr: 0.1,
         optim: Optim::Adam,
         schedule: Schedule::Cosine { end: 0.0 },
-        data_noise: 0.6,
+        data_noise: 0.6.into(),
         stratified: true,
         progress: 0.0,
         ..Default::default()
@@ -93,7 +93,7 @@ fn a_net_learns_the_slopes_that_maximum_likelihood_learns() {
         batch: Some(500),
         lr: 5e-3,
         optim: Optim::Adam,
-        data_noise: sigma,
+        data_noise: sigma.into(),
         every: 100,
         progress: 0.0,
         ..Default::default()

@@ -48,7 +48,7 @@ fn weights_are_exact_under_every_optimiser_limit_and_option() {
         ("rmsprop", Settings { optim: Optim::RmsProp, lr: 0.005, ..base.clone() }),
         ("clip, cosine", Settings { clip: Some(0.1), schedule: Schedule::Cosine { end: 0.1 }, ..base.clone() }),
         ("regularised", Settings { regularisation: 0.01, ..base.clone() }),
-        ("batch, noise", Settings { batch: Some(64), data_noise: 0.2, ..base.clone() }),
+        ("batch, noise", Settings { batch: Some(64), data_noise: 0.2.into(), ..base.clone() }),
         ("three moves", Settings { moves: 3, ..base.clone() }),
         ("free", Settings { trust_region: Some(TrustRegion::Unlimited), ..base.clone() }),
         (

@@ -72,7 +72,7 @@ impl FlowLearned {
         let entropy_se = (energy.var(true).double_value(&[]) / 200_000.0).sqrt();
         let tv = learned.iter().zip(&data).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0;
         for (quantity, value, se) in
-            [("log_z", log_z, f64::NAN), ("cross_entropy_held_out", entropy, entropy_se), ("mass_error", tv, f64::NAN)]
+            [("log_z", log_z, f64::NAN), ("cross_entropy_test", entropy, entropy_se), ("mass_error", tv, f64::NAN)]
         {
             tables.distributions.push((&t.name, t.seed, variant, quantity, value, se));
         }
@@ -201,11 +201,11 @@ impl FlowLearned {
                 let z = w.log_z();
                 let place = format!("{scheme}, K = {steps}");
                 tables.distributions.push((&t.name, t.seed, &place, "log_z", z.value, z.se));
-                tables.distributions.push((&t.name, t.seed, &place, "cross_entropy_training", mean + z.value, z.se));
+                tables.distributions.push((&t.name, t.seed, &place, "cross_entropy_train", mean + z.value, z.se));
                 // eight copies of an image with other noise are not eight images
                 let se = (8f64.sqrt() * unseen.se).hypot(z.se);
                 let held_out = unseen.value + z.value;
-                tables.distributions.push((&t.name, t.seed, &place, "cross_entropy_held_out", held_out, se));
+                tables.distributions.push((&t.name, t.seed, &place, "cross_entropy_test", held_out, se));
                 if scheme == &l.schemes[0] {
                     pictures.push((format!("plain, {place}"), plain.walkers.x().copy()));
                     pictures

@@ -1,24 +1,28 @@
 //! Evaluate RBMs that are too large to enumerate: annealed importance sampling, likelihood, classes of weighted samples.
 
-use super::{RbmMnist, Trained};
+use super::{Images, RbmMnist, Trained};
 use crate::evaluate::classifier::Classifier;
 use crate::images::pixels;
-use jarzynski::Result;
 use jarzynski::data::Dataset;
 use jarzynski::density::Model;
 use jarzynski::io::frame::Rows;
 use jarzynski::model::{Rbm, Units};
 use jarzynski::numeric::Rng;
-use jarzynski::tch::{Kind, Tensor};
+use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::transport::Ais;
 use jarzynski::walkers::Estimate;
+use jarzynski::{Error, Result};
 
 /// Data and a classifier of them.
 pub(super) struct Evaluator {
+    /// Probabilities that batches are drawn from, where bits are sampled at every visit.
+    pub visited: Option<Dataset>,
+    /// The training images as zeros and ones.
     pub train: Dataset,
-    pub test: Dataset,
-    /// As many training images as there are test images.
-    seen: Tensor,
+    /// Test images; under S several draws of their bits.
+    test: Vec<Tensor>,
+    /// As many training images as there are test images, with as many draws.
+    seen: Vec<Tensor>,
     pub classifier: Classifier,
     labels: Vec<i64>,
 }
@@ -58,15 +62,22 @@ pub(super) fn mass_rows() -> Rows {
 }
 
 impl Evaluator {
-    pub fn new(config: &RbmMnist, train: Dataset, test: Dataset) -> Result<Self> {
+    pub fn new(config: &RbmMnist, images: Images, device: Device) -> Result<Self> {
+        let mut bits = images.bits.into_iter();
+        let (train, first) = bits.next().ok_or_else(|| Error::param("bits", "none", "images"))?;
+        let (train, first) = (train.on(device), first.on(device));
         let labels: Vec<i64> = train.counts().into_keys().collect();
         let classifier = Classifier::train(&train, &labels, 0.0, config.classifier_steps, config.seed)?;
         // in random order: a selection of classes comes sorted by them
         let rows = Rng::new(config.seed).split(0x5ee).permutation(train.len());
-        let seen = train
-            .x
-            .index_select(0, &Tensor::from_slice(&rows[..test.len().min(train.len())]).to_device(train.x.device()));
-        Ok(Evaluator { train, test, seen, classifier, labels })
+        let rows = Tensor::from_slice(&rows[..first.len().min(train.len())]).to_device(device);
+        let (mut seen, mut test) = (vec![train.x.index_select(0, &rows)], vec![first.x]);
+        for (train, other) in bits {
+            seen.push(train.on(device).x.index_select(0, &rows));
+            test.push(other.on(device).x);
+        }
+        let visited = images.visited.map(|grey| grey.on(device));
+        Ok(Evaluator { visited, train, test, seen, classifier, labels })
     }
 
     /// The mean image of each class of the training data.
@@ -86,8 +97,11 @@ impl Evaluator {
 
     /// Mean free energies of training images (at most as many as there are test images) and of test images.
     fn free_energies(&self, rbm: &Rbm) -> (f64, f64) {
-        let mean = |x: &Tensor| rbm.evaluate_data(x).u.mean(Kind::Double).double_value(&[]);
-        (mean(&self.seen), mean(&self.test.x))
+        let mean = |draws: &[Tensor]| {
+            let each = draws.iter().map(|x| rbm.evaluate_data(x).u.mean(Kind::Double).double_value(&[]));
+            each.sum::<f64>() / draws.len() as f64
+        };
+        (mean(&self.seen), mean(&self.test))
     }
 
     /// log Ẑ of a model by AIS, and its test log-likelihood.

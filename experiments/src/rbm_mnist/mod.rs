@@ -7,7 +7,7 @@ use crate::evaluate::stack;
 use crate::{Context, Experiment, Output};
 use evaluate::Evaluator;
 use jarzynski::data;
-use jarzynski::data::{Dataset, Split};
+use jarzynski::data::{Binarisation, Dataset, Split};
 use jarzynski::io::frame;
 use jarzynski::io::frame::Rows;
 use jarzynski::kernel::Gibbs;
@@ -15,7 +15,7 @@ use jarzynski::model::{Rbm, RbmShape, Units};
 use jarzynski::run::Run;
 use jarzynski::run::StepView;
 use jarzynski::tch::Kind;
-use jarzynski::train::{Method, Settings, Trainer, TrustRegion};
+use jarzynski::train::{DataNoise, Method, Settings, Trainer, TrustRegion};
 use jarzynski::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ use serde::{Deserialize, Serialize};
 pub struct RbmMnist {
     /// `all`; `01`: digits 0 and 1 at 9 : 1; `236`: digits 2, 3 and 6 at 4 : 2 : 1; `digits`: the 8×8 ones, offline.
     pub data: String,
+    /// How pixels become zeros and ones: `T`, 1 above the middle of the range; `S`, sampled anew at every visit; `F`, sampled once
+    /// with a fixed seed. Likelihoods under different ones do not compare; every table names it.
+    pub binarisation: String,
     /// Hidden units.
     pub hidden: usize,
     /// `cd-k`, `pcd-k`: k sweeps per update; `jarzynski`: steps shrunk to the least ESS; `jarzynski-substeps`:
@@ -74,6 +77,7 @@ impl Default for RbmMnist {
         let methods = ["jarzynski", "jarzynski-substeps", "pcd-1", "pcd-10", "cd-1"];
         RbmMnist {
             data: "all".into(),
+            binarisation: "T".into(),
             hidden: 128,
             methods: methods.map(String::from).to_vec(),
             rates: vec![0.1, 0.1, 0.2, 0.1, 0.4],
@@ -115,6 +119,18 @@ const STEPS: &[&str] = &[
     "seconds",
 ];
 
+/// Draws of the bits of every image by which likelihoods are estimated under S: with seeds 0 to 2·DRAWS − 1, even ones for
+/// training images and odd ones for test images.
+const DRAWS: u64 = 4;
+
+/// The data of one run.
+struct Images {
+    /// Probabilities that every batch is drawn from; `None`: batches are rows of the first of `bits`.
+    visited: Option<Dataset>,
+    /// Training and test images as zeros and ones.
+    bits: Vec<(Dataset, Dataset)>,
+}
+
 /// A trained model with the parameters saved along its training.
 struct Trained {
     method: String,
@@ -128,6 +144,9 @@ struct Trained {
 impl RbmMnist {
     fn validate(&self) -> Result<()> {
         self.methods.iter().try_for_each(|m| self.method(m).map(|_| ()))?;
+        if !["T", "S", "F"].contains(&self.binarisation.as_str()) {
+            return Err(Error::param("binarisation", &self.binarisation, "T, S, F"));
+        }
         if self.rates.len() != self.methods.len() {
             let expected = format!("one rate for each of the {} methods", self.methods.len());
             return Err(Error::param("rates", format!("{:?}", self.rates), expected));
@@ -162,10 +181,11 @@ impl RbmMnist {
         }
     }
 
-    /// Training and test images as zeros and ones, with the classes and their shares.
-    fn data(&self) -> Result<(Dataset, Dataset)> {
+    /// Training and test images, each binarised in its own way, with the classes and their shares.
+    fn images(&self, [of_train, of_test]: [Binarisation; 2]) -> Result<(Dataset, Dataset)> {
         if self.data == "digits" {
-            return data::digits()?.with_kind(Kind::Float)?.binarise()?.split_in_order(1_400);
+            let (train, test) = data::digits()?.with_kind(Kind::Float)?.split_in_order(1_400)?;
+            return Ok((train.binarise(of_train)?, test.binarise(of_test)?));
         }
         let (labels, train, test): (&[i64], &[usize], &[usize]) = match self.data.as_str() {
             "all" => (&[], &[], &[]),
@@ -173,11 +193,28 @@ impl RbmMnist {
             "236" => (&[2, 3, 6], &[5_600, 2_800, 1_400], &[1_000, 500, 250]),
             other => return Err(Error::param("data", other, "all, 01, 236, digits")),
         };
-        let part = |split: Split, counts: &[usize]| {
-            let all = data::mnist(split)?.binarise()?.with_kind(Kind::Float)?;
+        let part = |split: Split, counts: &[usize], how: Binarisation| {
+            let all = data::mnist(split)?.binarise(how)?.with_kind(Kind::Float)?;
             if labels.is_empty() { Ok(all) } else { all.select(labels, counts) }
         };
-        Ok((part(Split::Train, train)?, part(Split::Test, test)?))
+        Ok((part(Split::Train, train, of_train)?, part(Split::Test, test, of_test)?))
+    }
+
+    /// Binarisations of training and test images with different seeds, number `draw`.
+    fn sampled(draw: u64) -> [Binarisation; 2] {
+        [Binarisation::Sampled { seed: 2 * draw }, Binarisation::Sampled { seed: 2 * draw + 1 }]
+    }
+
+    /// What is trained on, and zeros and ones to evaluate by: under S several draws, over which likelihoods are averaged.
+    fn data(&self) -> Result<Images> {
+        let bits = match self.binarisation.as_str() {
+            "T" => vec![self.images([Binarisation::Threshold(0.5); 2])?],
+            "F" => vec![self.images(Self::sampled(0))?],
+            _ => (0..DRAWS).map(|draw| self.images(Self::sampled(draw))).collect::<Result<_>>()?,
+        };
+        let every_visit = self.binarisation == "S";
+        let visited = if every_visit { Some(self.images([Binarisation::EveryVisit; 2])?.0) } else { None };
+        Ok(Images { visited, bits })
     }
 
     /// The updates after which the parameters are saved: 0, and multiples of `every` at geometric intervals up to the last.
@@ -192,10 +229,14 @@ impl RbmMnist {
         at
     }
 
-    fn train(&self, name: &str, rate: f64, data: &Dataset, seed: u64, context: &Context) -> Result<Trained> {
+    fn train(&self, name: &str, rate: f64, evaluator: &Evaluator, seed: u64, context: &Context) -> Result<Trained> {
         let (method, moves, update) = self.method(name)?;
+        let (data, data_noise) = match &evaluator.visited {
+            Some(grey) => (grey, DataNoise::Bits),
+            None => (&evaluator.train, DataNoise::default()),
+        };
         let mut rbm = Rbm::bernoulli(
-            &data.x,
+            &evaluator.train.x,
             &RbmShape { hidden: self.hidden, seed, centred: self.centred, ..Default::default() },
         )?;
         let (wanted, mut saved, mut sweeps, mut seen) = (self.checkpoints(), Vec::new(), 0.0, 0);
@@ -206,6 +247,7 @@ impl RbmMnist {
             lr: rate,
             trust_region: update,
             batch: Some(self.batch.min(data.len())),
+            data_noise,
             every: self.every.min(self.steps.max(1)),
             seed,
             ..Default::default()
@@ -259,7 +301,7 @@ impl RbmMnist {
         for name in &self.methods {
             let mut best = (f64::NEG_INFINITY, f64::NAN);
             for &rate in &self.search {
-                let t = self.train(name, rate, &evaluator.train, self.seed, &Context::default())?;
+                let t = self.train(name, rate, evaluator, self.seed, &Context::default())?;
                 let (z, test) = evaluator.at(self, &t.rbm, t.seed)?;
                 let ess = if t.run.weighted { t.run.walkers.ess() } else { f64::NAN };
                 rows.push((name, rate, test, z.value, z.se, ess, t.run.seconds));
@@ -292,18 +334,26 @@ impl Experiment for RbmMnist {
 
     fn run_in(&self, context: &Context) -> Result<Output> {
         self.validate()?;
-        let (train, test) = self.data()?;
-        let (train, test) = (train.on(context.device), test.on(context.device));
-        let evaluator = Evaluator::new(self, train, test)?;
+        let evaluator = Evaluator::new(self, self.data()?, context.device)?;
         let mut out = Output::default();
-        if !self.search.is_empty() {
+        if self.search.is_empty() {
+            self.race(&evaluator, context, &mut out)?;
+        } else {
             self.search(&evaluator, &mut out)?;
-            return Ok(out);
         }
+        for (_, table) in &mut out.tables {
+            *table = frame::label(table, "binarisation", &self.binarisation)?;
+        }
+        Ok(out)
+    }
+}
+
+impl RbmMnist {
+    fn race(&self, evaluator: &Evaluator, context: &Context, out: &mut Output) -> Result<()> {
         let mut trained = Vec::new();
         for seed in (self.seed..).take(self.seeds) {
             for (name, rate) in self.methods.iter().zip(&self.rates) {
-                trained.push(self.train(name, *rate, &evaluator.train, seed, context)?);
+                trained.push(self.train(name, *rate, evaluator, seed, context)?);
             }
         }
         let (mut likelihood, mut masses) = (evaluate::likelihood_rows(), evaluate::mass_rows());
@@ -317,16 +367,22 @@ impl Experiment for RbmMnist {
         let runs: Vec<(String, u64, Run)> = trained.into_iter().map(|t| (t.method, t.seed, t.run)).collect();
         out.table("steps", stack(&runs, STEPS)?);
         out.note(format!("classifier's accuracy on images it never saw: {:.3}", evaluator.classifier.accuracy));
-        self.say(&runs, &mut out)?;
-        let summary = self.summary(&out)?;
+        let of = "log_lik_test is of the test images, never trained on";
+        out.note(match self.binarisation.as_str() {
+            "S" => format!("binarisation S, sampled at every visit: {of}, as a mean over {DRAWS} draws of their bits, seeds 1, 3, …"),
+            "F" => format!("binarisation F, sampled once, seed 0 for training images and 1 for test images: {of}"),
+            _ => format!("binarisation T, above the middle of the range: {of}"),
+        });
+        self.say(&runs, out)?;
+        let summary = self.summary(out)?;
         out.table("summary", summary);
         #[cfg(feature = "plot")]
         {
-            let curves = self.curves(&out)?;
+            let curves = self.curves(out)?;
             out.figure("curves", curves);
-            out.figure("samples", self.samples(&evaluator, &pictures));
+            out.figure("samples", self.samples(evaluator, &pictures));
         }
-        Ok(out)
+        Ok(())
     }
 }
 

@@ -50,7 +50,7 @@ impl RbmMnist {
     pub(super) fn summary(&self, out: &Output) -> Result<DataFrame> {
         let table = out.get("likelihood")?;
         let mut rows = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
-        let case = format!("{}, {} hidden", self.data, self.hidden);
+        let case = format!("{} ({}), {} hidden", self.data, self.binarisation, self.hidden);
         for method in &self.methods {
             for quantity in &LIKELIHOOD[3..] {
                 let (value, se) = at_end(table, method, quantity)?;
@@ -91,7 +91,7 @@ mod figures {
                 "236" => "MNIST 2, 3, 6 at 4 : 2 : 1",
                 _ => "8×8 digits",
             };
-            format!("RBM with {} hidden units on binarised {data}", self.hidden)
+            format!("RBM with {} hidden units on {data} (binarisation {})", self.hidden, self.binarisation)
         }
 
         /// Likelihood against updates, sweeps and seconds; log Ẑ online against AIS; ESS; class masses.

@@ -1,9 +1,10 @@
 //! Run the experiments at smoke size, through their configurations, and judge their tables by closed forms.
 
+use jarzynski::density::Whiten;
 use jarzynski::io::frame::{column_f64, column_str, distinct, filter};
 use jarzynski::polars::prelude::DataFrame;
 use jarzynski::tch::Kind;
-use jarzynski::{Method, Rng};
+use jarzynski::{Energy, Method, Rng};
 use jarzynski_experiments::{
     Experiment, Output, Size, configure, continuous::Continuous, digits::Digits, divergences::Divergences, find,
     flow_exact::FlowExact, flow_learned::FlowLearned, flow_order::FlowOrder, flow_tune::FlowTune,
@@ -304,7 +305,7 @@ fn the_cross_entropy_of_held_out_points_is_of_points_that_were_not_trained_on() 
         };
         -log(0).logaddexp(&log(1)).mean(Kind::Double).double_value(&[])
     };
-    assert!((last("cross_entropy_held_out") - exact(98)).abs() < 1e-10);
+    assert!((last("cross_entropy_test") - exact(98)).abs() < 1e-10);
     assert!((last("cross_entropy_exact") - exact(99)).abs() < 1e-10);
     assert!((exact(98) - exact(99)).abs() > 1e-3, "the two must differ for the test to tell");
 }
@@ -329,10 +330,27 @@ fn digits_at_smoke_size_have_their_tables_and_pictures() {
     }
     let summary = out.get("summary").unwrap();
     let entropy = |quantity: &str| column_f64(&filter(summary, "quantity", quantity).unwrap(), "value").unwrap();
-    let (training, held_out) = (entropy("cross_entropy_training"), entropy("cross_entropy_held_out"));
-    assert!(training.len() == 3 && held_out.len() == 3 && training.iter().zip(&held_out).all(|(a, b)| a != b));
+    let (training, held_out) = (entropy("cross_entropy_train"), entropy("cross_entropy_test"));
+    assert!(training.len() == 4 && held_out.len() == 4 && training.iter().zip(&held_out).all(|(a, b)| a != b));
+    let methods = filter(summary, "quantity", "cross_entropy_test").unwrap();
+    assert_eq!(column_str(&methods, "method").unwrap(), ["gaussian", "jarzynski", "pcd", "cd"]);
+    // the fit by itself: U at 245 images with noise ε has the mean U(x) + σ²/2 tr C⁻¹ and the variance σ²|C⁻¹(x − m)|² + σ⁴/2 tr C⁻²
+    let digits = jarzynski::data::digits().unwrap().scale(-1.0, 1.0).unwrap();
+    let images = digits.select(&[2, 3, 6], &[140, 70, 35]).unwrap().x.to_kind(Kind::Double);
+    let fit = jarzynski::model::Gaussian::fit(&images, 0.3).unwrap();
+    let l = fit.whitening().factor();
+    let precision = l.matmul(&l.tr()).inverse();
+    let sum = |t: jarzynski::tch::Tensor| t.sum(Kind::Double).double_value(&[]);
+    let still = -sum(fit.log_prob(&images).unwrap()) / 245.0;
+    let exact = still + 0.5 * 0.09 * precision.trace().double_value(&[]);
+    let variance =
+        0.09 * sum(fit.evaluate(&images).grad().square()) / 245.0 + 0.5 * 0.09f64.powi(2) * sum(precision.square());
+    let z = (training[0] - exact) / (variance / 245.0).sqrt();
+    assert!(z.abs() < FAR, "{} {exact}: z = {z}", training[0]);
+    assert!((training[0] - still) / (variance / 245.0).sqrt() > FAR, "the twin: without noise");
+    assert!(held_out[0] > training[0], "images that were fitted are likelier");
+    assert!(out.notes.iter().any(|n| n.contains("test images: all 296")), "{:?}", out.notes);
     // one seed has no error over seeds
-    assert!(out.notes.iter().any(|n| n.contains("held-out images")), "{:?}", out.notes);
     assert!(out.notes.iter().all(|n| !n.contains("NaN")), "{:?}", out.notes);
     assert!(refusal::<Digits>("lables = [1]").contains("lables"));
     assert!(refusal::<Digits>("counts = [177, 88, 44]").contains("class 2"));
@@ -539,8 +557,9 @@ fn the_race_of_rbms_at_smoke_size_agrees_with_annealing() {
     let table = out.get("likelihood").unwrap();
     let wanted =
         ["method", "seed", "update", "sweeps", "seconds", "log_lik_train", "log_lik_test", "log_z", "log_z_se"];
-    assert_eq!(columns(table)[..9], wanted);
-    assert_eq!(columns(table)[9..], ["log_z_walkers", "log_z_ais", "log_z_ais_se", "ess", "ess_monitor", "ess_ais"]);
+    assert_eq!(columns(table)[0], "binarisation");
+    assert_eq!(columns(table)[1..10], wanted);
+    assert_eq!(columns(table)[10..], ["log_z_walkers", "log_z_ais", "log_z_ais_se", "ess", "ess_monitor", "ess_ais"]);
     for method in ["jarzynski", "jarzynski-substeps"] {
         let rows = filter(table, "method", method).unwrap();
         let read = |name: &str| column_f64(&rows, name).unwrap();
@@ -559,6 +578,19 @@ fn the_race_of_rbms_at_smoke_size_agrees_with_annealing() {
     for (name, figure) in &out.figures {
         assert!(figure.svg().is_ok(), "{name}");
     }
+    let tiny = "data = \"digits\"\nhidden = 8\nsteps = 4\nbatch = 50\nwalkers = 50\nseeds = 1\nais_steps = 10\nevery = 2\n\
+                checkpoints = 2\nclassifier_steps = 4\nmethods = [\"jarzynski\", \"pcd-1\", \"cd-1\"]\nrates = [0.1, 0.1, 0.1]";
+    let of = |letter: &str| {
+        let out = run::<RbmMnist>(&format!("{tiny}\nbinarisation = \"{letter}\""));
+        for (name, table) in &out.tables {
+            assert_eq!(distinct(table, "binarisation").unwrap(), [letter], "{name}");
+        }
+        assert!(out.notes.iter().any(|n| n.starts_with(&format!("binarisation {letter}"))), "{:?}", out.notes);
+        column_f64(out.get("likelihood").unwrap(), "log_lik_test").unwrap()
+    };
+    let (t, s, f) = (of("T"), of("S"), of("F"));
+    assert!(t != s && s != f && t != f && [&t, &s, &f].iter().all(|v| v.iter().all(|v| v.is_finite())));
+    assert!(refusal::<RbmMnist>("binarisation = \"X\"").contains("binarisation = X"));
     assert!(refusal::<RbmMnist>("methods = [\"hmc\"]\nrates = [0.1]").contains("hmc"));
     assert!(refusal::<RbmMnist>("rates = [0.1]").contains("one rate"));
     assert!(refusal::<RbmMnist>("data = \"faces\"").contains("faces"));

@@ -20,6 +20,10 @@ impl Visible for Bernoulli {
         Some(2)
     }
 
+    fn is_binary(&self) -> bool {
+        true
+    }
+
     fn with_parameter(&self, _: Option<Tensor>) -> Box<dyn Visible> {
         Box::new(*self)
     }

@@ -78,6 +78,10 @@ impl Model for Rbm {
         guard(|| self.units.visible.check(x))
     }
 
+    fn is_binary(&self) -> bool {
+        self.units.visible.is_binary()
+    }
+
     fn param_grad(&self, at: &mut Evaluation, w: &Tensor) -> Vec<Tensor> {
         no_grad(|| {
             let units = self.units();

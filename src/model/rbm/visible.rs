@@ -18,6 +18,11 @@ pub trait Visible: Debug + Send {
     /// States of one unit; `None` for continuous ones.
     fn levels(&self) -> Option<i64>;
 
+    /// Whether its states are 0 and 1.
+    fn is_binary(&self) -> bool {
+        false
+    }
+
     /// Columns of a row that one unit takes.
     fn columns(&self) -> i64 {
         1

@@ -367,17 +367,3 @@ fn difference(at: &str, then: &Value, now: &Value) -> Option<(String, String, St
         _ => Some((at.to_string(), then.to_string(), now.to_string())),
     }
 }
-
-/// What tells one data set from another: its shape and the SHA-256 of its bytes.
-pub(crate) fn fingerprint(data: &tch::Tensor) -> Result<String> {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    for rows in data.split(4096, 0) {
-        let rows = rows.to_device(tch::Device::Cpu).contiguous();
-        let mut bytes = vec![0; rows.numel() * rows.kind().elt_size_in_bytes()];
-        rows.f_copy_data_u8(&mut bytes, rows.numel())?;
-        hash.update(&bytes);
-    }
-    let digest: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-    Ok(format!("{:?} {digest}", data.size()))
-}

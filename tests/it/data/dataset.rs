@@ -195,3 +195,36 @@ fn kinds_shapes_and_labels_are_checked() {
     let nan = Tensor::from_slice(&[0.0, 1.0, 2.0, f64::NAN]).view([2, 2]);
     assert_eq!(new(nan), "x is not finite at row 1, column 1");
 }
+
+#[test]
+fn grey_values_become_bits_by_three_choices_with_names() {
+    let x = Tensor::from_slice(&[0.0, 2.0, 8.0, 9.0, 14.0, 16.0]).view([1, 6]).repeat([20_000, 1]);
+    let data = Dataset::new("grey", x.shallow_clone()).unwrap().with_range(0.0, 16.0).unwrap();
+    let first = |d: &Dataset| values(&d.x.narrow(0, 0, 1));
+    let half = data.binarise(Binarisation::Threshold(0.5)).unwrap();
+    assert_eq!(first(&half), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    assert_eq!(
+        (half.range, half.notes.clone()),
+        (Some((0.0, 1.0)), vec!["binarised: T (above 0.5 of the range)".into()])
+    );
+    assert_eq!(first(&data.binarise(Binarisation::Threshold(0.0)).unwrap()), [0.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    let grey = data.binarise(Binarisation::EveryVisit).unwrap();
+    assert_eq!(first(&grey), [0.0, 0.125, 0.5, 0.5625, 0.875, 1.0]);
+    let sampled = |seed| data.binarise(Binarisation::Sampled { seed }).unwrap();
+    assert!(sampled(1).x.equal(&sampled(1).x) && !sampled(1).x.equal(&sampled(2).x));
+    assert_eq!(sampled(1).notes, ["binarised: F (sampled once, seed 1)"]);
+    let share = |d: &Dataset| values(&d.x.mean_dim(0, false, Kind::Double));
+    let z = |share: Vec<f64>| {
+        let of = |(s, p): (f64, f64)| ((s - p) / (p * (1.0 - p) / 20_000.0).sqrt().max(1e-12)).abs();
+        share.into_iter().zip(first(&grey)).map(of).fold(0.0, f64::max)
+    };
+    assert!(z(share(&sampled(1))) < 5.0);
+    assert!(z(share(&half)) > 5.0, "the twin");
+    let letters = [Binarisation::Threshold(0.5), Binarisation::EveryVisit, Binarisation::Sampled { seed: 0 }];
+    assert_eq!(letters.map(Binarisation::letter), ["T", "S", "F"]);
+    for bad in [1.0, -0.1, f64::NAN] {
+        assert!(message(data.binarise(Binarisation::Threshold(bad))).starts_with(&format!("threshold = {bad}")));
+    }
+    let bare = Dataset::new("bare", x).unwrap();
+    assert!(message(bare.binarise(Binarisation::EveryVisit)).contains("declared range"));
+}

@@ -1,11 +1,14 @@
 //! Give neural energies: a quadratic well plus an MLP or a CNN whose last layer is zero, so that ρ_{θ_0} is Gaussian.
 
+mod layers;
+
 use super::Gaussian;
-use crate::density::{Base, Differentiable, Energy, Evaluation, Fisher, Model, floats};
+use crate::density::{Base, Differentiable, Energy, Evaluation, Fisher, Model, Whiten, Whitening, floats, write_model};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tch::nn::{self, ConvConfig, Module};
+use std::path::Path;
+use tch::nn::{self, ConvConfig};
 use tch::{Device, Kind, Tensor};
 
 /// The shape of an [`Mlp`].
@@ -82,6 +85,10 @@ pub struct Cnn {
 struct Well {
     vs: nn::VarStore,
     sigma: f64,
+    /// The coordinates of a fitted start, of the net's kind; without one, those of the isotropic well.
+    map: Whitening,
+    /// What tells a fitted start from any other.
+    fitted: Option<String>,
     dim: i64,
     kind: Kind,
     /// What the layers below the last one compute in, where it is not `kind`.
@@ -99,7 +106,37 @@ impl Well {
         if !matches!(kind, Kind::Float | Kind::Double) {
             return Err(Error::param("kind", format!("{kind:?}"), "Kind::Float or Kind::Double"));
         }
-        Ok(Well { vs: nn::VarStore::new(device), sigma, dim, kind, inner: None })
+        let base = Gaussian::isotropic(dim, sigma, kind, device)?;
+        let map = base.whitening().on(kind, device)?;
+        Ok(Well { vs: nn::VarStore::new(device), sigma, map, fitted: None, dim, kind, inner: None })
+    }
+
+    /// The same with U = |L⁻¹(x − m)|²/2 for the well.
+    fn with_start(mut self, start: &Gaussian) -> Result<Self> {
+        if start.dim() != self.dim {
+            let expected = format!("a start in {} dimensions, as the net's rows", self.dim);
+            return Err(Error::Shape { name: "start", got: vec![start.dim()], expected });
+        }
+        if self.sigma != 1.0 {
+            let expected = "1, the default: a fitted start has standard deviations of its own";
+            return Err(Error::param("sigma", self.sigma, expected));
+        }
+        self.map = start.whitening().on(self.kind, self.vs.device())?;
+        self.fitted = Some(self.map.identity()?);
+        Ok(self)
+    }
+
+    /// Rows as an [`Mlp`] takes them: z where the start was fitted, else x.
+    fn whitened(&self, x: &Tensor) -> Tensor {
+        if self.fitted.is_some() { self.map.whiten(x) } else { x.shallow_clone() }
+    }
+
+    fn constants(&self) -> Value {
+        let mixed = self.inner.is_some();
+        match &self.fitted {
+            Some(start) => json!({ "start": start, "mixed": mixed }),
+            None => json!({ "sigma": self.sigma, "mixed": mixed }),
+        }
     }
 
     /// Rows in the net's own kind.
@@ -108,7 +145,8 @@ impl Well {
     }
 
     fn energy(&self, x: &Tensor) -> Tensor {
-        x.square().sum_dim_intlist(-1, false, None::<Kind>) * (0.5 / (self.sigma * self.sigma))
+        // a fitted start has σ = 1 in z
+        self.whitened(x).square().sum_dim_intlist(-1, false, None::<Kind>) * (0.5 / (self.sigma * self.sigma))
     }
 
     /// Fills every weight from the library's own generator: the same seed gives the same net, whatever libtorch's state is.
@@ -118,23 +156,6 @@ impl Well {
         }
         initialise(&self.vs, &mut crate::numeric::Rng::new(seed).split(0x6e65_7473), Some(last));
     }
-}
-
-/// A linear layer, computed in `inner` if that is given; the parameters stay as they are.
-fn linear(layer: &nn::Linear, x: &Tensor, inner: Option<Kind>) -> Tensor {
-    match inner {
-        None => layer.forward(x),
-        Some(kind) => {
-            x.to_kind(kind).linear(&layer.ws.to_kind(kind), layer.bs.as_ref().map(|b| b.to_kind(kind)).as_ref())
-        }
-    }
-}
-
-/// The same for a convolution of the [`Cnn`]: stride 2, half a kernel of padding.
-fn convolve(layer: &nn::Conv2D, x: &Tensor, inner: Option<Kind>) -> Tensor {
-    let Some(kind) = inner else { return layer.forward(x) };
-    let (ws, bs) = (layer.ws.to_kind(kind), layer.bs.as_ref().map(|b| b.to_kind(kind)));
-    x.to_kind(kind).conv2d(&ws, bs.as_ref(), [2; 2], [ws.size()[2] / 2; 2], [1; 2], 1)
 }
 
 /// Until [`initialise`] has filled it: libtorch's own start draws from a generator that other threads may have seeded.
@@ -235,73 +256,6 @@ impl Cnn {
     }
 }
 
-impl Mlp {
-    /// The output, showing the weights, the input and the output of every layer.
-    fn pass(&self, x: &Tensor, mut seen: impl FnMut(&Tensor, Option<&Tensor>, &Tensor, &Tensor)) -> Tensor {
-        let (inner, last) = (self.well.inner, self.layers.len() - 1);
-        let mut h = x.shallow_clone();
-        for layer in &self.layers[..last] {
-            let z = linear(layer, &h, inner);
-            seen(&layer.ws, layer.bs.as_ref(), &h, &z);
-            h = z.silu();
-        }
-        let (layer, h) = (&self.layers[last], h.to_kind(self.well.kind));
-        let z = layer.forward(&h);
-        seen(&layer.ws, layer.bs.as_ref(), &h, &z);
-        z.squeeze_dim(-1)
-    }
-}
-
-impl Cnn {
-    /// As for an [`Mlp`]; images are `[n, channels, height, width]`.
-    fn pass(&self, x: &Tensor, mut seen: impl FnMut(&Tensor, Option<&Tensor>, &Tensor, &Tensor)) -> Tensor {
-        let inner = self.well.inner;
-        let mut h = x.view([-1, 1, self.side, self.side]);
-        for layer in &self.convs {
-            let z = convolve(layer, &h, inner);
-            seen(&layer.ws, layer.bs.as_ref(), &h, &z);
-            h = z.silu();
-        }
-        let features = h.flatten(1, -1);
-        let z = linear(&self.head, &features, inner);
-        seen(&self.head.ws, self.head.bs.as_ref(), &features, &z);
-        let hidden = z.silu().to_kind(self.well.kind);
-        let z = self.last.forward(&hidden);
-        seen(&self.last.ws, self.last.bs.as_ref(), &hidden, &z);
-        z.squeeze_dim(-1)
-    }
-}
-
-/// Places and channels apart: `[n, c, h, w]` → `[n, h · w, c]`.
-fn by_place(t: &Tensor) -> Tensor {
-    t.flatten(2, -1).transpose(1, 2)
-}
-
-/// What went into each place of a convolution of the [`Cnn`], `[n, places, d_in]`.
-fn patches(x: &Tensor, weights: &Tensor) -> Tensor {
-    let size = weights.size()[2];
-    x.im2col([size; 2], [1; 2], [size / 2; 2], [2; 2]).transpose(1, 2)
-}
-
-/// Inputs of every layer and gradients at its output, from one pass forward and one backward.
-type Seen<'a> = &'a mut dyn FnMut(&Tensor, Option<&Tensor>, &Tensor, &Tensor);
-fn fisher(n: usize, kind: Kind, pass: impl FnOnce(Seen) -> Tensor) -> Fisher {
-    let (mut layers, mut outputs) = (Vec::new(), Vec::new());
-    let total = tch::with_grad(|| {
-        let u = pass(&mut |weights, bias, x, z| {
-            layers.push((weights.shallow_clone(), bias.map(Tensor::shallow_clone), x.detach()));
-            outputs.push(z.shallow_clone());
-        });
-        u.sum(u.kind())
-    });
-    let gradients = Tensor::run_backward(&[total], &outputs, false, false);
-    layers.into_iter().zip(gradients).fold(Fisher::new().evaluated(n), |fisher, ((weights, bias, x), g)| {
-        let (x, g) = (x.to_kind(kind), g.to_kind(kind));
-        let (x, g) = if x.dim() == 4 { (patches(&x, &weights), by_place(&g)) } else { (x, g) };
-        fisher.linear(&weights, bias.as_ref(), &x, &g)
-    })
-}
-
 impl NetEnergy for Mlp {
     fn forward(&self, x: &Tensor) -> Tensor {
         self.pass(x, |_, _, _, _| ())
@@ -336,6 +290,34 @@ macro_rules! neural_model {
                 self
             }
 
+            /// From `start` in place of N(0, σ²I), with weights as they are: U_θ(x) = |z|²/2 + f_θ with z = L⁻¹(x − m) and LLᵀ
+            /// the start's covariance, so that ρ_{θ_0} is `start` exactly while the last layer is zero. An [`Mlp`] takes z as
+            /// its input, a [`Cnn`] the pixels x. Energies, walkers, data and log Z are those of x all the same, and compare with
+            /// those of a model without a fitted start; a kernel moves in z if it is wrapped in
+            /// [`Whitened`](crate::kernel::Whitened).
+            ///
+            /// ```
+            /// use jarzynski::{Mala, Method, Model, Reversed, Trainer, kernel::Whitened};
+            /// use jarzynski::model::{Gaussian, Mlp, MlpShape};
+            /// use jarzynski::tch::{Device, Kind};
+            /// # fn main() -> jarzynski::Result<()> {
+            /// let digits = jarzynski::data::digits()?.scale(-1.0, 1.0)?;
+            /// let shape = MlpShape { widths: vec![16], ..Default::default() };
+            /// let start = Gaussian::fit(&digits.x, 0.3)?;
+            /// let mut net = Mlp::new(64, &shape, Kind::Float, Device::Cpu)?.with_start(&start)?;
+            /// let kernel = Whitened::new(Reversed::new(Mala::new(0.1)));
+            /// let run = Trainer::new(kernel, Method::Jarzynski { ess_min: 0.5 })
+            ///     .walkers(50).steps(2).data_noise(0.3).quiet().train(&mut net, &digits.x)?;   // data and walkers are pixels
+            /// assert_eq!(run.walkers.x().size(), [50, 64]);
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// # Errors
+            /// A start of another dimension; a `sigma` of the shape other than 1.
+            pub fn with_start(self, start: &Gaussian) -> Result<Self> {
+                Ok(Self { well: self.well.with_start(start)?, ..self })
+            }
+
             /// Number of trainable parameters.
             pub fn parameter_count(&self) -> usize {
                 self.well.vs.trainable_variables().iter().map(Tensor::numel).sum()
@@ -343,6 +325,12 @@ macro_rules! neural_model {
         }
 
         impl Differentiable for $net {}
+
+        impl Whiten for $net {
+            fn whitening(&self) -> &Whitening {
+                &self.well.map
+            }
+        }
 
         impl Energy for $net {
             /// Rows of another kind are converted: data of integers or of another precision are taken as they are.
@@ -367,7 +355,7 @@ macro_rules! neural_model {
 
             fn base(&self) -> Result<Box<dyn Base>> {
                 let device = self.well.vs.device();
-                Ok(Box::new(Gaussian::isotropic(self.well.dim, self.well.sigma, self.well.kind, device)?))
+                Ok(Box::new(Gaussian::whitened_by(self.well.map.on(self.well.kind, device)?)))
             }
 
             fn dim(&self) -> i64 {
@@ -376,11 +364,22 @@ macro_rules! neural_model {
 
             fn fisher(&self, at: &Evaluation) -> Option<Fisher> {
                 let x = self.well.own(&at.x);
-                Some(fisher(at.len(), self.well.kind, |seen| self.pass(&x, seen)))
+                Some(layers::fisher(at.len(), self.well.kind, |seen| self.pass(&x, seen)))
             }
 
             fn constants(&self) -> Value {
-                json!({ "sigma": self.well.sigma, "mixed": self.well.inner.is_some() })
+                self.well.constants()
+            }
+
+            /// With the fitted start, where there is one: [`Gaussian::load`] reads it from the same file.
+            fn save(&self, path: &Path) -> Result<()> {
+                let Well { vs, map, fitted, .. } = &self.well;
+                write_model(
+                    path,
+                    vs,
+                    &self.describe(),
+                    &if fitted.is_some() { map.tensors().to_vec() } else { Vec::new() },
+                )
             }
         }
     };
