@@ -82,6 +82,12 @@ pub const COLUMNS: &[Entry] = &[
         "part of the optimiser's step that the ESS limit let through, mean since the previous row",
         "",
     ),
+    real(
+        "ess_step",
+        "fraction of N",
+        "lowest conditional ESS of an update's change of θ since the previous row: what the ESS limit bounds",
+        "",
+    ),
     count("backtracks", "", "energy evaluations of the walkers spent on the ESS limit since the previous row"),
     count(
         "substeps",

@@ -99,7 +99,8 @@ impl Natural {
         let mean_variance = |c: &Tensor| (c.trace().double_value(&[]) / c.size()[0] as f64).max(f64::MIN_POSITIVE);
         let inverse_of = |c: &Tensor, damping: f64, like: &Tensor| {
             let damped = c + Tensor::eye(c.size()[0], (Kind::Double, c.device())) * damping;
-            damped.linalg_cholesky(false).cholesky_inverse(false).to_kind(like.kind())
+            // contiguous, as a checkpoint gives it back: products of other layouts round differently
+            damped.linalg_cholesky(false).cholesky_inverse(false).to_kind(like.kind()).contiguous()
         };
         self.inverses = fisher
             .blocks

@@ -63,6 +63,7 @@ fn optim() -> impl Strategy<Value = Optim> {
         1 => Just(Optim::Adam),
         1 => number(1.0).prop_map(|weight_decay| Optim::AdamW { weight_decay }),
         1 => Just(Optim::RmsProp),
+        1 => (number(2.0), fraction(), count(5)).prop_map(|(damping, decay, every)| Optim::Natural { damping, decay, every }),
     ]
 }
 
@@ -127,7 +128,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 /// Whether every parameter is in its range, as the documentation gives it.
-fn in_range(case: &Case, groups: usize, rows: usize) -> bool {
+fn in_range(case: &Case, groups: usize, rows: usize, factors: bool) -> bool {
     let s = &case.settings;
     let rate = |v: f64| v >= 0.0 && v.is_finite();
     let open = |v: f64| v > 0.0 && v < 1.0;
@@ -156,6 +157,10 @@ fn in_range(case: &Case, groups: usize, rows: usize) -> bool {
     let optim = match s.optim {
         Optim::Sgd { momentum: v } | Optim::AdamW { weight_decay: v } => v.is_finite(),
         Optim::Adam | Optim::RmsProp => true,
+        Optim::Natural { damping, decay, every } => {
+            let numbers = damping > 0.0 && damping.is_finite() && (0.0..1.0).contains(&decay) && every > 0;
+            numbers && factors && s.clip.is_none()
+        }
         _ => unreachable!(),
     };
     let counts = [s.walkers, s.moves, s.every, s.batch.unwrap_or(1)].iter().all(|n| *n > 0);
@@ -227,11 +232,12 @@ fn sweep<M: Model>(seed: u8, data: &Tensor, model: impl Fn() -> M, attempt: impl
         let held = model.vars().variables_.lock().unwrap();
         held.trainable_variables.iter().map(|v| v.group + 1).max().unwrap()
     };
+    let factors = model().fisher(&model().evaluate(&data.to_kind(model().options().0))).is_some();
     let outcome = runner.run(&case(), |case| {
         let mut model = model();
         let result = catch_unwind(AssertUnwindSafe(|| attempt(&case, &mut model)));
         let result = result.map_err(|_| TestCaseError::fail("it panicked"))?;
-        let good = in_range(&case, groups, data.size()[0] as usize);
+        let good = in_range(&case, groups, data.size()[0] as usize, factors);
         match result {
             Err(e @ Error::Param { .. }) => {
                 add(&refused);

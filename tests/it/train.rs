@@ -351,7 +351,7 @@ fn bad_input_is_refused_by_name() {
     refuse(Method::Jarzynski { ess_min: 2.0 }, settings(), good(), "ess_min = 2");
     refuse(Method::Cd { k: 0 }, settings(), good(), "k = 0");
     refuse(
-        Method::Pcd,
+        Method::Cd { k: 1 },
         Settings { trust_region: Some(TrustRegion::Shrink { ess: 0.9 }), ..settings() },
         good(),
         "TrustRegion::Unlimited",

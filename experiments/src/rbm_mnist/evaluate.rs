@@ -5,8 +5,9 @@ use crate::evaluate::classifier::Classifier;
 use crate::images::pixels;
 use jarzynski::data::Dataset;
 use jarzynski::density::Model;
-use jarzynski::io::frame::Rows;
-use jarzynski::model::{Rbm, Units};
+use jarzynski::io::frame;
+use jarzynski::io::frame::{Cell, Rows};
+use jarzynski::model::{Rbm, Tempered, Tempering, Units};
 use jarzynski::numeric::Rng;
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::transport::Ais;
@@ -35,22 +36,26 @@ pub(super) struct Picture {
     pub filters: Vec<Vec<f32>>,
 }
 
-pub(super) const LIKELIHOOD: [&str; 15] = [
+pub(super) const LIKELIHOOD: [&str; 19] = [
     "method",
+    "hidden",
     "seed",
     "update",
     "sweeps",
     "seconds",
     "log_lik_train",
     "log_lik_test",
-    "log_z",
-    "log_z_se",
+    "log_lik_lower",
+    "log_lik_upper",
+    "log_z_monitor",
+    "log_z_monitor_se",
     "log_z_walkers",
+    "log_z_bar",
+    "log_z_bar_se",
     "log_z_ais",
-    "log_z_ais_se",
+    "log_z_reverse",
+    "round_trips",
     "ess",
-    "ess_monitor",
-    "ess_ais",
 ];
 
 pub(super) fn likelihood_rows() -> Rows {
@@ -58,7 +63,7 @@ pub(super) fn likelihood_rows() -> Rows {
 }
 
 pub(super) fn mass_rows() -> Rows {
-    Rows::new(&["method", "seed", "label", "data", "model", "se"])
+    Rows::new(&["method", "hidden", "seed", "by", "label", "data", "model", "se"])
 }
 
 impl Evaluator {
@@ -110,53 +115,57 @@ impl Evaluator {
         Ok((z, -self.free_energies(rbm).1 - z.value))
     }
 
-    /// The rows of one training at its checkpoints.
-    pub fn likelihood(&self, config: &RbmMnist, t: &mut Trained, rows: &mut Rows) -> Result<()> {
+    /// Replicas through the parameters saved along the training, spaced by their swaps.
+    fn tempered(&self, config: &RbmMnist, t: &Trained, update: usize) -> Result<Tempered> {
+        let saved = t.saved.iter().filter(|(k, _)| *k < update).map(|(_, units)| units.copy()).collect();
+        let tempering = Tempering::new().through(saved).chains(config.ais_walkers).rounds(config.rounds);
+        let pilot = (config.rounds / 10).max(4);
+        tempering.seed(t.seed ^ 0x7e3).thinned(&t.rbm, 0.3, pilot)?.run(&t.rbm)
+    }
+
+    /// The rows of one training at its checkpoints: log Z from both sides and by BAR, which likelihoods are computed with.
+    pub fn likelihood(&self, config: &RbmMnist, t: &mut Trained, rows: &mut Rows) -> Result<Tempered> {
         let step = t.run.column("step")?;
         // PCD and CD have no weights to report
         let read = |name: &str| t.run.column(name).unwrap_or_else(|_| vec![f64::NAN; step.len()]);
         let (sweeps, seconds) = (read("sweeps"), read("seconds"));
         let (z, z_se, walkers) = (read("log_z_monitor"), read("log_z_monitor_se"), read("log_z"));
-        let (ess, ess_monitor) = (read("ess"), read("ess_monitor"));
-        let last = t.rbm.units().copy();
-        for (k, units) in &t.saved {
+        let ess = read("ess");
+        let (last, at) = (t.rbm.units().copy(), config.checkpoints(t.steps));
+        let mut drawn = None;
+        for (k, units) in t.saved.iter().filter(|(k, _)| at.contains(k)) {
             let Some(i) = step.iter().position(|s| *s as usize == *k) else { continue };
             t.rbm.set_units(units)?;
-            let run = self.ais(config, t.seed).run(&t.rbm)?;
-            let (ais, ess_ais) = (run.walkers.log_z(), run.walkers.ess());
+            let tempered = self.tempered(config, t, *k)?;
+            let z_of = self.ais(config, t.seed).bracket(&t.rbm, &(&tempered).into())?;
             let (train, test) = self.free_energies(&t.rbm);
-            rows.push((
-                &t.method,
-                t.seed,
-                *k,
-                sweeps[i],
-                seconds[i],
-                -train - ais.value,
-                -test - ais.value,
-                z[i],
-                z_se[i],
-                walkers[i],
-                ais.value,
-                ais.se,
-                ess[i],
-                ess_monitor[i],
-                ess_ais,
-            ));
+            let mut row: Vec<Cell> = vec![(&t.method).into(), config.hidden.into(), t.seed.into(), (*k).into()];
+            let (bar, lower, upper) = (z_of.bar, z_of.lower.value, z_of.upper.value);
+            row.extend([sweeps[i], seconds[i], -train - bar.value, -test - bar.value].map(Cell::from));
+            row.extend([-test - upper, -test - lower, z[i], z_se[i], walkers[i]].map(Cell::from));
+            row.extend([bar.value, bar.se, lower, upper, tempered.round_trips, ess[i]].map(Cell::from));
+            rows.push(row);
+            drawn = Some(tempered);
         }
-        t.rbm.set_units(&last)
+        t.rbm.set_units(&last)?;
+        drawn.ok_or_else(|| Error::param("checkpoints", 0, "the last update among the recorded ones"))
     }
 
-    /// Class masses of the final model by weighted annealed walkers, and pictures of it.
-    pub fn masses(&self, config: &RbmMnist, t: &Trained, rows: &mut Rows) -> Result<Picture> {
+    /// Class masses of the final model by weighted annealed walkers and by `drawn`, its tempered chains; pictures of it.
+    pub fn masses(&self, config: &RbmMnist, t: &Trained, drawn: &Tempered, rows: &mut Rows) -> Result<Picture> {
         let mut ais = self.ais(config, t.seed);
         ais.walkers *= 4;
         let run = ais.run(&t.rbm)?;
-        let named = self.classifier.classes(run.walkers.x());
+        let (named, tempered) = (self.classifier.classes(run.walkers.x()), self.classifier.classes(&drawn.v));
         let counts = self.train.counts();
         for (class, label) in self.labels.iter().enumerate() {
-            let mass = run.walkers.mean(&named.eq(class as i64).to_kind(Kind::Double))?;
             let share = counts.get(label).copied().unwrap_or(0) as f64 / self.train.len() as f64;
-            rows.push((&t.method, t.seed, *label, share, mass.value, mass.se));
+            let by_ais = run.walkers.mean(&named.eq(class as i64).to_kind(Kind::Double))?;
+            let of: Vec<f64> = Vec::try_from(tempered.eq(class as i64).to_kind(Kind::Double).to_device(Device::Cpu))?;
+            let (mean, se) = frame::mean_se(&of);
+            for (by, mass, se) in [("ais", by_ais.value, by_ais.se), ("tempering", mean, se)] {
+                rows.push((&t.method, config.hidden, t.seed, by, *label, share, mass, se));
+            }
         }
         let samples = run.samples(48, &mut Rng::new(t.seed).split(0x5a3));
         Ok(Picture {

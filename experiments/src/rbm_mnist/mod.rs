@@ -1,11 +1,13 @@
 //! Train an RBM on binarised MNIST by CD, PCD and Jarzynski: test likelihood at equal updates, equal sweeps, equal seconds.
 
 mod evaluate;
+mod recipe;
 mod show;
 
 use crate::evaluate::stack;
 use crate::{Context, Experiment, Output};
 use evaluate::Evaluator;
+use recipe::Recipe;
 use jarzynski::data;
 use jarzynski::data::{Binarisation, Dataset, Split};
 use jarzynski::io::frame;
@@ -34,12 +36,19 @@ pub struct RbmMnist {
     pub binarisation: String,
     /// Hidden units.
     pub hidden: usize,
-    /// `cd-k`, `pcd-k`: k sweeps per update; `jarzynski`: steps shrunk to the least ESS; `jarzynski-substeps`:
-    /// whole steps in substeps of that ESS.
+    /// `jarzynski`: natural gradients with steps limited by the ESS; `pcd-natural`: the same without weights; `pcd-k`, `cd-k`:
+    /// plain gradients, k sweeps per update; `jarzynski-sgd`: plain gradients under the limit; `jarzynski-substeps`: whole plain
+    /// steps in substeps of that ESS.
     pub methods: Vec<String>,
-    /// Learning rate of each method: its best of .05, .1, .2 and .4 after 1,000 updates (pcd-10 up to .2, jarzynski-substeps up
-    /// to .1).
+    /// Learning rate of each method at the first update; for natural gradients an upper bound, those of plain ones are the best
+    /// of .05, .1, .2 and .4.
     pub rates: Vec<f64>,
+    /// Updates of each method in multiples of `steps`: an update of plain PCD costs less than half of one with natural gradients.
+    pub multiples: Vec<f64>,
+    /// What the rate, and the length of a step that the ESS limit allows, are multiplied by at the last update; linear between.
+    pub end: f64,
+    /// Damping of natural gradients.
+    pub damping: f64,
     /// Walkers N; the monitor has as many.
     pub walkers: usize,
     /// Gradients of the centred parametrisation.
@@ -58,10 +67,12 @@ pub struct RbmMnist {
     pub every: usize,
     /// How many models along a training are evaluated, at geometric intervals.
     pub checkpoints: usize,
-    /// Temperatures of annealed importance sampling.
+    /// Temperatures of annealed importance sampling, up and down.
     pub ais_steps: usize,
-    /// Its walkers.
+    /// Its walkers, and chains of the tempering from which the reverse run starts.
     pub ais_walkers: usize,
+    /// Rounds of that tempering.
+    pub rounds: usize,
     /// Training steps of the classifier that names samples.
     pub classifier_steps: usize,
     /// Learning rates to try for every method, one seed each; empty: no search.
@@ -74,24 +85,28 @@ pub struct RbmMnist {
 
 impl Default for RbmMnist {
     fn default() -> Self {
-        let methods = ["jarzynski", "jarzynski-substeps", "pcd-1", "pcd-10", "cd-1"];
+        let methods = ["jarzynski", "pcd-natural", "pcd-1", "pcd-10", "cd-1"];
         RbmMnist {
             data: "all".into(),
             binarisation: "T".into(),
             hidden: 128,
             methods: methods.map(String::from).to_vec(),
-            rates: vec![0.1, 0.1, 0.2, 0.1, 0.4],
+            rates: vec![1.0, 1.0, 0.2, 0.1, 0.4],
+            multiples: vec![1.0, 1.2, 2.5, 0.8, 2.5],
+            end: 0.1,
+            damping: 0.02,
             walkers: 1_000,
             centred: true,
-            batch: 500,
+            batch: 1_000,
             steps: 300,
             ess: 0.8,
             substeps: 10,
             ess_min: 0.5,
             every: 5,
-            checkpoints: 6,
+            checkpoints: 4,
             ais_steps: 1_000,
             ais_walkers: 100,
+            rounds: 200,
             classifier_steps: 400,
             search: Vec::new(),
             seed: 0,
@@ -112,6 +127,7 @@ const STEPS: &[&str] = &[
     "resampled",
     "resampled_monitor",
     "step_fraction",
+    "ess_step",
     "backtracks",
     "substeps",
     "grad_norm",
@@ -135,6 +151,8 @@ struct Images {
 struct Trained {
     method: String,
     seed: u64,
+    /// Updates.
+    steps: usize,
     rbm: Rbm,
     /// Parameters at the checkpoints, by update.
     saved: Vec<(usize, Units)>,
@@ -143,13 +161,17 @@ struct Trained {
 
 impl RbmMnist {
     fn validate(&self) -> Result<()> {
-        self.methods.iter().try_for_each(|m| self.method(m).map(|_| ()))?;
+        self.methods.iter().try_for_each(|m| Recipe::named(m, self).map(|_| ()))?;
         if !["T", "S", "F"].contains(&self.binarisation.as_str()) {
             return Err(Error::param("binarisation", &self.binarisation, "T, S, F"));
         }
         if self.rates.len() != self.methods.len() {
             let expected = format!("one rate for each of the {} methods", self.methods.len());
             return Err(Error::param("rates", format!("{:?}", self.rates), expected));
+        }
+        if self.multiples.len() != self.methods.len() || self.multiples.iter().any(|m| !(*m > 0.0 && *m <= 1e3)) {
+            let expected = format!("a positive number for each of the {} methods", self.methods.len());
+            return Err(Error::param("multiples", format!("{:?}", self.multiples), expected));
         }
         for (name, n) in [
             ("methods", self.methods.len()),
@@ -158,27 +180,13 @@ impl RbmMnist {
             ("checkpoints", self.checkpoints),
             ("ais_walkers", self.ais_walkers),
             ("ais_steps", self.ais_steps),
+            ("rounds", self.rounds),
         ] {
             if n == 0 {
                 return Err(Error::param(name, n, "at least 1"));
             }
         }
         Ok(())
-    }
-
-    /// Method, sweeps per update and limit by name.
-    fn method(&self, name: &str) -> Result<(Method, usize, Option<TrustRegion>)> {
-        let (word, rest) = name.split_once('-').unwrap_or((name, ""));
-        let (k, jarzynski) = (rest.parse().ok().filter(|k| *k > 0), Method::Jarzynski { ess_min: self.ess_min });
-        match (word, rest, k) {
-            ("jarzynski", "", _) => Ok((jarzynski, 1, Some(TrustRegion::Shrink { ess: self.ess }))),
-            ("jarzynski", "substeps", _) => {
-                Ok((jarzynski, 1, Some(TrustRegion::Substeps { ess: self.ess, max: self.substeps })))
-            }
-            ("pcd", _, Some(k)) => Ok((Method::Pcd, k, None)),
-            ("cd", _, Some(k)) => Ok((Method::Cd { k }, 1, None)),
-            _ => Err(Error::param("methods", name, "cd-k, pcd-k, jarzynski, jarzynski-substeps")),
-        }
     }
 
     /// Training and test images, each binarised in its own way, with the classes and their shares.
@@ -217,20 +225,39 @@ impl RbmMnist {
         Ok(Images { visited, bits })
     }
 
-    /// The updates after which the parameters are saved: 0, and multiples of `every` at geometric intervals up to the last.
-    fn checkpoints(&self) -> Vec<usize> {
-        let (first, last) = (self.every.min(self.steps) as f64, self.steps as f64);
+    /// The updates after which models are evaluated: 0, and multiples of `every` at geometric intervals up to the last.
+    fn checkpoints(&self, steps: usize) -> Vec<usize> {
+        let (first, last) = (self.every.min(steps) as f64, steps as f64);
         let ratio = (last / first).powf(1.0 / self.checkpoints.saturating_sub(1).max(1) as f64);
         let place = |i: usize| (first * ratio.powi(i as i32) / self.every as f64).round() as usize * self.every;
-        let mut at: Vec<usize> = (0..self.checkpoints).map(|i| place(i).min(self.steps)).collect();
+        let mut at: Vec<usize> = (0..self.checkpoints).map(|i| place(i).min(steps)).collect();
         at.insert(0, 0);
-        at.push(self.steps);
+        at.push(steps);
         at.dedup();
         at
     }
 
-    fn train(&self, name: &str, rate: f64, evaluator: &Evaluator, seed: u64, context: &Context) -> Result<Trained> {
-        let (method, moves, update) = self.method(name)?;
+    /// The updates after which the parameters are saved: those of evaluations, and others between which replicas can swap.
+    fn rungs(&self, steps: usize) -> Vec<usize> {
+        const RUNGS: usize = 40;
+        // the model moves fastest at first
+        let place = |i: usize| (steps as f64 * (i as f64 / RUNGS as f64).powi(2)).round() as usize;
+        let mut at: Vec<usize> = (0..=RUNGS).map(place).chain(self.checkpoints(steps)).collect();
+        at.sort_unstable();
+        at.dedup();
+        at
+    }
+
+    fn train(
+        &self,
+        name: &str,
+        (rate, multiple): (f64, f64),
+        evaluator: &Evaluator,
+        seed: u64,
+        context: &Context,
+    ) -> Result<Trained> {
+        let recipe = Recipe::named(name, self)?;
+        let steps = ((self.steps as f64 * multiple / self.every as f64).round() as usize).max(1) * self.every;
         let (data, data_noise) = match &evaluator.visited {
             Some(grey) => (grey, DataNoise::Bits),
             None => (&evaluator.train, DataNoise::default()),
@@ -239,23 +266,14 @@ impl RbmMnist {
             &evaluator.train.x,
             &RbmShape { hidden: self.hidden, seed, centred: self.centred, ..Default::default() },
         )?;
-        let (wanted, mut saved, mut sweeps, mut seen) = (self.checkpoints(), Vec::new(), 0.0, 0);
-        let mut trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
-            walkers: self.walkers,
-            steps: self.steps,
-            moves,
-            lr: rate,
-            trust_region: update,
-            batch: Some(self.batch.min(data.len())),
-            data_noise,
-            every: self.every.min(self.steps.max(1)),
-            seed,
-            ..Default::default()
-        });
+        let (wanted, mut saved, mut sweeps, mut seen) = (self.rungs(steps), Vec::new(), 0.0, 0);
+        let settings = recipe.settings(self, (steps, rate), data.len(), seed);
+        let mut trainer = Trainer::new(Gibbs::new(), recipe.method).settings(Settings { data_noise, ..settings });
         let kept = context.checkpointing(&format!("{name}-{seed}"));
         let place = |step: usize| kept.as_ref().map(|k| k.dir.join(format!("units-{step}.safetensors")));
         trainer.checkpointing = kept.clone();
-        let (cd, mut trouble) = (if let Method::Cd { k } = method { k } else { 0 }, None);
+        let (moves, cd) = (recipe.moves, if let Method::Cd { k } = recipe.method { k } else { 0 });
+        let mut trouble = None;
         let mut run = trainer.train_with(&mut rbm, &data.x, &mut |at: &StepView<Rbm>| {
             if wanted.contains(&at.step) {
                 let units = at.model.units().copy();
@@ -292,16 +310,16 @@ impl RbmMnist {
             })
             .collect();
         run.stats.with_column(jarzynski::polars::prelude::Column::new("sweeps".into(), column))?;
-        Ok(Trained { method: name.into(), seed, rbm, saved, run })
+        Ok(Trained { method: name.into(), seed, steps, rbm, saved, run })
     }
 
     /// Every method at every rate of `search`, one seed, evaluated at the end.
     fn search(&self, evaluator: &Evaluator, out: &mut Output) -> Result<()> {
         let mut rows = Rows::new(&["method", "rate", "log_lik_test", "log_z_ais", "log_z_ais_se", "ess", "seconds"]);
-        for name in &self.methods {
+        for (name, multiple) in self.methods.iter().zip(&self.multiples) {
             let mut best = (f64::NEG_INFINITY, f64::NAN);
             for &rate in &self.search {
-                let t = self.train(name, rate, evaluator, self.seed, &Context::default())?;
+                let t = self.train(name, (rate, *multiple), evaluator, self.seed, &Context::default())?;
                 let (z, test) = evaluator.at(self, &t.rbm, t.seed)?;
                 let ess = if t.run.weighted { t.run.walkers.ess() } else { f64::NAN };
                 rows.push((name, rate, test, z.value, z.se, ess, t.run.seconds));
@@ -321,11 +339,20 @@ impl Experiment for RbmMnist {
     const NAME: &'static str = "rbm-mnist";
     const ABOUT: &'static str = "RBMs on binarised MNIST by CD, PCD and Jarzynski (needs `make datasets`)";
     const SMALL: &'static str = "data = \"digits\"\nhidden = 8\nsteps = 10\nbatch = 100\nwalkers = 50\nseeds = 1\nais_steps = 10\nevery = 5\n\
-         checkpoints = 2\nclassifier_steps = 4";
+         rounds = 4\ncheckpoints = 2\nclassifier_steps = 4";
     const DATA: Option<&'static str> = Some("mnist");
 
     fn full() -> Self {
-        RbmMnist { steps: 1_500, every: 10, checkpoints: 7, ais_steps: 2_000, seeds: 3, ..Default::default() }
+        RbmMnist {
+            hidden: 500,
+            steps: 600,
+            every: 10,
+            checkpoints: 7,
+            ais_steps: 4_000,
+            rounds: 1_000,
+            seeds: 3,
+            ..Default::default()
+        }
     }
 
     fn seed(&self) -> u64 {
@@ -352,15 +379,15 @@ impl RbmMnist {
     fn race(&self, evaluator: &Evaluator, context: &Context, out: &mut Output) -> Result<()> {
         let mut trained = Vec::new();
         for seed in (self.seed..).take(self.seeds) {
-            for (name, rate) in self.methods.iter().zip(&self.rates) {
-                trained.push(self.train(name, *rate, evaluator, seed, context)?);
+            for (name, pace) in self.methods.iter().zip(self.rates.iter().copied().zip(self.multiples.iter().copied())) {
+                trained.push(self.train(name, pace, evaluator, seed, context)?);
             }
         }
         let (mut likelihood, mut masses) = (evaluate::likelihood_rows(), evaluate::mass_rows());
         let mut pictures = Vec::new();
         for t in &mut trained {
-            evaluator.likelihood(self, t, &mut likelihood)?;
-            pictures.push(evaluator.masses(self, t, &mut masses)?);
+            let drawn = evaluator.likelihood(self, t, &mut likelihood)?;
+            pictures.push(evaluator.masses(self, t, &drawn, &mut masses)?);
         }
         out.table("likelihood", likelihood.finish()?);
         out.table("masses", masses.finish()?);

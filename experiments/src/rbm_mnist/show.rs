@@ -15,28 +15,39 @@ impl RbmMnist {
         let table = out.get("likelihood")?.clone();
         for method in &self.methods {
             let of = |column: &str| at_end(&table, method, column);
-            let (test, train, seconds, sweeps) =
-                (of("log_lik_test")?, of("log_lik_train")?, of("seconds")?, of("sweeps")?);
+            let (test, train, seconds, update) =
+                (of("log_lik_test")?, of("log_lik_train")?, of("seconds")?, of("update")?);
+            let (lower, upper) = (of("log_lik_lower")?, of("log_lik_upper")?);
             out.note(format!(
-                "{method:<16} test {}, train {:.2} nats; {:.0} sweeps, {:.0} s",
+                "{method:<12} test {} in [{:.2}, {:.2}], train {:.2} nats; {:.0} updates, {:.0} s of training",
                 with_error(test.0, test.1, 2),
+                lower.0,
+                upper.0,
                 train.0,
-                sweeps.0,
+                update.0,
                 seconds.0
             ));
         }
-        for method in self.methods.iter().filter(|m| m.starts_with("jarzynski")) {
+        for method in &self.methods {
             let rows = frame::filter(&table, "method", method)?;
             let read = |c: &str| frame::column_f64(&rows, c);
-            let (update, ais, se) = (read("update")?, read("log_z_ais")?, read("log_z_ais_se")?);
-            let (z, z_se, walkers, seed) = (read("log_z")?, read("log_z_se")?, read("log_z_walkers")?, read("seed")?);
-            for i in (0..z.len()).filter(|i| update[*i] == self.steps as f64) {
+            let (update, bar, se) = (read("update")?, read("log_z_bar")?, read("log_z_bar_se")?);
+            let (lower, upper, trips) = (read("log_z_ais")?, read("log_z_reverse")?, read("round_trips")?);
+            let (z, walkers, seed) = (read("log_z_monitor")?, read("log_z_walkers")?, read("seed")?);
+            let last = update.iter().copied().fold(0.0, f64::max);
+            for i in (0..z.len()).filter(|i| update[*i] == last) {
+                let online = if z[i].is_nan() {
+                    String::new()
+                } else {
+                    format!("; monitor {:+.2} of BAR, training walkers {:+.2}", z[i] - bar[i], walkers[i] - bar[i])
+                };
                 out.note(format!(
-                    "{method}, seed {}: log Z monitor {}, AIS {}, training walkers {:.2}",
+                    "{method}, seed {}: log Z by BAR {}, AIS {:.2}, reverse AIS {:.2} ({:.1} round trips per chain){online}",
                     seed[i],
-                    with_error(z[i], z_se[i], 2),
-                    with_error(ais[i], se[i], 2),
-                    walkers[i]
+                    with_error(bar[i], se[i], 2),
+                    lower[i],
+                    upper[i],
+                    trips[i]
                 ));
             }
         }
@@ -46,7 +57,7 @@ impl RbmMnist {
         Ok(())
     }
 
-    /// `case, method, quantity, value, se, exact`: means over seeds at the last update; `exact` is AIS for the online log Ẑ.
+    /// `case, method, quantity, value, se, exact`: means over seeds at the last update; `exact` is BAR for the online log Ẑ.
     pub(super) fn summary(&self, out: &Output) -> Result<DataFrame> {
         let table = out.get("likelihood")?;
         let mut rows = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
@@ -54,17 +65,18 @@ impl RbmMnist {
         for method in &self.methods {
             for quantity in &LIKELIHOOD[3..] {
                 let (value, se) = at_end(table, method, quantity)?;
-                let online = matches!(*quantity, "log_z" | "log_z_walkers");
-                let exact = if online { at_end(table, method, "log_z_ais")?.0 } else { f64::NAN };
+                let online = matches!(*quantity, "log_z_monitor" | "log_z_walkers");
+                let exact = if online { at_end(table, method, "log_z_bar")?.0 } else { f64::NAN };
                 rows.push((&case, method, *quantity, value, se, exact));
             }
         }
-        let masses = frame::bands(out.get("masses")?, &["method", "label"], "seed", &["model", "data"])?;
-        let (method, label) = (frame::column_str(&masses, "method")?, frame::column_str(&masses, "label")?);
+        let masses = frame::bands(out.get("masses")?, &["method", "by", "label"], "seed", &["model", "data"])?;
+        let text = |c: &str| frame::column_str(&masses, c);
+        let (method, by, label) = (text("method")?, text("by")?, text("label")?);
         let read = |c: &str| frame::column_f64(&masses, c);
         let (model, se, data) = (read("model")?, read("model_se")?, read("data")?);
         for i in 0..method.len() {
-            rows.push((&case, &method[i], format!("mass of {}", label[i]), model[i], se[i], data[i]));
+            rows.push((&case, &method[i], format!("mass of {} by {}", label[i], by[i]), model[i], se[i], data[i]));
         }
         rows.finish()
     }
@@ -106,7 +118,7 @@ mod figures {
             for (x, label) in
                 [("update", "updates"), ("sweeps", "sweeps per chain"), ("seconds", "seconds of training")]
             {
-                let panel = Panel::new("test log-likelihood by AIS").x(label).y("nats per image").log_x();
+                let panel = Panel::new("test log-likelihood by BAR").x(label).y("nats per image").log_x();
                 let panel = panel.ylim(floor - 2.0, top + 5.0);
                 figure = figure.panel(panel.frame(&positive(&bands, x)?, "method", x, "log_lik_test")?);
             }
@@ -114,16 +126,17 @@ mod figures {
             for method in self.methods.iter().filter(|m| m.starts_with("jarzynski")) {
                 let rows = frame::filter(table, "method", method)?;
                 let read = |c: &str| frame::column_f64(&rows, c);
-                let (seed, update, ais) = (read("seed")?, read("update")?, read("log_z_ais")?);
+                let (seed, update, bar) = (read("seed")?, read("update")?, read("log_z_bar")?);
                 let monitor = method.replace("jarzynski", "monitor");
-                for (who, column) in [(monitor, "log_z"), (format!("{method}, walkers"), "log_z_walkers")] {
+                let ends = [(format!("{method}, AIS"), "log_z_ais"), (format!("{method}, reverse AIS"), "log_z_reverse")];
+                for (who, column) in [(monitor, "log_z_monitor")].into_iter().chain(ends) {
                     for (i, z) in read(column)?.iter().enumerate() {
-                        error.push((&who, seed[i], update[i], z - ais[i]));
+                        error.push((&who, seed[i], update[i], z - bar[i]));
                     }
                 }
             }
             let error = frame::bands(&error.finish()?, &["method", "update"], "seed", &["error"])?;
-            let panel = Panel::new("online log Ẑ against AIS").x("updates").y("log Ẑ online − AIS / nats").log_x();
+            let panel = Panel::new("log Ẑ less BAR").x("updates").y("log Ẑ − BAR / nats").log_x();
             let panel = panel.hline("", 0.0);
             figure = figure.panel(panel.frame(&positive(&error, "update")?, "method", "update", "error")?);
             let steps = frame::bands(out.get("steps")?, &["method", "step"], "seed", &["ess"])?;
@@ -132,7 +145,8 @@ mod figures {
                 panel = panel.frame(&frame::filter(&steps, "method", method)?, "method", "step", "ess")?;
             }
             figure = figure.panel(panel);
-            let masses = frame::bands(out.get("masses")?, &["method", "label"], "seed", &["model", "data"])?;
+            let weighted = frame::filter(out.get("masses")?, "by", "ais")?;
+            let masses = frame::bands(&weighted, &["method", "label"], "seed", &["model", "data"])?;
             let labels = frame::distinct(&masses, "label")?;
             let mut bars = Panel::new("classes of weighted samples").x("digit").y("mass").categories(&labels);
             for (i, method) in self.methods.iter().enumerate() {

@@ -340,7 +340,17 @@ fn lock(dir: &Path) -> Result<File> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|e| Error::io(&path, e))?;
-    match file.try_lock() {
+    // a child process holds the files of its parent for the moment between its fork and its start
+    const TRIES: u32 = 20;
+    let mut taken = file.try_lock();
+    for _ in 1..TRIES {
+        if !matches!(taken, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        taken = file.try_lock();
+    }
+    match taken {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::RunLocked { dir: dir.into() }),
         Err(TryLockError::Error(e)) => Err(Error::io(&path, e)),
