@@ -25,6 +25,7 @@ pub mod registry;
 pub mod results;
 
 // The experiments.
+pub mod bracket;
 pub mod continuous;
 pub mod digits;
 pub mod divergences;

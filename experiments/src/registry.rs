@@ -57,6 +57,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<crate::flow_learned::FlowLearned>(),
     Entry::of::<crate::continuous::Continuous>(),
     Entry::of::<crate::rbm_kernels::RbmKernels>(),
+    Entry::of::<crate::bracket::Brackets>(),
     Entry::of::<crate::rbm_exact::RbmExact>(),
     Entry::of::<crate::gaussian_rbm::GaussianRbm>(),
     Entry::of::<crate::rbm_mnist::RbmMnist>(),

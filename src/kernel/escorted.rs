@@ -1,7 +1,7 @@
 //! Move by Langevin dynamics escorted by a velocity, Prop. 2, eqs (21)-(22), with Euler, midpoint or Heun drifts.
 
 use super::flow::Order;
-use super::{Arrival, EvalCounts, Kernel, Move};
+use super::{Arrival, EvalCounts, Kernel, Move, Reversal};
 use crate::density::Noise;
 use crate::density::{At, Evaluation, Flow};
 use crate::error::{Error, Result};
@@ -111,12 +111,32 @@ pub(super) fn leave<P: Flow + ?Sized>(
 ) -> Move {
     let eps = eps.at(at.t + 0.5 * at.h);
     let (mean, cost) = stride(at, from, eps, Direction::Forward, i);
-    let variance = 2.0 * at.h * eps;
-    let noise = rng.normal(&from.x.size(), from.x.kind(), from.x.device());
-    let y = combine(&[(1.0, &from.x), (1.0, &mean), (variance.sqrt(), &noise)]);
+    let (y, exponent) = gaussian_step(&from.x, &mean, 2.0 * at.h * eps, rng);
+    Move { y, alpha: from.u.to_kind(Kind::Double) + exponent, at_y: None, acceptance: None, cost, fault: None }
+}
+
+/// y = x + mean + √variance ξ, with |y − x − mean|²/2variance.
+fn gaussian_step(x: &Tensor, mean: &Tensor, variance: f64, rng: &mut Rng) -> (Tensor, Tensor) {
+    let noise = rng.normal(&x.size(), x.kind(), x.device());
+    let y = combine(&[(1.0, x), (1.0, mean), (variance.sqrt(), &noise)]);
     // from the rounded y: the weight must belong to the move that was made
-    let alpha = from.u.to_kind(Kind::Double) + gap_square(&y, &from.x, &mean) / (2.0 * variance);
-    Move { y, alpha, at_y: None, acceptance: None, cost, fault: None }
+    let exponent = gap_square(&y, x, mean) / (2.0 * variance);
+    (y, exponent)
+}
+
+/// The end of a reverse step at x, and α of the forward move from there to y: what [`Escorted`] and `Matched` share.
+pub(super) fn regain<P: Flow + ?Sized>(
+    at: &At<P>,
+    x: &Tensor,
+    y: &Tensor,
+    eps: f64,
+    i: Integrator,
+) -> (Evaluation, Tensor, EvalCounts) {
+    let there = at.path.arrive(at.t, x);
+    let (mean, mut cost) = stride(at, &there, eps, Direction::Forward, i);
+    cost += EvalCounts::arrival(there.len());
+    let alpha = there.u.to_kind(Kind::Double) + gap_square(y, x, &mean) / (4.0 * at.h * eps);
+    (there, alpha, cost)
 }
 
 /// b in the shape of x, and finite?
@@ -144,6 +164,16 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Escorted {
         cost += EvalCounts::arrival(point.len());
         let lambda = point.u.to_kind(Kind::Double) + gap_square(&at.x, &point.x, &mean) / (4.0 * u.h * eps);
         Arrival { lambda, evaluation: point, acceptance: None, cost }
+    }
+
+    /// x is an escorted move from y at t_{k+1} with −b.
+    fn reverse(&self, from: &At<P>, to: &At<P>, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        let eps = self.eps.at(to.t - 0.5 * to.h);
+        let (mean, mut cost) = stride(to, at, eps, Direction::Backward, self.integrator);
+        let (x, exponent) = gaussian_step(&at.x, &mean, 2.0 * to.h * eps, rng);
+        let (there, alpha, more) = regain(from, &x, &at.x, eps, self.integrator);
+        cost += more;
+        Ok(Reversal::new(there, alpha - (at.u.to_kind(Kind::Double) + exponent), cost))
     }
 
     fn validate(&self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! List the schemes that carry walkers along a flow, by name, with the order that each declares.
 
-use super::{Arrival, Escorted, Integrator, Kernel, Langevin, Map, Matched, Move, Ode, Split};
+use super::{Arrival, Escorted, Integrator, Kernel, Langevin, Map, Matched, Move, Ode, Reversal, Split};
 use crate::density::{At, Evaluation, Flow, Noise};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
@@ -133,6 +133,9 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for FlowKernel {
     }
     fn backward(&self, u: &At<P>, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
         self.inner::<P>().backward(u, at, mv, rng)
+    }
+    fn reverse(&self, from: &At<P>, to: &At<P>, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        self.inner::<P>().reverse(from, to, at, rng)
     }
     fn validate(&self) -> Result<()> {
         self.inner::<P>().validate()

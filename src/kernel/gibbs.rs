@@ -1,6 +1,6 @@
 //! Move walkers of two-layer models by alternating Gibbs sampling, with the four backward densities that its weights can have.
 
-use super::{Arrival, EvalCounts, Kernel, Move, Step};
+use super::{Arrival, EvalCounts, Kernel, Move, Reversal, Step};
 use crate::density::{Bipartite, Evaluation, Layers};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
@@ -139,6 +139,49 @@ impl Gibbs {
         (to, log_f, g)
     }
 
+    /// One step back from `to`: (v, h) ~ r under `layers`, with log r and the products spent.
+    fn retreat<L: Layers>(&self, layers: &L, to: &Place, rng: &mut Rng) -> (Place, Tensor, EvalCounts) {
+        let n = to.v.size()[0] as usize;
+        let (v, h) = match self.reverse {
+            GibbsReverse::SameScan => {
+                let h = layers.draw_hidden(&to.a, rng);
+                (layers.draw_visible(&h, rng), h)
+            }
+            _ => {
+                let v = layers.draw_visible(&to.h, rng);
+                let h = layers.draw_hidden(&layers.hidden_input(&v), rng);
+                (v, h)
+            }
+        };
+        let a = layers.hidden_input(&v);
+        let from = Place { v, h, a };
+        let g = layers.visible_input(&to.h);
+        let (log_r, more) = self.log_backward(layers, &from, to, &g);
+        (from, log_r, products(n, 3 - 2 * more, 2 + more))
+    }
+
+    /// A reverse step of a scan: the last sweep back by r at θ_{k+1}, the others by r at θ_k.
+    fn unscan<L: Layers>(&self, old: &L, new: &L, at: &Evaluation, rng: &mut Rng) -> Reversal {
+        let n = at.len();
+        let mut to = Self::place(new, at);
+        let mut increment = -at.u.to_kind(Kind::Double);
+        let mut cost = EvalCounts::default();
+        for s in (1..=self.sweeps).rev() {
+            let (mut from, log_r, spent) = self.retreat(if s == self.sweeps { new } else { old }, &to, rng);
+            // under θ_k, where the sweep began
+            from.a = old.hidden_input(&from.v);
+            let log_f = Self::log_forward(old, &from, &to, &old.visible_input(&to.h));
+            increment = &increment + log_r - log_f;
+            cost += spent;
+            cost += products(n, 1, 1);
+            to = from;
+        }
+        let u = old.joint_energy(&to.v, &to.h, &to.a);
+        let x = Tensor::cat(&[&to.v, &to.h], -1);
+        let point = Evaluation::new(x, u.shallow_clone(), Tensor::new()).with_input(to.a);
+        Reversal::new(point, increment + u, cost)
+    }
+
     fn place<L: Layers>(layers: &L, at: &Evaluation) -> Place {
         let (v, h) = layers.split(&at.x);
         let a = at.input().map_or_else(|| layers.hidden_input(&v), Tensor::shallow_clone);
@@ -206,6 +249,35 @@ impl<E: Bipartite + ?Sized> Kernel<E> for Gibbs {
             lambda = &lambda - log_r;
         }
         Arrival { lambda, evaluation: point, acceptance: None, cost }
+    }
+
+    /// `Collapsed`: the sweep itself, since the chain of v is in detailed balance. `Exact`: v ~ p(v|h′), then h ~ p(h|v), at θ_k.
+    /// The scans: r at θ_{k+1}.
+    fn reverse(&self, from: &E, to: &E, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        let (old, n) = (from.layers(), at.len());
+        if self.scans() {
+            return Ok(self.unscan(&old, &to.layers(), at, rng));
+        }
+        let start = old.evaluate_rows(&at.x);
+        let increment = start.u.to_kind(Kind::Double) - at.u.to_kind(Kind::Double);
+        let mut cost = products(n, 1, 0);
+        if self.reverse == GibbsReverse::Collapsed {
+            let (v, _, a, more) = self.sample(&old, &start, true, rng);
+            cost += more;
+            let a = a.unwrap_or_default();
+            let u = old.free_energy(&v, &a);
+            return Ok(Reversal::new(Evaluation::new(v, u, Tensor::new()).with_input(a), increment, cost));
+        }
+        let mut place = Self::place(&old, &start);
+        for _ in 0..self.sweeps {
+            let v = old.draw_visible(&place.h, rng);
+            let a = old.hidden_input(&v);
+            place = Place { h: old.draw_hidden(&a, rng), v, a };
+            cost += products(n, 1, 1);
+        }
+        let u = old.joint_energy(&place.v, &place.h, &place.a);
+        let x = Tensor::cat(&[&place.v, &place.h], -1);
+        Ok(Reversal::new(Evaluation::new(x, u, Tensor::new()).with_input(place.a), increment, cost))
     }
 
     fn forward_unweighted(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Move {

@@ -37,6 +37,11 @@ impl<E: Energy + Differentiable + ?Sized> Invariant<E> for Mala {
         Transition { evaluation: there.mix(&accept, at), acceptance, cost }
     }
 
+    /// Detailed balance: the move itself.
+    fn reverse_sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Result<Transition> {
+        Ok(self.sweep(u, at, rng))
+    }
+
     fn validate(&self) -> Result<()> {
         check_step(self.h)
     }

@@ -1,8 +1,8 @@
 //! Move as `Escorted` does, and let the backward density have the covariance that the flow gives the noise.
 
-use super::escorted::{Direction, check_velocity, leave, stride};
+use super::escorted::{Direction, check_velocity, leave, regain, stride};
 use super::flow::Order;
-use super::{Arrival, EvalCounts, Integrator, Kernel, Move};
+use super::{Arrival, EvalCounts, Integrator, Kernel, Move, Reversal};
 use crate::density::Noise;
 use crate::density::{At, Evaluation, Flow};
 use crate::error::Result;
@@ -53,11 +53,28 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Matched {
         let point = u.path.evaluate(u.t, &mv.y).with_drift(b);
         let (mean, mut cost) = stride(u, &point, eps, Direction::Backward, self.integrator);
         cost += EvalCounts { jacobian: n as u64, ..EvalCounts::evaluation(n as usize) };
-        let wide = |t: &Tensor| t.to_kind(Kind::Double);
-        let r = combine(&[(1.0, &wide(&at.x)), (-1.0, &wide(&point.x)), (-1.0, &wide(&mean))]);
-        let density = stretched(&j, &r, u.h, 4.0 * u.h * eps);
-        let lambda = wide(&point.u) + density;
+        let lambda = lambda(&point, &mean, &j, &at.x, u.h, eps);
         Arrival { lambda, evaluation: point, acceptance: None, cost }
+    }
+
+    /// x is Gaussian around m(y) with the covariance 2hε e^{−2hS}.
+    fn reverse(&self, from: &At<P>, to: &At<P>, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        let (eps, n) = (self.eps.at(to.t - 0.5 * to.h), at.len());
+        let (b, j) = to.path.linearise(to.t, &at.x);
+        let point =
+            Evaluation::new(at.x.shallow_clone(), at.u.shallow_clone(), at.grad().shallow_clone()).with_drift(b);
+        let (mean, mut cost) = stride(to, &point, eps, Direction::Backward, self.integrator);
+        cost.jacobian += n as u64;
+        let noise = rng.normal(&at.x.size(), Kind::Double, at.x.device());
+        let wide = j.to_kind(Kind::Double);
+        // e^{−hS} is a square root of the covariance's shape
+        let shrink = ((&wide + wide.transpose(1, 2)) * (-0.5 * to.h)).matrix_exp();
+        let noise = shrink.matmul(&noise.unsqueeze(-1)).squeeze_dim(-1).to_kind(at.x.kind());
+        let x = combine(&[(1.0, &at.x), (1.0, &mean), ((2.0 * to.h * eps).sqrt(), &noise)]);
+        let lambda = lambda(&point, &mean, &j, &x, to.h, eps);
+        let (there, alpha, more) = regain(from, &x, &at.x, eps, self.integrator);
+        cost += more;
+        Ok(Reversal::new(there, alpha - lambda, cost))
     }
 
     fn validate(&self) -> Result<()> {
@@ -71,6 +88,13 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Matched {
     fn identity(&self) -> Result<serde_json::Value> {
         super::identify("Matched", self)
     }
+}
+
+/// λ of the move back from `point` to x, with its `mean` displacement and the Jacobian `j` of b at `point`, `[n]` in f64.
+fn lambda(point: &Evaluation, mean: &Tensor, j: &Tensor, x: &Tensor, h: f64, eps: f64) -> Tensor {
+    let wide = |t: &Tensor| t.to_kind(Kind::Double);
+    let r = combine(&[(1.0, &wide(x)), (-1.0, &wide(&point.x)), (-1.0, &wide(mean))]);
+    wide(&point.u) + stretched(j, &r, h, 4.0 * h * eps)
 }
 
 /// rᵀe^{2hS}r/`scale` − h tr S, what −log of the backward density is beyond a constant, `[n]` in f64: S the symmetric

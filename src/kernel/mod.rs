@@ -11,6 +11,7 @@ mod langevin;
 mod mala;
 mod matched;
 mod ode;
+mod reversal;
 mod reversed;
 mod split;
 mod ula;
@@ -22,6 +23,7 @@ pub use gibbs::{Gibbs, GibbsReverse};
 pub use mala::Mala;
 pub use matched::Matched;
 pub use ode::{Map, Ode};
+pub use reversal::Reversal;
 pub use reversed::{Invariant, Reversed, Transition};
 pub use split::{Langevin, Split};
 pub use ula::{ReverseAt, Ula};
@@ -199,6 +201,19 @@ pub trait Kernel<E: Energy + ?Sized>: std::fmt::Debug {
         cost
     }
 
+    /// One step of a reverse run: from y, which `at` evaluates under θ_{k+1} (`to`), draws x ~ r_{k+1}(y → ·) and returns it
+    /// evaluated under θ_k (`from`) with α − λ of the pair (x, y). `from` and `to` are what the two halves of the forward step
+    /// get.
+    ///
+    /// A path from ρ_K down to ρ_0 that moves by r has, with the same A as a forward one, E_R e^{−A} = Z_0/Z_K, and the two
+    /// distributions of A cross at log Z_K/Z_0 (Crooks): see [`Transport::bracket`](crate::Transport::bracket).
+    ///
+    /// # Errors
+    /// By default: a kernel that does not say how its backward density is drawn from is named and refused.
+    fn reverse(&self, _from: &E, _to: &E, _at: &Evaluation, _rng: &mut Rng) -> Result<Reversal> {
+        Err(reversal::irreversible(&format!("{self:?}"), "Kernel::reverse"))
+    }
+
     /// The step h of a kernel that is unstable where h times the curvature of U is above 2; training records h times the
     /// curvature in `h_curvature`.
     fn bounded_step(&self) -> Option<BoundedStep<E>> {
@@ -267,6 +282,9 @@ impl<E: Energy + ?Sized, K: Kernel<E> + ?Sized> Kernel<E> for &K {
     }
     fn step(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Step {
         (**self).step(u, at, rng)
+    }
+    fn reverse(&self, from: &E, to: &E, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        (**self).reverse(from, to, at, rng)
     }
     fn bounded_step(&self) -> Option<BoundedStep<E>> {
         (**self).bounded_step()

@@ -3,7 +3,7 @@
 
 use super::escorted::check_velocity;
 use super::flow::Order;
-use super::{Arrival, EvalCounts, Kernel, Move};
+use super::{Arrival, EvalCounts, Kernel, Move, Reversal};
 use crate::density::{At, Evaluation, Flow};
 use crate::error::Result;
 use crate::numeric::blocks::read;
@@ -54,12 +54,12 @@ impl Map {
         }
     }
 
-    /// T_h(x) `[n, d]` and log det ∂T_h(x) `[n]`; NaN where the determinant is not positive.
-    fn apply<P: Flow + ?Sized>(self, at: &At<P>, x: &Tensor) -> (Tensor, Tensor) {
+    /// T_h(x) `[n, d]`, and the terms c_i J_i whose sum is ∂T_h(x) − I.
+    fn apply<P: Flow + ?Sized>(self, at: &At<P>, x: &Tensor) -> (Tensor, Vec<(f64, Tensor)>) {
         let (t, h) = (at.t, at.h);
         let (k1, j1) = at.path.linearise(t, x);
         if self == Map::Euler {
-            return (combine(&[(1.0, x), (h, &k1)]), log_det(&[(h, &j1)]));
+            return (combine(&[(1.0, x), (h, &k1)]), vec![(h, j1)]);
         }
         // Each stage's Jacobian in the start x: J(stage) · ∂stage/∂x.
         let stage = |share: f64, k: &Tensor, j: &Tensor| {
@@ -71,23 +71,66 @@ impl Map {
         let (k4, j4) = stage(1.0, &k3, &j3);
         let (end, mid) = (h / 6.0, h / 3.0);
         let y = combine(&[(1.0, x), (end, &k1), (mid, &k2), (mid, &k3), (end, &k4)]);
-        (y, log_det(&[(end, &j1), (mid, &j2), (mid, &j3), (end, &j4)]))
+        (y, vec![(end, j1), (mid, j2), (mid, j3), (end, j4)])
     }
 
-    /// Carries the walkers; α = U_k(x) + log det.
-    pub(super) fn carry<P: Flow + ?Sized>(self, at: &At<P>, from: &Evaluation) -> Move {
-        let (y, log_det) = self.apply(at, &from.x);
+    fn stages(self) -> u64 {
+        if self == Map::Euler { 1 } else { 4 }
+    }
+
+    /// log det of the map's Jacobian at each walker, and why it cannot be used, if it cannot.
+    fn log_det<P: Flow + ?Sized>(at: &At<P>, terms: &[(f64, Tensor)]) -> (Tensor, Option<String>) {
+        let log_det = log_det(&terms.iter().map(|(c, j)| (*c, j)).collect::<Vec<_>>());
         let folded = log_det.isnan().sum(Kind::Int64).int64_value(&[]);
         let fault = (folded > 0).then(|| {
-            let (n, h) = (from.len(), at.h);
+            let (n, h) = (log_det.size()[0], at.h);
             format!(
                 "the map folds: its determinant is not positive at {folded} of {n} walkers at t = {:.4}. \
                  A smaller step than h = {h} is needed",
                 at.t
             )
         });
-        let stages = if self == Map::Euler { 1 } else { 4 };
-        let cost = EvalCounts { jacobian: stages * from.len() as u64, ..Default::default() };
+        (log_det, fault)
+    }
+
+    /// Carries walkers back from y = T_h(x) to x, found by Newton's method: x under U_k with α − λ, λ = `lambda`.
+    pub(super) fn uncarry<P: Flow + ?Sized>(self, at: &At<P>, y: &Tensor, lambda: &Tensor) -> Reversal {
+        let wide = |t: &Tensor| t.to_kind(Kind::Double);
+        // rounding of positions in their own kind, and what is still a solution
+        let (tight, loose) = if y.kind() == Kind::Double { (1e-14, 1e-10) } else { (1e-7, 1e-5) };
+        let size = wide(y).abs().amax([-1], false) + 1.0;
+        let (mut x, mut before, mut cost) = (y.shallow_clone(), f64::INFINITY, EvalCounts::default());
+        let (terms, gap) = loop {
+            let (image, terms) = self.apply(at, &x);
+            cost.jacobian += self.stages() * y.size()[0] as u64;
+            let miss = wide(&image) - wide(y);
+            let gap = (miss.abs().amax([-1], false) / &size).max().double_value(&[]);
+            if gap <= tight || !gap.is_finite() || gap > 0.5 * before {
+                break (terms, gap);
+            }
+            before = gap;
+            let parts: Vec<(f64, Tensor)> = terms.iter().map(|(c, j)| (*c, wide(j))).collect();
+            let jacobian = one_plus(1.0, &combine(&parts.iter().map(|(c, j)| (*c, j)).collect::<Vec<_>>()));
+            let (step, _) = Tensor::linalg_solve_ex(&jacobian, &miss.unsqueeze(-1), true, false);
+            x = (wide(&x) - step.squeeze_dim(-1)).to_kind(y.kind());
+        };
+        let (log_det, folded) = Self::log_det(at, &terms);
+        let point = at.path.evaluate(at.t, &x);
+        cost += EvalCounts::evaluation(point.len());
+        let increment = point.u.to_kind(Kind::Double) + log_det - lambda;
+        let solved = gap <= loose;
+        let lost = (!solved).then(|| {
+            let h = at.h;
+            format!("the map of step h = {h} at t = {:.4} could not be inverted: a smaller step is needed", at.t)
+        });
+        Reversal { fault: lost.or(folded), ..Reversal::new(point, increment, cost) }
+    }
+
+    /// Carries the walkers; α = U_k(x) + log det.
+    pub(super) fn carry<P: Flow + ?Sized>(self, at: &At<P>, from: &Evaluation) -> Move {
+        let (y, terms) = self.apply(at, &from.x);
+        let (log_det, fault) = Self::log_det(at, &terms);
+        let cost = EvalCounts { jacobian: self.stages() * from.len() as u64, ..Default::default() };
         Move { y, alpha: from.u.to_kind(Kind::Double) + log_det, at_y: None, acceptance: None, cost, fault }
     }
 }
@@ -105,6 +148,11 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Ode {
             cost: EvalCounts::evaluation(point.len()),
             evaluation: point,
         }
+    }
+
+    /// The inverse of the map of t_k.
+    fn reverse(&self, from: &At<P>, _to: &At<P>, at: &Evaluation, _rng: &mut Rng) -> Result<Reversal> {
+        Ok(self.map.uncarry(from, &at.x, &at.u.to_kind(Kind::Double)))
     }
 
     fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Pair a kernel that leaves ρ_k invariant with its exact time reversal: the AIS weight, free at fixed θ.
 
-use super::{Arrival, EvalCounts, Kernel, Move, Step};
+use super::{Arrival, EvalCounts, Kernel, Move, Reversal, Step, reversal};
 use crate::density::{Energy, Evaluation};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
@@ -24,6 +24,15 @@ pub struct Transition {
 pub trait Invariant<E: Energy + ?Sized>: std::fmt::Debug {
     /// One move at fixed θ.
     fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition;
+
+    /// One move of the time reversal of [`sweep`](Invariant::sweep) at the same θ: r(y → x) = ρ(x) f(x → y)/ρ(y). A kernel in
+    /// detailed balance, such as MALA, is its own and returns `sweep`. Reverse runs move by it.
+    ///
+    /// # Errors
+    /// By default: a kernel that does not say what its reversal is is named and refused.
+    fn reverse_sweep(&self, _u: &E, _at: &Evaluation, _rng: &mut Rng) -> Result<Transition> {
+        Err(reversal::irreversible(&format!("{self:?}"), "Invariant::reverse_sweep"))
+    }
 
     /// As [`Kernel::validate`].
     ///
@@ -70,15 +79,27 @@ impl<K> Reversed<K> {
         let mut all = self.kernel.sweep(u, at, rng);
         for _ in 1..self.sweeps {
             let next = self.kernel.sweep(u, &all.evaluation, rng);
-            all.cost += next.cost;
-            // a new tensor: the first may belong to the kernel
-            all.acceptance = &all.acceptance + next.acceptance;
-            all.evaluation = next.evaluation;
+            all.then(next);
         }
-        if self.sweeps > 1 {
-            all.acceptance = &all.acceptance / self.sweeps as f64;
+        all.mean_of(self.sweeps)
+    }
+}
+
+impl Transition {
+    /// Goes on with another move; the acceptances are added up.
+    fn then(&mut self, next: Transition) {
+        self.cost += next.cost;
+        // a new tensor: the first may belong to the kernel
+        self.acceptance = &self.acceptance + next.acceptance;
+        self.evaluation = next.evaluation;
+    }
+
+    /// With the mean acceptance of so many moves.
+    fn mean_of(mut self, moves: usize) -> Self {
+        if moves > 1 {
+            self.acceptance = &self.acceptance / moves as f64;
         }
-        all
+        self
     }
 }
 
@@ -109,6 +130,20 @@ impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
         let moved = self.moves(u, at, rng);
         let increment = moved.evaluation.u.zeros_like().to_kind(Kind::Double);
         Step { evaluation: moved.evaluation, increment, acceptance: Some(moved.acceptance), cost: moved.cost }
+    }
+
+    /// The time reversal of all moves at θ_k, from y; α − λ = U_k(y) − U_{k+1}(y).
+    fn reverse(&self, from: &E, _to: &E, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        let start = from.evaluate(&at.x);
+        let increment = start.u.to_kind(Kind::Double) - at.u.to_kind(Kind::Double);
+        let mut all = self.kernel.reverse_sweep(from, &start, rng)?;
+        for _ in 1..self.sweeps {
+            let next = self.kernel.reverse_sweep(from, &all.evaluation, rng)?;
+            all.then(next);
+        }
+        let mut all = all.mean_of(self.sweeps);
+        all.cost += EvalCounts::evaluation(at.len());
+        Ok(Reversal::new(all.evaluation, increment, all.cost).accepted(all.acceptance))
     }
 
     fn validate(&self) -> Result<()> {

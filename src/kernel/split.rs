@@ -2,7 +2,7 @@
 
 use super::escorted::check_velocity;
 use super::flow::Order;
-use super::{Arrival, EvalCounts, Invariant, Kernel, Mala, Map, Move, Ula};
+use super::{Arrival, EvalCounts, Invariant, Kernel, Mala, Map, Move, Reversal, Ula};
 use crate::density::Noise;
 use crate::density::{At, Evaluation, Flow};
 use crate::error::Result;
@@ -76,6 +76,24 @@ impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Split {
                 Arrival { lambda, evaluation: moved.evaluation, acceptance: Some(moved.acceptance), cost }
             }
         }
+    }
+
+    /// First the reversal of the Langevin move at t_{k+1}, then the inverse of the map of t_k.
+    fn reverse(&self, from: &At<P>, to: &At<P>, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        let step = to.h * self.eps.at(to.t - 0.5 * to.h);
+        let moved = match self.then {
+            Langevin::Ula => Ula::new(step).reverse(to, to, at, rng)?,
+            Langevin::Mala => {
+                let moved = Mala::new(step).reverse_sweep(to, at, rng)?;
+                let none = at.u.zeros_like().to_kind(Kind::Double);
+                Reversal::new(moved.evaluation, none, moved.cost).accepted(moved.acceptance)
+            }
+        };
+        let carried = moved.evaluation;
+        let mut all = self.map.uncarry(from, &carried.x, &carried.u.to_kind(Kind::Double));
+        all.increment += moved.increment;
+        all.cost += moved.cost;
+        Ok(Reversal { acceptance: moved.acceptance, ..all })
     }
 
     fn validate(&self) -> Result<()> {

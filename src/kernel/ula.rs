@@ -1,7 +1,7 @@
 //! Move by the unadjusted Langevin algorithm, eq. (13), with the paper's backward kernel or the lower-variance one.
 
 use super::langevin::{propose, reverse_lambda};
-use super::{Arrival, BoundedStep, EvalCounts, Kernel, Move};
+use super::{Arrival, BoundedStep, EvalCounts, Kernel, Move, Reversal};
 use crate::density::{Differentiable, Energy, Evaluation, curvature};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
@@ -82,6 +82,26 @@ impl<E: Energy + Differentiable + ?Sized> Kernel<E> for Ula {
             ReverseAt::Old => point.u.to_kind(Kind::Double),
         };
         Arrival { lambda, acceptance: None, cost: EvalCounts::evaluation(point.len()), evaluation: point }
+    }
+
+    /// x is a ULA move from y under θ_{k+1} (`New`) or θ_k (`Old`).
+    fn reverse(&self, from: &E, _to: &E, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        let (x, lambda, mut cost) = match self.reverse_at {
+            ReverseAt::New => {
+                let (x, lambda) = propose(at, self.h, rng);
+                (x, lambda, EvalCounts::default())
+            }
+            ReverseAt::Old => {
+                let before = from.evaluate(&at.x);
+                let (x, reverse) = propose(&before, self.h, rng);
+                let lambda = reverse - before.u.to_kind(Kind::Double) + at.u.to_kind(Kind::Double);
+                (x, lambda, EvalCounts::evaluation(at.len()))
+            }
+        };
+        let there = from.evaluate(&x);
+        cost += EvalCounts::evaluation(there.len());
+        let alpha = reverse_lambda(&at.x, &there, self.h);
+        Ok(Reversal::new(there, alpha - lambda, cost))
     }
 
     fn validate(&self) -> Result<()> {

@@ -21,5 +21,6 @@ pub use mixture::Mixture;
 pub use net::{Cnn, CnnShape, Mlp, MlpShape, NetEnergy, initialise};
 pub(crate) use net::{ZEROS, widths_in_range};
 pub use rbm::{
-    Bernoulli, Exact, Ising, Normal, Potts, Rbm, RbmShape, Tempered, Tempering, Units, Visible, exact_log_z, one_hot,
+    Bernoulli, Exact, Ising, Normal, Potts, Rbm, RbmShape, Replicas, Tempered, Tempering, Units, Visible, exact_draws,
+    exact_log_z, one_hot,
 };

@@ -193,6 +193,7 @@ impl Run {
             let who = match (&self.monitor, self.label.as_str()) {
                 (Some(_), _) => "monitor",
                 (None, "flow") => "of the learned start, t = 0; `transport` along the flow gives that of t = 1",
+                (None, "reverse") => "of the path's start, t = 0, less that of its end",
                 (None, _) => "walkers",
             };
             text += &format!("\nlog Z = {z} ({who}), {}", spread(self.population()));

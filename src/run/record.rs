@@ -57,7 +57,12 @@ pub const COLUMNS: &[Entry] = &[
         "log_z_monitor (exact log Z where there is no monitor) + energy_validation: of the held-out data",
         "eq. (55)",
     ),
-    real("log_z", "nats", "log Ẑ by the training walkers; self-interaction biases it low", "eq. (6)"),
+    real(
+        "log_z",
+        "nats",
+        "log Ẑ by the training walkers; self-interaction biases it low; in a reverse run log Ẑ_t/Z_1",
+        "eq. (6)",
+    ),
     real("log_z_se", "nats", "its standard error, without that bias", ""),
     real("log_z_monitor", "nats", "log Ẑ by the monitor population: same θ, no influence on it", "eq. (6)"),
     real("log_z_monitor_se", "nats", "its standard error", ""),

@@ -3,12 +3,12 @@
 use super::Transport;
 use crate::density::{At, Base, Differentiable, Energy, Evaluation, Flow, Path};
 use crate::error::{Error, Result, guard};
-use crate::io::frame::Rows;
-use crate::kernel::{Arrival, EvalCounts, Kernel, Move};
+use crate::io::frame::{Rows, mean_se};
+use crate::kernel::{Arrival, EvalCounts, Kernel, Move, Reversal};
 use crate::model::Gaussian;
 use crate::numeric::Rng;
 use crate::numeric::fit::log_log;
-use crate::run::Outcome;
+use crate::run::{Outcome, Run};
 use crate::walkers::Walkers;
 use polars::prelude::DataFrame;
 use tch::{Kind, Tensor};
@@ -90,9 +90,66 @@ impl<'a, K: Kernel<At<'a, Drifting>>> Kernel<At<'a, Drifting>> for Shifted<'_, K
     }
 }
 
+/// A kernel whose reverse steps take the energy of y in λ at θ_k instead of θ_{k+1}.
+#[derive(Debug)]
+struct Stale<'k, K>(&'k K);
+
+impl<'a, K: Kernel<At<'a, Drifting>>> Kernel<At<'a, Drifting>> for Stale<'_, K> {
+    fn forward(&self, u: &At<'a, Drifting>, at: &Evaluation, rng: &mut Rng) -> Move {
+        self.0.forward(u, at, rng)
+    }
+
+    fn backward(&self, u: &At<'a, Drifting>, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
+        self.0.backward(u, at, mv, rng)
+    }
+
+    fn reverse(
+        &self,
+        from: &At<'a, Drifting>,
+        to: &At<'a, Drifting>,
+        at: &Evaluation,
+        rng: &mut Rng,
+    ) -> Result<Reversal> {
+        let mut step = self.0.reverse(from, to, at, rng)?;
+        step.increment = &step.increment + at.u.to_kind(Kind::Double) - from.energy(&at.x).to_kind(Kind::Double);
+        Ok(step)
+    }
+}
+
+/// log-weights A of a reverse run along the path, from exact draws of its end.
+fn walk_back<K: for<'a> Kernel<At<'a, Drifting>>>(kernel: &K, path: &Drifting, seed: u64) -> Result<Vec<f64>> {
+    let draws = Rng::new(seed).split(1).normal(&[N as i64, D], Kind::Double, tch::Device::Cpu) * WIDTH + PLACE;
+    let run = Transport::new(kernel, STEPS, N, seed).every(STEPS).quiet().reverse(path, &draws)?;
+    Ok(Vec::try_from(-arrived(kernel, run)?.log_weights())?)
+}
+
+/// By how many standard errors log mean e^{−A} on reverse paths misses −log Z_1/Z_0.
+fn exponential(reverse: &[f64], exact: f64) -> f64 {
+    let (mean, se) = mean_se(&reverse.iter().map(|a| (exact - a).exp()).collect::<Vec<_>>());
+    let z = (mean - 1.0) / se.max(1e-12);
+    if z.is_nan() { f64::INFINITY } else { z.abs() }
+}
+
+/// By how many standard errors p_F(A) e^{A − C} and p_R(A) differ: with p = 1/(1 + e^{A − C}) and any bounded g,
+/// E_F (1 − p) g = E_R p g. The farthest of three g that see level, slope and spread of the histograms.
+fn crooks(forward: &[f64], reverse: &[f64], exact: f64) -> f64 {
+    let p = |a: f64| 1.0 / (1.0 + (a - exact).exp());
+    let each: [fn(f64) -> f64; 3] = [|_| 1.0, f64::tanh, |x| (2.0 * x).cos()];
+    each.iter().fold(0.0, |worst: f64, g| {
+        let (f, f_se) = mean_se(&forward.iter().map(|a| (1.0 - p(*a)) * g(a - exact)).collect::<Vec<_>>());
+        let (r, r_se) = mean_se(&reverse.iter().map(|a| p(*a) * g(a - exact)).collect::<Vec<_>>());
+        let z = (f - r) / f_se.hypot(r_se).max(1e-12);
+        if z.is_nan() { f64::INFINITY } else { worst.max(z.abs()) }
+    })
+}
+
 /// The walkers after all steps of a transport along the path.
 fn walk<K: for<'a> Kernel<At<'a, Drifting>>>(kernel: &K, path: &Drifting, seed: u64) -> Result<Walkers> {
-    let run = Transport::new(kernel, STEPS, N, seed).every(STEPS).quiet().run(path)?;
+    arrived(kernel, Transport::new(kernel, STEPS, N, seed).every(STEPS).quiet().run(path)?)
+}
+
+/// The walkers of a run that finished.
+fn arrived(kernel: &impl std::fmt::Debug, run: Run) -> Result<Walkers> {
     match run.outcome {
         Outcome::Finished => Ok(run.walkers),
         Outcome::Diverged { step, cause } | Outcome::Paused { step, cause } => Err(Error::param(
@@ -103,10 +160,14 @@ fn walk<K: for<'a> Kernel<At<'a, Drifting>>>(kernel: &K, path: &Drifting, seed: 
     }
 }
 
+/// log Z of the path's end, nats.
+fn exact_log_z() -> f64 {
+    D as f64 * (WIDTH * (2.0 * std::f64::consts::PI).sqrt()).ln()
+}
+
 /// log Ẑ, E|x − m|² and E x_0 against the closed form, in standard errors; the farthest.
 fn farthest(walkers: &Walkers) -> Result<f64> {
-    let d = D as f64;
-    let exact = d * (WIDTH * (2.0 * std::f64::consts::PI).sqrt()).ln();
+    let (d, exact) = (D as f64, exact_log_z());
     let z = walkers.log_z();
     let spread = walkers.mean(&(walkers.x() - PLACE).square().sum_dim_intlist(-1, false, None::<Kind>))?;
     let place = walkers.mean(&walkers.x().select(1, 0))?;
@@ -135,6 +196,8 @@ fn increment<K: for<'a> Kernel<At<'a, Drifting>>>(kernel: &K, path: &Drifting) -
 ///   normalised densities, however bad the kernel moves.
 /// - *a wrong weight is noticed*: the same kernel with λ taken at θ_k must be off by more than 5: the reject twin, without which
 ///   the first claim would prove nothing.
+/// - *reverse runs*, where the kernel implements [`Kernel::reverse`]: log mean e^{−A} on reverse paths is −log Z_K/Z_0, the
+///   distributions of A in both directions keep Crooks' identity, and a twin with U_k(y) in λ does not.
 /// - *order*: at fixed θ the increment falls as a power of h above ½, so that weights vanish as steps shrink; a kernel that
 ///   leaves ρ invariant has none at all.
 /// - *same seed, same bits*, and *costs*: evaluations are declared.
@@ -173,6 +236,27 @@ where
     claim("the check can tell", format!("ESS/N {ess:.3}"), "above .05: a smaller h", ess > 0.05);
     let twin = farthest(&walk(&Shifted(&kernel), &path, 11)?)?;
     claim("a wrong weight is noticed", format!("{twin:.1} standard errors off"), "more than 5", twin > 5.0);
+    let (near, last) = At::step(&path, 0.9, 1.0);
+    let some = guard(|| Ok(last.evaluate(&start.x)))?;
+    match guard(|| kernel.reverse(&near, &last, &some, &mut Rng::new(3))) {
+        Err(Error::Param { name: "kernel", expected, .. }) => claim("reverse runs", "none".into(), &expected, true),
+        Err(e) => return Err(e),
+        Ok(_) => {
+            let exact = exact_log_z() - path.base().log_z();
+            let forward = Vec::try_from(right.log_weights())?;
+            let reverse = walk_back(&kernel, &path, 13)?;
+            let z = exponential(&reverse, exact).max(crooks(&forward, &reverse, exact));
+            claim("exact on reverse paths", format!("{z:.1} standard errors off"), "at most 5", z < 5.0);
+            let wrong = walk_back(&Stale(&kernel), &path, 13)?;
+            let twin = exponential(&wrong, exact).max(crooks(&forward, &wrong, exact));
+            claim(
+                "a wrong reverse run is noticed",
+                format!("{twin:.1} standard errors off"),
+                "more than 5",
+                twin > 5.0,
+            );
+        }
+    }
     let steps: Vec<f64> = (0..5).map(|i| h / 2f64.powi(i)).collect();
     let rms = steps.iter().map(|h| increment(&family(*h), &path)).collect::<Result<Vec<_>>>()?;
     if rms.iter().all(|r| *r < 1e-12) {

@@ -1,10 +1,12 @@
 //! Move walkers along a prescribed path of energies U_t, t from 0 to 1: annealing and, with a velocity, flows.
 
 mod ais;
+mod bracket;
 mod check;
 mod procedure;
 
 pub use ais::{Ais, Route};
+pub use bracket::{Bracket, ReverseStart};
 pub use check::{Contract, Drifting, check_kernel};
 
 use crate::density::{Annealed, At, Grid, Path};

@@ -1,7 +1,7 @@
-//! Take walkers along a path step by step: forward at t_k, backward at t_{k+1}, A += α − λ.
+//! Take walkers along a path step by step: forward at t_k, backward at t_{k+1}, A += α − λ; or down it, by the backward density.
 
 use super::Transport;
-use crate::density::{At, Grid, Path};
+use crate::density::{At, Energy, Grid, Path};
 use crate::error::{Error, Result, guard, no_grad};
 use crate::io::Checkpoint;
 use crate::io::fingerprint;
@@ -20,6 +20,8 @@ pub(super) struct Along<K> {
     grid: Grid,
     rng: Rng,
     walkers: Walkers,
+    /// Where a reverse run starts, at t = 1.
+    top: Option<Tensor>,
 }
 
 impl<K> Along<K> {
@@ -30,8 +32,99 @@ impl<K> Along<K> {
             "transport" => Rng::new(of.seed),
             label => label.bytes().fold(Rng::new(of.seed), |rng, byte| rng.split(u64::from(byte) + 256)),
         };
-        Ok(Along { rng: root.split(1), of, label, grid, walkers: Walkers::none() })
+        Ok(Along { rng: root.split(1), of, label, grid, walkers: Walkers::none(), top: None })
     }
+
+    /// A reverse run, from rows `top` of t = 1.
+    pub fn down(of: Transport<K>, label: &'static str, top: &Tensor) -> Result<Self> {
+        Ok(Along { top: Some(top.shallow_clone()), ..Along::new(of, label)? })
+    }
+
+    /// The time of state k.
+    fn place(&self, k: usize) -> f64 {
+        self.grid.at(if self.top.is_some() { self.grid.steps().saturating_sub(k) } else { k })
+    }
+
+    /// Draws and weighs the start of a transport.
+    fn begin_at_the_base<P: Path>(&mut self, path: &P) -> Result<()>
+    where
+        K: for<'b> Kernel<At<'b, P>>,
+    {
+        let of = &self.of;
+        let (first, _) = At::step(path, 0.0, self.grid.at(1));
+        self.walkers = match of.weighted {
+            true => {
+                let walkers = Walkers::start_from(path.base(), &first, of.walkers, false, &mut self.rng)?;
+                let few = walkers.x().narrow(0, 0, (of.walkers as i64).min(64));
+                let last = no_grad(|| path.energy(1.0, &few)).to_kind(Kind::Double);
+                // Infinite at some points is zero density there; infinite at all of them, or NaN, is a path that does not arrive.
+                if last.isnan().any().int64_value(&[]) != 0 || last.isfinite().any().int64_value(&[]) == 0 {
+                    return Err(Error::NonFinite { what: "energy", place: "at the path's end, t = 1".into() });
+                }
+                walkers
+            }
+            false => {
+                let x = path.base().sample(of.walkers, &mut self.rng);
+                Walkers::new(path.evaluate(0.0, &x), f64::NAN)
+            }
+        };
+        check_shapes(self.walkers.evaluation(), of.walkers)?;
+        of.kernel.check(&first, self.walkers.evaluation())
+    }
+
+    /// Evaluates the start of a reverse run, and asks the kernel for one step of a few walkers.
+    fn begin_at_the_top<P: Path>(&mut self, path: &P, top: &Tensor) -> Result<()>
+    where
+        K: for<'b> Kernel<At<'b, P>>,
+    {
+        let end = self.grid.steps();
+        let (before, last) = At::step(path, self.grid.at(end - 1), 1.0);
+        let point = last.evaluate(top);
+        check_shapes(&point, self.of.walkers)?;
+        if point.u.isfinite().all().int64_value(&[]) == 0 {
+            let place = "at the start of a reverse run: a draw of the path's end has positive density there".into();
+            return Err(Error::NonFinite { what: "energy", place });
+        }
+        self.of.kernel.check(&last, &point)?;
+        let few = last.evaluate(&top.narrow(0, 0, top.size()[0].min(4)));
+        let _probe = self.of.kernel.reverse(&before, &last, &few, &mut Rng::new(0))?;
+        self.walkers = Walkers::new(point, 0.0);
+        Ok(())
+    }
+
+    /// From state k of a reverse run to k + 1, which is nearer to t = 0: −A changes by λ − α.
+    fn descend<P: Path>(&mut self, path: &P, k: usize, tally: &mut Tally) -> Result<Health>
+    where
+        K: for<'b> Kernel<At<'b, P>>,
+    {
+        let to_go = self.grid.steps() - k;
+        let (of, walkers, rng) = (&self.of, &mut self.walkers, &mut self.rng);
+        let (from, to) = At::step(path, self.grid.at(to_go - 1), self.grid.at(to_go));
+        let mut moved = of.kernel.reverse(&from, &to, walkers.evaluation(), rng)?;
+        tally.add((moved.cost, moved.acceptance.take()));
+        check_weight("increment", &moved.increment, of.walkers)?;
+        let mut gain = -moved.increment;
+        if to_go == 1 {
+            // the start's own weight A_0 = U_base − U_0
+            let x = &moved.evaluation.x;
+            let base = no_grad(|| path.base().energy(x)).to_kind(Kind::Double);
+            gain = gain + moved.evaluation.u.to_kind(Kind::Double) - base;
+        }
+        let (gain, lambda) =
+            zero_density::increment(walkers, gain.shallow_clone(), &gain.zeros_like(), &moved.evaluation.u);
+        walkers.commit(moved.evaluation, &gain, &lambda);
+        check_shapes(walkers.evaluation(), of.walkers)?;
+        Ok(moved.fault.or_else(|| zero_density::fault(walkers)).map_or(Health::Fine, Health::Lost))
+    }
+}
+
+/// One number in f64 per walker?
+fn check_weight(name: &'static str, t: &Tensor, walkers: usize) -> Result<()> {
+    if t.size() == [walkers as i64] && t.kind() == Kind::Double {
+        return Ok(());
+    }
+    let expected = format!("[{walkers}] in f64: a weight for each walker");
+    Err(Error::Shape { name, got: t.size(), expected })
 }
 
 impl<K, P: Path> Procedure<P> for Along<K>
@@ -86,6 +179,9 @@ where
         ] {
             config[name] = value;
         }
+        if let Some(top) = &self.top {
+            config["start"] = fingerprint(top)?.into();
+        }
         let x = path.base().sample(8, &mut Rng::new(0x9a7));
         if path.weighable().is_ok() {
             let u = |t| no_grad(|| path.energy(t, &x)).to_kind(Kind::Double).unsqueeze(0);
@@ -95,28 +191,17 @@ where
     }
 
     fn begin(&mut self, path: &P, tally: &mut Tally) -> Result<()> {
-        let of = &self.of;
-        let (first, _) = At::step(path, 0.0, self.grid.at(1));
-        self.walkers = match of.weighted {
-            true => {
-                path.weighable()?;
-                let walkers = Walkers::start_from(path.base(), &first, of.walkers, false, &mut self.rng)?;
-                let few = walkers.x().narrow(0, 0, (of.walkers as i64).min(64));
-                let last = no_grad(|| path.energy(1.0, &few)).to_kind(Kind::Double);
-                // Infinite at some points is zero density there; infinite at all of them, or NaN, is a path that does not arrive.
-                if last.isnan().any().int64_value(&[]) != 0 || last.isfinite().any().int64_value(&[]) == 0 {
-                    return Err(Error::NonFinite { what: "energy", place: "at the path's end, t = 1".into() });
-                }
-                walkers
+        if self.of.weighted {
+            path.weighable()?;
+        }
+        match self.top.take() {
+            None => self.begin_at_the_base(path)?,
+            Some(top) => {
+                self.begin_at_the_top(path, &top)?;
+                self.top = Some(top);
             }
-            false => {
-                let x = path.base().sample(of.walkers, &mut self.rng);
-                Walkers::new(path.evaluate(0.0, &x), f64::NAN)
-            }
-        };
-        check_shapes(self.walkers.evaluation(), of.walkers)?;
-        of.kernel.check(&first, self.walkers.evaluation())?;
-        tally.cost += EvalCounts::evaluation(of.walkers);
+        }
+        tally.cost += EvalCounts::evaluation(self.of.walkers);
         Ok(())
     }
 
@@ -127,7 +212,7 @@ where
     fn row(&mut self, _path: &P, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
         let lowest = if self.of.weighted { self.walkers.take_lowest_ess() } else { f64::NAN };
         let walkers = &self.walkers;
-        row.put("t", self.grid.at(k));
+        row.put("t", self.place(k));
         let mut numbers: Vec<Tensor> = spent.acceptance.iter().map(Tensor::shallow_clone).collect();
         let known = numbers.len();
         if self.of.weighted {
@@ -157,6 +242,9 @@ where
     }
 
     fn step(&mut self, path: &P, k: usize, tally: &mut Tally) -> Result<Health> {
+        if self.top.is_some() {
+            return self.descend(path, k, tally);
+        }
         let (of, walkers, rng) = (&self.of, &mut self.walkers, &mut self.rng);
         let (now, next) = At::step(path, self.grid.at(k), self.grid.at(k + 1));
         let mut mv = of.kernel.forward(&now, walkers.evaluation(), rng);
@@ -174,12 +262,8 @@ where
                 Health::Lost("positions of the walkers are not finite".into())
             });
         }
-        for (name, t) in [("alpha", &alpha), ("lambda", &arrival.lambda)] {
-            if t.size() != [of.walkers as i64] || t.kind() != Kind::Double {
-                let expected = format!("[{}] in f64: a weight for each walker", of.walkers);
-                return Err(Error::Shape { name, got: t.size(), expected });
-            }
-        }
+        check_weight("alpha", &alpha, of.walkers)?;
+        check_weight("lambda", &arrival.lambda, of.walkers)?;
         let (alpha, lambda) = zero_density::increment(walkers, alpha, &arrival.lambda, &arrival.evaluation.u);
         walkers.commit(arrival.evaluation, &alpha, &lambda);
         check_shapes(walkers.evaluation(), of.walkers)?;
@@ -201,7 +285,7 @@ where
     }
 
     fn load(&mut self, path: &P, k: usize, from: &Checkpoint) -> Result<()> {
-        let (device, t) = (path.base().sample(1, &mut Rng::new(0)).device(), self.grid.at(k));
+        let (device, t) = (path.base().sample(1, &mut Rng::new(0)).device(), self.place(k));
         self.walkers = Walkers::restore(from, "walkers", device, |x| path.evaluate(t, x))?;
         self.rng = from.json("rng")?;
         Ok(())
@@ -212,11 +296,11 @@ where
     }
 
     fn time(&self, k: usize) -> f64 {
-        self.grid.at(k)
+        self.place(k)
     }
 
     fn details(&self, k: usize, _rows: &Recorder) -> String {
-        let t = self.grid.at(k);
+        let t = self.place(k);
         match self.of.weighted {
             true => format!("t {t:.3}  ESS {:.3}", self.walkers.ess()),
             false => format!("t {t:.3}"),

@@ -1,14 +1,19 @@
 //! Carry the walkers X_k with their log-weights A_k: weights, ESS, log Z, exact averages, commit, resample.
 
+mod bar;
 mod epochs;
 mod estimate;
 mod export;
+mod mbar;
 mod pareto_k;
 mod resample;
 mod weights;
 pub(crate) mod zero_density;
 
+pub use bar::{Bar, bar};
+pub(crate) use bar::{Chained, bar_of_chains};
 pub use estimate::Estimate;
+pub use mbar::{Mbar, mbar};
 pub use resample::Scheme;
 
 use crate::density::{Base, Energy, Evaluation, Model};

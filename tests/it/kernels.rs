@@ -3,12 +3,14 @@
 use crate::common;
 
 use common::{Drifting, FAR, walk, worst, z_of, z_scores};
+use jarzynski::io::frame::mean_se;
 use jarzynski::kernel::{
     Arrival, Escorted, EvalCounts, FlowKernel, Integrator, Invariant, Kernel, Langevin, Mala, Map, Matched, Move,
-    Reversed, Split, Transition, Ula,
+    Reversal, Reversed, Split, Transition, Ula,
 };
 use jarzynski::tch::{Kind, Tensor};
-use jarzynski::{At, Base, Energy, Evaluation, Flow, Noise, Path, Rng, Scheme};
+use jarzynski::walkers::bar;
+use jarzynski::{At, Base, Energy, Evaluation, Flow, Noise, Path, Rng, Scheme, Transport};
 use std::cell::Cell;
 
 const N: usize = 40_000;
@@ -62,6 +64,136 @@ fn every_kernel_stays_exact_when_resampled_at_every_step() {
         (name.to_string(), z_of(&e, 1.0))
     }) {
         assert!(z.abs() < FAR, "{name}: z = {z}");
+    }
+}
+
+/// A on forward and on reverse paths of one protocol, log Z_1/Z_0, and the z-score of E|x|² under the walkers that arrived.
+fn both_ways<K: for<'a> Kernel<At<'a, Drifting>> + ?Sized>(kernel: &K) -> (Vec<f64>, Vec<f64>, f64, f64) {
+    let path = path();
+    let transport = Transport::new(kernel, 20, N, 17).quiet();
+    let draws = Rng::new(18).normal(&[N as i64, 2], Kind::Double, jarzynski::tch::Device::Cpu) * path.s1 + path.m1;
+    let weights = |t: &Tensor| Vec::<f64>::try_from(t).unwrap();
+    let up = transport.run(&path).unwrap();
+    let down = transport.reverse(&path, &draws).unwrap();
+    assert!(up.finished() && down.finished(), "{:?} {:?}", up.outcome, down.outcome);
+    // E_R e^{−A} g(x_0) = (Z_0/Z_1) E_{ρ_0} g: the walkers that arrive are weighted draws of the start
+    let r2 = down.walkers.x().square().sum_dim_intlist(-1, false, None::<Kind>);
+    let moments = z_of(&down.walkers.mean(&r2).unwrap(), 2.0);
+    (weights(up.walkers.log_weights()), weights(&-down.walkers.log_weights()), 2.0 * path.s1.ln(), moments)
+}
+
+/// The farthest of z-scores: E_R e^{C − A} = 1, and Crooks' p_F(A) e^{A − C} = p_R(A) in four bounded moments.
+fn crooks(forward: &[f64], reverse: &[f64], c: f64) -> (f64, f64) {
+    let scores = |v: Vec<f64>, exact: f64| z_of(&v, exact);
+    let exponential = scores(reverse.iter().map(|a| (c - a).exp()).collect(), 1.0);
+    let p = |a: &f64| 1.0 / (1.0 + (a - c).exp());
+    let tests: [fn(f64) -> f64; 4] = [|_| 1.0, |x| x.signum(), f64::tanh, |x| (2.0 * x).cos()];
+    let worst = tests.iter().fold(0.0f64, |worst, g| {
+        let (f, f_se) = mean_se(&forward.iter().map(|a| (1.0 - p(a)) * g(a - c)).collect::<Vec<_>>());
+        let (r, r_se) = mean_se(&reverse.iter().map(|a| p(a) * g(a - c)).collect::<Vec<_>>());
+        worst.max(((f - r) / f_se.hypot(r_se).max(1e-12)).abs())
+    });
+    (exponential.abs(), worst)
+}
+
+#[test]
+fn every_kernel_keeps_crooks_identity_on_reverse_paths() {
+    for (name, ways) in contract(|name, k| (name.to_string(), both_ways(k))) {
+        let (forward, reverse, c, moment) = ways;
+        assert!(moment.abs() < FAR, "{name}: {moment}");
+        let (exponential, histograms) = crooks(&forward, &reverse, c);
+        assert!(exponential < FAR && histograms < FAR, "{name}: {exponential} {histograms}");
+        let found = bar(&forward, &reverse).unwrap();
+        assert!(((found.log_ratio.value - c) / found.log_ratio.se).abs() < FAR, "{name}: {found:?}, exact {c}");
+        // the same A, but with its sign on one side: what a reverse run carries is −A
+        let minus: Vec<f64> = reverse.iter().map(|a| -a).collect();
+        assert!(crooks(&forward, &minus, c).1 > FAR, "{name}");
+    }
+}
+
+/// Reverse runs that move by the forward density of the opposite direction instead of the backward density.
+#[derive(Debug)]
+struct Forwards<K>(K);
+
+impl<'a, K: Kernel<At<'a, Drifting>>> Kernel<At<'a, Drifting>> for Forwards<K> {
+    fn forward(&self, u: &At<'a, Drifting>, at: &Evaluation, rng: &mut Rng) -> Move {
+        self.0.forward(u, at, rng)
+    }
+    fn backward(&self, u: &At<'a, Drifting>, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
+        self.0.backward(u, at, mv, rng)
+    }
+    fn reverse(
+        &self,
+        from: &At<'a, Drifting>,
+        to: &At<'a, Drifting>,
+        at: &Evaluation,
+        rng: &mut Rng,
+    ) -> jarzynski::Result<Reversal> {
+        let mv = self.0.forward(to, at, rng);
+        let alpha = mv.alpha.copy();
+        let arrival = self.0.backward(from, at, mv, rng);
+        Ok(Reversal::new(arrival.evaluation, arrival.lambda - alpha, arrival.cost))
+    }
+}
+
+/// Draws of the backward density that forget its drift −h∇U, under a weight that does not.
+#[derive(Debug)]
+struct Undrifted(Ula);
+
+impl<'a> Kernel<At<'a, Drifting>> for Undrifted {
+    fn forward(&self, u: &At<'a, Drifting>, at: &Evaluation, rng: &mut Rng) -> Move {
+        self.0.forward(u, at, rng)
+    }
+    fn backward(&self, u: &At<'a, Drifting>, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
+        self.0.backward(u, at, mv, rng)
+    }
+    fn reverse(
+        &self,
+        from: &At<'a, Drifting>,
+        to: &At<'a, Drifting>,
+        at: &Evaluation,
+        rng: &mut Rng,
+    ) -> jarzynski::Result<Reversal> {
+        let right = self.0.reverse(from, to, at, rng)?;
+        let x = &right.evaluation.x + at.grad() * self.0.h;
+        Ok(Reversal::new(from.evaluate(&x), right.increment, right.cost))
+    }
+}
+
+#[test]
+fn reverse_twins_are_rejected() {
+    let far = |kernel: &dyn for<'a> Kernel<At<'a, Drifting>>| {
+        let (forward, reverse, c, _) = both_ways(kernel);
+        crooks(&forward, &reverse, c)
+    };
+    // e^{−A} has the right mean: the opposite protocol is one that Prop. 1 holds for too. Crooks' identity tells the two apart.
+    let (exponential, histograms) = far(&Forwards(Escorted::new(0.7)));
+    assert!(exponential < FAR && histograms > FAR, "{exponential} {histograms}");
+    let (_, histograms) = far(&Undrifted(Ula::new(0.1)));
+    assert!(histograms > FAR, "{histograms}");
+    // for ULA with r at θ_{k+1} the opposite protocol is the reverse run
+    let (exponential, histograms) = far(&Forwards(Ula::new(0.1)));
+    assert!(exponential < FAR && histograms < FAR, "{exponential} {histograms}");
+}
+
+#[test]
+fn a_kernel_without_a_way_back_is_named_and_refused() {
+    let path = path();
+    let start = path.base().sample(10, &mut Rng::new(0));
+    let refused = |kernel: &dyn for<'a> Kernel<At<'a, Drifting>>| {
+        Transport::new(kernel, 3, 10, 0).quiet().reverse(&path, &start).unwrap_err().to_string()
+    };
+    let e = refused(&Aliased(Ula::new(0.1)));
+    assert!(e.contains("Aliased") && e.contains("Kernel::reverse"), "{e}");
+    let e = refused(&Reversed::new(Pretender(Ula::new(0.1))));
+    assert!(e.contains("Pretender") && e.contains("Invariant::reverse_sweep"), "{e}");
+    let e = Transport::new(Ula::new(0.1), 3, 10, 0).ess_min(0.5).reverse(&path, &start).unwrap_err().to_string();
+    assert!(e.contains("ess_min = 0.5"), "{e}");
+    let e = Transport::new(Escorted::new(0.5), 3, 10, 0).plain().reverse(&path, &start).unwrap_err().to_string();
+    assert!(e.contains("weighted"), "{e}");
+    for wrong in [start.narrow(1, 0, 1), start.narrow(0, 0, 0), &start * f64::NAN] {
+        let e = Transport::new(Ula::new(0.1), 3, 10, 0).reverse(&path, &wrong).unwrap_err().to_string();
+        assert!(e.contains("reverse start"), "{e}");
     }
 }
 
@@ -350,7 +482,7 @@ fn the_public_check_keeps_what_is_right_and_breaks_what_is_wrong() {
     use jarzynski::check_kernel;
     let kept = |name: &str, contract: jarzynski::Result<jarzynski::transport::Contract>| {
         let contract = contract.unwrap();
-        assert!(contract.kept && contract.table.height() == 7, "{name}: {:?}", contract.broken);
+        assert!(contract.kept && contract.table.height() == 9, "{name}: {:?}", contract.broken);
     };
     kept("ula", check_kernel(Ula::new, 0.1));
     kept("ula, same", check_kernel(|h| Ula::new(h).reverse_at(jarzynski::ReverseAt::Old), 0.2));

@@ -1,6 +1,7 @@
 //! All tests that run on every machine, in one binary.
 
 mod alarms;
+mod bracket;
 mod calibration;
 mod common;
 mod data;
@@ -24,6 +25,7 @@ mod resume;
 mod run;
 mod score_matching;
 mod sweep;
+mod tempering;
 mod train;
 mod tune;
 mod two_layers;

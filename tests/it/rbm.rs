@@ -156,6 +156,53 @@ fn each_backward_density_is_the_formula() {
     }
 }
 
+/// log r(y → x) of each backward density, by hand; of v alone where walkers are v.
+fn log_back(back: GibbsReverse, now: &Plain, next: &Plain, y: &State, x: &State) -> f64 {
+    let reversed = |p: &Plain| Plain::log_p(&x.0, &p.g(&y.1)) + Plain::log_p(&x.1, &p.a(&x.0));
+    match back {
+        GibbsReverse::SameScan => next.log_f(y, x),
+        GibbsReverse::ReversedScan => reversed(next),
+        GibbsReverse::Exact => reversed(now),
+        GibbsReverse::Collapsed => {
+            let hidden = bits(now.c.len());
+            hidden.iter().map(|h| now.log_f(y, &(x.0.clone(), h.clone())).exp()).sum::<f64>().ln()
+        }
+    }
+}
+
+#[test]
+fn reverse_steps_are_drawn_from_the_backward_density_and_weighed_as_forward_ones() {
+    let (now, next) = two();
+    for back in BACKS {
+        let joint = back != GibbsReverse::Collapsed;
+        let (a, b) = (now.rbm(joint), next.rbm(joint));
+        let n = 100_000;
+        let y: State = (vec![1.0, 0.0, 1.0], if joint { vec![0.0, 1.0] } else { vec![] });
+        let row = Tensor::from_slice(&[&y.0[..], &y.1[..]].concat()).view([1, -1]);
+        let at = b.evaluate(&row.expand([n, row.size()[1]], false).contiguous());
+        let step = Gibbs::with(back).reverse(&a, &b, &at, &mut Rng::new(9)).unwrap();
+        assert!(max(&(&a.evaluate(&step.evaluation.x).u - &step.evaluation.u)) < 1e-10, "{back:?}");
+        let xs = read(&step.evaluation.x, 3);
+        for (x, got) in xs.iter().zip(Vec::<f64>::try_from(&step.increment).unwrap()).take(500) {
+            assert!((increment(back, &now, &next, x, &y) - got).abs() < 1e-10, "{back:?}");
+        }
+        let states = if joint { now.states() } else { bits(3).into_iter().map(|v| (v, vec![])).collect() };
+        let count = |s: &State| xs.iter().filter(|x| *x == s).count() as f64;
+        let worst = |now: &Plain, next: &Plain| {
+            let each = states.iter().map(|s| {
+                let p = log_back(back, now, next, &y, s).exp();
+                (count(s) - n as f64 * p) / (n as f64 * p * (1.0 - p)).sqrt()
+            });
+            each.fold(0.0f64, |m, z| m.max(z.abs()))
+        };
+        let total: f64 = states.iter().map(|s| log_back(back, &now, &next, &y, s).exp()).sum();
+        assert!((total - 1.0).abs() < 1e-10, "{back:?}: {total}");
+        assert!(worst(&now, &next) < FAR, "{back:?}: {}", worst(&now, &next));
+        // Twin: the other end's parameters.
+        assert!(worst(&next, &now) > FAR, "{back:?}: {}", worst(&next, &now));
+    }
+}
+
 /// The weighted law of y after one step from a weighted law of x, by enumeration.
 fn push(law: &[f64], states: &[State], now: &Plain, inc: impl Fn(&State, &State) -> f64) -> Vec<f64> {
     states.iter().map(|y| states.iter().zip(law).map(|(x, p)| p * (now.log_f(x, y) + inc(x, y)).exp()).sum()).collect()

@@ -2,8 +2,9 @@
 
 use super::{Rbm, Units};
 use crate::density::{Layer, Layers, Model};
-use crate::error::{Error, Result, no_grad};
-use tch::{Kind, Tensor};
+use crate::error::{Error, Result, guard, no_grad};
+use crate::numeric::Rng;
+use tch::{Device, Kind, Tensor};
 
 /// Most states that are enumerated: 2^25.
 const MOST: f64 = 33_554_432.0;
@@ -68,6 +69,49 @@ fn log_z<L: Layers>(layers: &L, layer: Layer) -> f64 {
 pub fn exact_log_z<L: Layers>(layers: &L) -> Result<f64> {
     let layer = enumerable(layers)?;
     Ok(no_grad(|| log_z(layers, layer)))
+}
+
+/// n independent draws (v, h) of any two layers, `[n, d_v]` and `[n, d_h]`, from the enumerated probabilities of the layer with
+/// fewer states.
+///
+/// # Errors
+/// n = 0; as [`exact_log_z`].
+pub fn exact_draws<L: Layers>(layers: &L, n: usize, rng: &mut Rng) -> Result<(Tensor, Tensor)> {
+    if n == 0 {
+        return Err(Error::param("draws", 0, "at least 1"));
+    }
+    let layer = enumerable(layers)?;
+    guard(|| Ok(no_grad(|| draws(layers, layer, n, rng))))
+}
+
+fn draws<L: Layers>(layers: &L, layer: Layer, n: usize, rng: &mut Rng) -> (Tensor, Tensor) {
+    let log_z = log_z(layers, layer);
+    let mut points = rng.uniforms(n);
+    points.sort_by(f64::total_cmp);
+    let (mut numbers, mut first, mut cumulated) = (Vec::with_capacity(n), 0, 0.0);
+    each_block(layers, layer, |states| {
+        let p = (layers.log_weights(layer, states) - log_z).exp().to_kind(Kind::Double).to_device(Device::Cpu);
+        for p in Vec::<f64>::try_from(p).unwrap_or_default() {
+            cumulated += p;
+            while numbers.len() < n && points[numbers.len()] < cumulated {
+                numbers.push(first);
+            }
+            first += 1;
+        }
+    });
+    // rounding can leave the cumulated probability short of the last point
+    numbers.resize(n, first - 1);
+    let order = rng.permutation(n);
+    let drawn: Vec<Tensor> =
+        order.iter().map(|i| numbers[*i as usize]).map(|s| layers.states(layer, s..s + 1)).collect();
+    let states = Tensor::cat(&drawn, 0);
+    match layer {
+        Layer::Hidden => (layers.draw_visible(&states, rng), states),
+        Layer::Visible => {
+            let h = layers.draw_hidden(&layers.hidden_input(&states), rng);
+            (states, h)
+        }
+    }
 }
 
 impl Units {

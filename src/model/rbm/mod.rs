@@ -6,6 +6,7 @@ mod exact;
 mod fisher;
 mod gaussian;
 mod ising;
+mod ladder;
 mod model;
 mod potts;
 mod tempering;
@@ -13,11 +14,11 @@ mod units;
 mod visible;
 
 pub use bernoulli::Bernoulli;
-pub use exact::{Exact, exact_log_z};
+pub use exact::{Exact, exact_draws, exact_log_z};
 pub use gaussian::Normal;
 pub use ising::Ising;
 pub use potts::{Potts, one_hot};
-pub use tempering::{Tempered, Tempering};
+pub use tempering::{Replicas, Tempered, Tempering};
 pub use units::Units;
 pub use visible::Visible;
 

@@ -1,33 +1,41 @@
-//! Sample a two-layer model by parallel tempering: replicas at several inverse temperatures that swap places, with measured
-//! rates.
+//! Sample a two-layer model by replicas that swap places: at inverse temperatures, or at parameters saved along a training.
 
+use super::ladder::{Climbed, Ladder};
 use crate::density::{Bipartite, Layers};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guard, no_grad};
 use crate::io::frame::Rows;
 use crate::numeric::Rng;
+use crate::walkers::Estimate;
 use polars::prelude::DataFrame;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-/// Replicas at inverse temperatures β from 0 to 1 ([`Layers::tempered`]): βU for discrete units; for Gaussian ones β scales W
-/// and c, so that v keeps its mean and variance at β = 0. There the units are independent and drawn afresh in every round.
+/// Replicas in a row from independent units to the model, moved by Gibbs sweeps, neighbours swapping places: parallel tempering
+/// over inverse temperatures ([`replicas`](Tempering::replicas), [`betas`](Tempering::betas)), over a straight line of parameters
+/// ([`straight`](Tempering::straight)), or over parameters saved along a training ([`through`](Tempering::through)), which is
+/// parallel trajectory tempering (arXiv 2405.15376).
 ///
-/// A swap of neighbours is accepted with probability min(1, e^{F_i(v_i) + F_j(v_j) − F_i(v_j) − F_j(v_i)}), chain by chain:
-/// the product of the replicas' distributions is left invariant, and modes of the model are crossed at small β.
+/// The first replica is drawn afresh in every round, exactly. A swap of neighbours is accepted with probability
+/// min(1, e^{F_i(v_i) + F_j(v_j) − F_i(v_j) − F_j(v_i)}), chain by chain: the product of the replicas' distributions is left
+/// invariant, and modes of the model are crossed among the first replicas. Chains never act on each other.
+///
+/// A mode that appears by a jump at some temperature or some update is crossed only where neighbours on either side of it swap:
+/// look at the rates, at [`Tempered::round_trips`] and at [`Tempered::drift`].
 ///
 /// ```
 /// use jarzynski::{Rng, Tempering, model::{Rbm, RbmShape}, tch::{Device, Kind}};
 /// # fn main() -> jarzynski::Result<()> {
 /// let data = Rng::new(1).uniform_tensor(&[100, 8], Kind::Float, Device::Cpu).round();
 /// let rbm = Rbm::bernoulli(&data, &RbmShape { hidden: 6, scale: 0.5, ..Default::default() })?;
-/// let drawn = Tempering::new().replicas(5).chains(20).rounds(10).seed(3).run(&rbm)?;
-/// assert_eq!(drawn.v.size(), [20, 8]);
+/// let drawn = Tempering::new().replicas(5).chains(200).rounds(50).seed(3).run(&rbm)?;
+/// assert_eq!(drawn.v.size(), [200, 8]);
+/// assert!(((drawn.log_z.value - rbm.exact_log_z()?) / drawn.log_z.se).abs() < 5.0);
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 #[must_use]
-pub struct Tempering {
-    /// Inverse temperatures, rising from 0 to 1.
-    pub betas: Vec<f64>,
+pub struct Tempering<L = super::Units> {
+    /// Which replicas.
+    pub ladder: Replicas<L>,
     /// Gibbs sweeps of every replica between swaps.
     pub sweeps: usize,
     /// Chains of each replica.
@@ -38,40 +46,77 @@ pub struct Tempering {
     pub seed: u64,
 }
 
+/// The replicas of [`Tempering`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Replicas<L> {
+    /// At inverse temperatures β from 0 to 1 ([`Layers::tempered`]): βU for discrete units; for Gaussian ones β scales W and c, so
+    /// that v keeps its mean and variance at β = 0.
+    Betas(Vec<f64>),
+    /// So many, parameters equally spaced from the model's [`start`](Bipartite::start) to the model.
+    Straight(usize),
+    /// The model's [`start`](Bipartite::start), these parameters in their order, and the model.
+    Through(Vec<L>),
+}
+
 /// What [`Tempering::run`] leaves.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Tempered {
-    /// The chains of the model, β = 1: `[chains, d_v]`.
+    /// The chains of the model: `[chains, d_v]`. Chains are independent of each other.
     pub v: Tensor,
-    /// `beta, next, rate`: the share of accepted swaps between neighbours.
+    /// The same after half of the rounds: where the two differ, the first was not in equilibrium.
+    pub halfway: Tensor,
+    /// `place, next, rate, log_ratio, log_ratio_se, overlap`: for each pair of neighbours their inverse temperatures (or places
+    /// from 0 to 1), the share of accepted swaps, and log of the ratio of their Z by Bennett's acceptance ratio.
     pub swaps: DataFrame,
     /// Mean free energy of the model's chains after each round.
     pub free_energy: Vec<f64>,
+    /// log Z of the model, nats: that of the first replica, known exactly, and the sum of the log-ratios over all rounds but the
+    /// first fifth. Its error is that between chains (blocks of chains, where there are few), so that it accounts for
+    /// autocorrelation. Its warning is `overlap` where neighbours hardly overlap, `equilibration` where the drift is above three
+    /// standard errors or there is less than one round trip per chain.
+    pub log_z: Estimate,
+    /// log Z by the second half of those rounds less that by the first, nats: 0 within its error in equilibrium.
+    pub drift: Estimate,
+    /// Walkers that went from the first replica to the last and back, per chain.
+    pub round_trips: f64,
 }
 
-impl Default for Tempering {
+impl<L> Default for Tempering<L> {
     fn default() -> Self {
         Tempering::new()
     }
 }
 
-impl Tempering {
+impl<L> Tempering<L> {
     /// Ten equally spaced inverse temperatures, 100 chains each, 1,000 rounds of one sweep, seed 0.
     pub fn new() -> Self {
-        Tempering { betas: Vec::new(), sweeps: 1, chains: 100, rounds: 1_000, seed: 0 }.replicas(10)
+        Tempering { ladder: Replicas::Straight(0), sweeps: 1, chains: 100, rounds: 1_000, seed: 0 }.replicas(10)
     }
 
     /// So many equally spaced inverse temperatures, at least two.
     pub fn replicas(mut self, replicas: usize) -> Self {
-        let last = replicas.saturating_sub(1) as f64;
-        self.betas = (0..replicas).map(|i| i as f64 / last).collect();
+        self.ladder = Replicas::Betas(places(replicas));
         self
     }
 
     /// These inverse temperatures, rising from 0 to 1.
     pub fn betas(mut self, betas: &[f64]) -> Self {
-        self.betas = betas.to_vec();
+        self.ladder = Replicas::Betas(betas.to_vec());
+        self
+    }
+
+    /// So many replicas, at least two, on the straight line of parameters from the model's start, such as independent units with
+    /// the data's means, to the model.
+    pub fn straight(mut self, replicas: usize) -> Self {
+        self.ladder = Replicas::Straight(replicas);
+        self
+    }
+
+    /// Through parameters saved along a training, in their order: [`Rbm::units`](crate::model::Rbm::units) copied at intervals.
+    pub fn through(mut self, saved: Vec<L>) -> Self {
+        self.ladder = Replicas::Through(saved);
         self
     }
 
@@ -100,61 +145,160 @@ impl Tempering {
     }
 
     fn validate(&self) -> Result<()> {
-        let rising = self.betas.windows(2).all(|w| w[0] < w[1]);
-        if self.betas.len() < 2 || !rising || self.betas[0] != 0.0 || self.betas[self.betas.len() - 1] != 1.0 {
-            return Err(Error::param("betas", format!("{:?}", self.betas), "rising numbers from 0 to 1, at least two"));
-        }
         for (name, n) in [("sweeps", self.sweeps), ("chains", self.chains), ("rounds", self.rounds)] {
             if n == 0 {
                 return Err(Error::param(name, n, "at least 1"));
             }
         }
+        match &self.ladder {
+            Replicas::Betas(betas) => {
+                let rising = betas.windows(2).all(|w| w[0] < w[1]);
+                if betas.len() < 2 || !rising || betas[0] != 0.0 || betas[betas.len() - 1] != 1.0 {
+                    let expected = "rising numbers from 0 to 1, at least two";
+                    return Err(Error::param("betas", format!("{betas:?}"), expected));
+                }
+            }
+            Replicas::Straight(n) if *n < 2 => return Err(Error::param("replicas", n, "at least 2")),
+            Replicas::Straight(_) | Replicas::Through(_) => {}
+        }
         Ok(())
+    }
+}
+
+/// So many numbers, equally spaced from 0 to 1.
+fn places(n: usize) -> Vec<f64> {
+    let last = n.saturating_sub(1) as f64;
+    (0..n).map(|i| i as f64 / last).collect()
+}
+
+/// Rounds of a pilot whose walkers are kept, about.
+const PICTURES: usize = 8;
+
+/// Joint standard errors by which two halves of the rounds may differ.
+const FAR: f64 = 3.0;
+
+impl<L: Layers> Tempering<L> {
+    /// The replicas of a model, and their places.
+    fn layers<M: Bipartite<Layers = L>>(&self, model: &M) -> Result<(Vec<L>, Vec<f64>)> {
+        let end = model.layers();
+        Ok(match &self.ladder {
+            Replicas::Betas(betas) => (betas.iter().map(|b| end.tempered(*b)).collect(), betas.clone()),
+            Replicas::Straight(n) => {
+                let start = model.start();
+                (places(*n).iter().map(|t| start.between(&end, *t)).collect(), places(*n))
+            }
+            Replicas::Through(saved) => {
+                if let Some(l) = saved.iter().find(|l| l.dims() != end.dims()) {
+                    let (dv, dh) = l.dims();
+                    let expected = format!("{:?}, as the model", end.dims());
+                    return Err(Error::Shape { name: "saved parameters", got: vec![dv, dh], expected });
+                }
+                let all: Vec<L> = [model.start()].iter().chain(saved).chain([&end]).map(Layers::copy).collect();
+                let places = places(all.len());
+                (all, places)
+            }
+        })
+    }
+
+    /// With those of its replicas left out that are not needed for a swap rate of `rate` between neighbours: begin with many, a
+    /// list of all parameters saved along a training or [`straight`](Tempering::straight) with a hundred. A pilot of `rounds`
+    /// rounds over all of them draws walkers of each; from the first on, the farthest replica is kept whose swap rate with the
+    /// one before is at least `rate`, and the next one where none is. Rates near .25 to .5 make round trips fast.
+    ///
+    /// # Errors
+    /// As [`run`](Tempering::run); a rate that is not between 0 and 1.
+    pub fn thinned<M: Bipartite<Layers = L>>(self, model: &M, rate: f64, rounds: usize) -> Result<Self> {
+        self.validate()?;
+        if !(rate > 0.0 && rate < 1.0) {
+            return Err(Error::param("rate", rate, "a swap rate between 0 and 1"));
+        }
+        if rounds == 0 {
+            return Err(Error::param("rounds", rounds, "at least 1"));
+        }
+        guard(|| {
+            no_grad(|| {
+                let (replicas, places) = self.layers(model)?;
+                let kept = self.spaced(replicas, rate, rounds);
+                let (all, _) = self.layers(model)?;
+                let inner = &kept[1..kept.len() - 1];
+                let ladder = match &self.ladder {
+                    Replicas::Betas(_) => Replicas::Betas(kept.iter().map(|i| places[*i]).collect()),
+                    _ => Replicas::Through(inner.iter().map(|i| all[*i].copy()).collect()),
+                };
+                Ok(Tempering { ladder, ..self })
+            })
+        })
+    }
+
+    /// The numbers of the replicas to keep.
+    fn spaced(&self, replicas: Vec<L>, rate: f64, rounds: usize) -> Vec<usize> {
+        let mut rng = Rng::new(self.seed).split(0x7468_696e);
+        let last = replicas.len() - 1;
+        let mut ladder = Ladder::new(replicas, self.chains, &mut rng);
+        // walkers of a few rounds of the second half
+        let every = (rounds / 2).div_ceil(PICTURES).max(1);
+        let mut seen = Vec::new();
+        for left in (0..rounds).rev() {
+            ladder.round(self.sweeps, false, &mut rng);
+            if left <= rounds / 2 && left % every == 0 {
+                seen.push(ladder.all());
+            }
+        }
+        let walkers = |i: usize| Tensor::cat(&seen.iter().map(|v| &v[i]).collect::<Vec<_>>(), 0);
+        let mut kept = vec![0];
+        while kept[kept.len() - 1] < last {
+            let i = kept[kept.len() - 1];
+            let a = walkers(i);
+            let farther = (i + 2..=last).take_while(|j| ladder.acceptance((i, &a), (*j, &walkers(*j))) >= rate);
+            kept.push(farther.last().unwrap_or(i + 1));
+        }
+        kept
     }
 
     /// Runs all rounds, with chains v also where the model's own walkers are (v | h).
     ///
     /// # Errors
-    /// Temperatures that do not rise from 0 to 1, numbers that are 0.
-    pub fn run<M: Bipartite>(&self, model: &M) -> Result<Tempered> {
+    /// Temperatures that do not rise from 0 to 1, fewer than two replicas, numbers that are 0, saved parameters of another shape.
+    pub fn run<M: Bipartite<Layers = L>>(&self, model: &M) -> Result<Tempered> {
         self.validate()?;
-        crate::error::guard(|| crate::error::no_grad(|| self.sample(&model.layers())))
+        guard(|| no_grad(|| self.sample(model)))
     }
 
-    fn sample<L: Layers>(&self, layers: &L) -> Result<Tempered> {
+    fn sample<M: Bipartite<Layers = L>>(&self, model: &M) -> Result<Tempered> {
         let mut rng = Rng::new(self.seed).split(0x7465_6d70);
-        let replicas: Vec<L> = self.betas.iter().map(|b| layers.tempered(*b)).collect();
-        let still = layers.hidden_zeros(self.chains as i64);
-        let fresh = |rng: &mut Rng| replicas[0].draw_visible(&still, rng);
-        let mut v: Vec<Tensor> = replicas.iter().map(|_| fresh(&mut rng)).collect();
-        let last = replicas.len() - 1;
-        let (mut accepted, mut free_energy) = (vec![0.0; last], Vec::with_capacity(self.rounds));
-        let free = |u: &L, v: &Tensor| u.free_energy(v, &u.hidden_input(v));
-        for _ in 0..self.rounds {
-            v[0] = fresh(&mut rng);
-            for (v, u) in v.iter_mut().zip(&replicas).skip(1) {
-                for _ in 0..self.sweeps {
-                    *v = u.draw_visible(&u.draw_hidden(&u.hidden_input(v), &mut rng), &mut rng);
-                }
+        let (replicas, places) = self.layers(model)?;
+        let end = model.layers();
+        let mut ladder = Ladder::new(replicas, self.chains, &mut rng);
+        let mut free_energy = Vec::with_capacity(self.rounds);
+        let mut halfway = ladder.top().shallow_clone();
+        for round in 0..self.rounds {
+            if round == self.rounds / 2 {
+                halfway = ladder.top().shallow_clone();
             }
-            // from hot to cold, so that a fresh draw may be swapped up to β = 1 in one round
-            for i in 0..last {
-                let (a, b) = (&v[i], &v[i + 1]);
-                let gain = free(&replicas[i], a) + free(&replicas[i + 1], b)
-                    - free(&replicas[i], b)
-                    - free(&replicas[i + 1], a);
-                let uniform = rng.uniform_tensor(&[self.chains as i64], Kind::Double, a.device());
-                let swap: Tensor = uniform.log().lt_tensor(&gain);
-                accepted[i] += swap.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
-                let wide = swap.unsqueeze(-1);
-                (v[i], v[i + 1]) = (b.where_self(&wide, a), a.where_self(&wide, b));
-            }
-            free_energy.push(free(&replicas[last], &v[last]).mean(Kind::Double).double_value(&[]));
+            ladder.round(self.sweeps, round >= self.rounds / 5, &mut rng);
+            let top = ladder.top();
+            free_energy.push(mean(&end.free_energy(top, &end.hidden_input(top))));
         }
-        let mut swaps = Rows::new(&["beta", "next", "rate"]);
-        for (pair, a) in self.betas.windows(2).zip(&accepted) {
-            swaps.push((pair[0], pair[1], a / self.rounds as f64));
+        let Climbed { pairs, mut log_z, drift, round_trips } = ladder.finish()?;
+        let mut swaps = Rows::new(&["place", "next", "rate", "log_ratio", "log_ratio_se", "overlap"]);
+        for (place, (rate, ratio, overlap)) in places.windows(2).zip(pairs) {
+            swaps.push((place[0], place[1], rate, ratio.value, ratio.se, overlap));
         }
-        Ok(Tempered { v: v.swap_remove(last), swaps: swaps.finish()?, free_energy })
+        if round_trips < 1.0 || (drift.value / drift.se).abs() > FAR {
+            log_z = log_z.doubted(Some("equilibration"));
+        }
+        Ok(Tempered {
+            v: ladder.top().shallow_clone(),
+            halfway,
+            swaps: swaps.finish()?,
+            free_energy,
+            log_z,
+            drift,
+            round_trips,
+        })
     }
+}
+
+fn mean(t: &Tensor) -> f64 {
+    t.mean(tch::Kind::Double).double_value(&[])
 }
