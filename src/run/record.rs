@@ -103,7 +103,7 @@ pub const COLUMNS: &[Entry] = &[
     real(
         "h_curvature",
         "",
-        "h times the largest curvature of U at 16 walkers, every 50th update, the largest since the previous row: ULA is stable below 2",
+        "h times the largest curvature of U at 16 walkers, in the coordinates that the kernel moves in, every 50th update, the largest since the previous row: ULA is stable below 2",
         "guide eq. (73)",
     ),
     real(
