@@ -3,6 +3,7 @@
 use crate::evaluate::signed_with_error;
 use crate::{Context, Experiment, Output};
 use jarzynski::data;
+use jarzynski::data::Binarisation;
 use jarzynski::density::Bipartite;
 use jarzynski::io::frame::{self, Rows};
 use jarzynski::kernel::Gibbs;
@@ -131,7 +132,7 @@ impl Experiment for Brackets {
             "drift", "drift_se",
         ]);
         let mut ladders = Rows::new(&["machine", "method", "log_z", "se", "exact", "round_trips", "warning"]);
-        let digits = data::digits()?.binarise()?.on(context.device);
+        let digits = data::digits()?.binarise(Binarisation::Threshold(0.5))?.on(context.device);
         let shape = RbmShape { hidden: self.hidden, centred: true, seed: self.seed, ..Default::default() };
         let mut trained = Rbm::bernoulli(&digits.x, &shape)?;
         let trainer = Trainer::new(Gibbs::new(), Method::Pcd).steps(self.updates).lr(self.lr).seed(self.seed);

@@ -1,6 +1,6 @@
 //! Let any kernel move in whitened coordinates while walkers stay in those of the data.
 
-use super::{Arrival, BoundedStep, Kernel, Move, Step};
+use super::{Arrival, BoundedStep, Kernel, Move, Reversal, Step};
 use crate::density::{Differentiable, Energy, Evaluation, Whiten, Whitening, curvature};
 use crate::error::Result;
 use crate::numeric::Rng;
@@ -149,6 +149,14 @@ impl<E: Energy + Whiten + ?Sized, K: for<'a> Kernel<InWhitened<'a, E>>> Kernel<E
         let (inside, at) = InWhitened::entered(u, at);
         let step = self.kernel.step(&inside, &at, rng);
         Step { evaluation: inside.leave(step.evaluation), ..step }
+    }
+
+    fn reverse(&self, from: &E, to: &E, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        let (to, inside) = InWhitened::entered(to, at);
+        let mut from = InWhitened::new(from);
+        from.known = Some((inside.x.shallow_clone(), at.x.shallow_clone()));
+        let reversal = self.kernel.reverse(&from, &to, &inside, rng)?;
+        Ok(Reversal { evaluation: from.leave(reversal.evaluation), ..reversal })
     }
 
     fn bounded_step(&self) -> Option<BoundedStep<E>> {

@@ -7,7 +7,6 @@ mod show;
 use crate::evaluate::stack;
 use crate::{Context, Experiment, Output};
 use evaluate::Evaluator;
-use recipe::Recipe;
 use jarzynski::data;
 use jarzynski::data::{Binarisation, Dataset, Split};
 use jarzynski::io::frame;
@@ -17,8 +16,9 @@ use jarzynski::model::{Rbm, RbmShape, Units};
 use jarzynski::run::Run;
 use jarzynski::run::StepView;
 use jarzynski::tch::Kind;
-use jarzynski::train::{DataNoise, Method, Settings, Trainer, TrustRegion};
+use jarzynski::train::{DataNoise, Method, Settings, Trainer};
 use jarzynski::{Error, Result};
+use recipe::Recipe;
 use serde::{Deserialize, Serialize};
 
 /// 784×128 by default (`--hidden 500` for the larger one); the data are all digits, an unbalanced part of them, or offline
@@ -379,7 +379,8 @@ impl RbmMnist {
     fn race(&self, evaluator: &Evaluator, context: &Context, out: &mut Output) -> Result<()> {
         let mut trained = Vec::new();
         for seed in (self.seed..).take(self.seeds) {
-            for (name, pace) in self.methods.iter().zip(self.rates.iter().copied().zip(self.multiples.iter().copied())) {
+            for (name, pace) in self.methods.iter().zip(self.rates.iter().copied().zip(self.multiples.iter().copied()))
+            {
                 trained.push(self.train(name, pace, evaluator, seed, context)?);
             }
         }

@@ -128,7 +128,8 @@ mod figures {
                 let read = |c: &str| frame::column_f64(&rows, c);
                 let (seed, update, bar) = (read("seed")?, read("update")?, read("log_z_bar")?);
                 let monitor = method.replace("jarzynski", "monitor");
-                let ends = [(format!("{method}, AIS"), "log_z_ais"), (format!("{method}, reverse AIS"), "log_z_reverse")];
+                let ends =
+                    [(format!("{method}, AIS"), "log_z_ais"), (format!("{method}, reverse AIS"), "log_z_reverse")];
                 for (who, column) in [(monitor, "log_z_monitor")].into_iter().chain(ends) {
                     for (i, z) in read(column)?.iter().enumerate() {
                         error.push((&who, seed[i], update[i], z - bar[i]));
