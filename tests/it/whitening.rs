@@ -4,6 +4,7 @@ use crate::common::{FAR, worst, z_of};
 use jarzynski::kernel::Whitened;
 use jarzynski::model::{Cnn, CnnShape, Gaussian, Mlp, MlpShape};
 use jarzynski::tch::{Device, Kind, Tensor};
+use jarzynski::transport::ReverseStart;
 use jarzynski::{
     Base, Differentiable, Energy, Evaluation, Geometric, Kernel, Mala, Method, Model, Outcome, ReverseAt, Reversed,
     Rng, Trainer, Transport, Ula, Walkers, density::Whiten, density::Whitening, log_prob,
@@ -304,6 +305,10 @@ fn log_z_of_a_trained_net_is_that_of_quadrature_from_both_sides() {
         kernel.advance(&from, &to, &mut back, &mut rng);
     }
     assert!(z_of(&back.log_z(), start.log_z()).abs() < FAR, "{} {}", back.log_z(), start.log_z());
+    let start_of = ReverseStart::exact(&draws);
+    let transport = Transport::new(kernel, 40, 4_000, 8).quiet();
+    let found = transport.bracket::<Geometric<Box<dyn Base>, &Mlp>>(&path, &start_of).unwrap();
+    assert!(z_of(&found.bar, exact).abs() < FAR && z_of(&found.upper, exact).abs() < FAR, "{found}, exact {exact}");
     let (lower, upper) = (there.walkers.log_z().value, exact + start.log_z() - back.log_z().value);
     assert!((upper - lower).abs() < 0.1, "bracket [{lower}, {upper}]");
     // the twin: log det L left out, or counted twice
