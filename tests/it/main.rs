@@ -3,6 +3,7 @@
 mod alarms;
 mod calibration;
 mod common;
+mod coverage;
 mod data;
 mod diagnose;
 mod driver;
