@@ -89,8 +89,11 @@ impl Lineages {
         new
     }
 
-    /// The present walkers become an origin.
+    /// The present walkers become an origin, if there are any.
     fn begin(&mut self) {
+        if self.n == 0 {
+            return;
+        }
         let ancestors = (0..self.n as i64).collect();
         self.origins.push(Origin { ancestors, epoch: self.epoch, inflation: 1.0, delta: self.delta });
     }
