@@ -72,19 +72,27 @@ const RULES: &[Rule] = &[
     Rule {
         code: "bias",
         suspect: |c| {
-            let (own, monitor) = (c("log_z"), c("log_z_monitor"));
-            let error = (c("log_z_se").powi(2) + c("log_z_monitor_se").powi(2)).sqrt();
-            let gap = (own - monitor).abs();
+            // as many walkers as the monitor has would scatter like it
+            let error = std::f64::consts::SQRT_2 * c("log_z_monitor_se");
+            let gap = (c("log_z") - c("log_z_monitor")).abs();
             (!gap.is_nan() && !error.is_nan()).then_some(gap > 3.0 * error.max(1e-9))
         },
         share: 0.1,
-        text: "the training walkers' log Ẑ is off by more than its error bar, since they drive θ themselves. Use `log_z_monitor` and `cross_entropy_monitor`",
+        text: "the training walkers' log Ẑ is off by more than error bars allow, since they drive θ themselves. Use `log_z_monitor` and `cross_entropy_monitor`",
     },
     Rule {
         code: "lineages",
-        suspect: |c| below(c("lineages"), 10.0),
-        share: 0.0,
-        text: "the walkers descend from fewer than ten of those that started: error bars count the others as independent and are too short where moves do not mix them. More steps, more walkers, or replicates with other seeds",
+        suspect: |c| {
+            // of the population whose log Ẑ is told: the monitor, or the walkers of a transport
+            let (left, z, se) = match c("lineages_monitor").is_nan() {
+                false => (c("lineages_monitor"), c("log_z_monitor"), c("log_z_monitor_se")),
+                true if c("t").is_nan() => return None,
+                true => (c("lineages"), c("log_z"), c("log_z_se")),
+            };
+            (!left.is_nan() && !z.is_nan()).then_some(se.is_nan())
+        },
+        share: 0.1,
+        text: "log Ẑ has no error bar: the walkers descend from {lineages} of those that started, and moves do not make them independent again. More steps, more walkers, or replicates with other seeds",
     },
     Rule {
         code: "step",
@@ -174,8 +182,11 @@ impl Run {
                 } else {
                     String::new()
                 };
-                let distance = format!("{:.0}", cells(&columns, *first)("data_distance"));
-                let text = rule.text.replace("{data_distance}", &distance);
+                let cells = cells(&columns, *first);
+                let left = cells("lineages_monitor");
+                let left = if left.is_nan() { cells("lineages") } else { left };
+                let text = rule.text.replace("{data_distance}", &format!("{:.0}", cells("data_distance")));
+                let text = text.replace("{lineages}", &left.to_string());
                 let text = format!("{text}{rows}.");
                 found.push(Warning { code: rule.code, step: step(*first), share, text });
             }

@@ -125,7 +125,11 @@ impl Run {
     /// without a monitor are biased by more than any error bar. [`anneal`](crate::anneal) estimates log Z of any model.
     pub fn log_z(&self) -> Option<Estimate> {
         let told = self.weighted && !self.population().is_empty() && (self.monitor.is_some() || !self.self_interacting);
-        told.then(|| self.population().log_z().doubted(self.doubt()))
+        told.then(|| {
+            let z = self.population().log_z();
+            // what leaves no error bar comes first
+            z.doubted(z.warning.or_else(|| self.doubt()))
+        })
     }
 
     /// The first warning that concerns the error of log Ẑ.

@@ -63,9 +63,14 @@ pub const COLUMNS: &[Entry] = &[
         "log Ẑ by the training walkers; self-interaction biases it low; in a reverse run log Ẑ_t/Z_1",
         "eq. (6)",
     ),
-    real("log_z_se", "nats", "its standard error, without that bias", ""),
+    real(
+        "log_z_se",
+        "nats",
+        "its standard error; none in a training, whose bias is larger than any bar, nor where lineages do not tell it",
+        "",
+    ),
     real("log_z_monitor", "nats", "log Ẑ by the monitor population: same θ, no influence on it", "eq. (6)"),
-    real("log_z_monitor_se", "nats", "its standard error", ""),
+    real("log_z_monitor_se", "nats", "its standard error; none where lineages do not tell it", ""),
     real("log_z_exact", "nats", "log Z in closed form", "eq. (1)"),
     real(
         "ess",
@@ -79,6 +84,7 @@ pub const COLUMNS: &[Entry] = &[
         "walkers",
         "walkers of the start from which the present ones descend: fewer after every resampling",
     ),
+    count("lineages_monitor", "walkers", "the same of the monitor"),
     count("resampled", "times", "resamplings of the training walkers since the previous row"),
     count("resampled_monitor", "times", "resamplings of the monitor since the previous row"),
     real(

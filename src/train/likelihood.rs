@@ -148,8 +148,9 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
         if let Some(monitor) = &mut self.monitor {
             monitor.start(model, s.monitor.unwrap_or(s.walkers), s.stratified)?;
         }
-        if self.ess_min.is_none() {
-            self.walkers.walkers.drop_weights();
+        match self.ess_min {
+            Some(_) => self.walkers.walkers.drive_parameters(),
+            None => self.walkers.walkers.drop_weights(),
         }
         tally.cost += EvalCounts::evaluation(s.walkers + self.monitor.as_ref().map_or(0, |m| m.walkers.len()));
         self.descent.check(model, self.walkers.walkers.evaluation())?;
@@ -187,11 +188,12 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             ("cross_entropy", log_z.value + energy_data),
             ("cross_entropy_monitor", log_z_monitor.value + energy_data),
             ("log_z", log_z.value),
-            ("log_z_se", log_z.se),
             ("log_z_monitor", log_z_monitor.value),
             ("log_z_monitor_se", log_z_monitor.se),
             ("ess", lowest),
             ("ess_monitor", lowest_monitor),
+            ("lineages", self.ess_min.map_or(f64::NAN, |_| walkers.lineages() as f64)),
+            ("lineages_monitor", monitor.map_or(f64::NAN, |m| m.lineages() as f64)),
             ("resampled", self.ess_min.map_or(f64::NAN, |_| spent.resampled as f64)),
             ("resampled_monitor", monitor.map_or(f64::NAN, |_| spent.resampled_monitor as f64)),
             ("step_fraction", spent.per_update(spent.step_fraction)),

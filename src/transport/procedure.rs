@@ -226,8 +226,7 @@ where
                 ("log_z", z.value),
                 ("log_z_se", z.se),
                 ("ess", lowest),
-                // of few walkers the number says nothing
-                ("lineages", if walkers.len() < 100 { f64::NAN } else { walkers.lineages() as f64 }),
+                ("lineages", walkers.lineages() as f64),
             ]);
         }
         row.extend([

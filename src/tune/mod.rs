@@ -42,16 +42,27 @@ pub struct Tuned {
     pub kernel: FlowKernel,
     /// Steps K = 1/h.
     pub steps: usize,
-    /// ESS/N that a confirming run with another seed and four times the walkers had.
+    /// The lowest ESS/N of [`CONFIRMING`](Tuned::CONFIRMING) runs with seeds that the search had not used. Weights that no walker
+    /// met are missing from an ESS, so that single runs say too much.
     pub ess: f64,
+    /// k̂ of the weights, the mean over these runs: above ½ their variance is infinite, and above .7 no ESS is to be relied on.
+    pub pareto_k: f64,
+    /// `tail` where k̂ is above ½: other runs may have a much lower ESS.
+    pub warning: Option<&'static str>,
     /// Cost per walker, in the unit of the cost model.
     pub cost: f64,
     /// Whether the wanted ESS was reached; if not, this is the nearest that was found.
     pub reached: bool,
     /// What the pilot predicts for the weights' variance.
     pub variance: VarianceModel,
-    /// Every run made, the confirming ones of each scheme last: `scheme, steps, noise, eps, ess, cost`; `eps` is the mean over t.
+    /// Every run made, those that looked for enough steps next, the confirming ones last, one row for all of them:
+    /// `scheme, steps, noise, eps, ess, cost`; `eps` is the mean over t.
     pub trials: DataFrame,
+}
+
+impl Tuned {
+    /// Runs that confirm a choice.
+    pub const CONFIRMING: u64 = 8;
 }
 
 /// The cheapest way found to an ESS/N of `ess` along `path`: see [`Tune`].
@@ -98,9 +109,26 @@ struct Search<'a, P> {
     variance: VarianceModel,
     cost_model: CostModel,
     trials: Vec<Trial>,
-    /// The best of each scheme, confirmed.
+    /// The best of each scheme, with enough steps for another seed.
     sure: Vec<Trial>,
 }
+
+/// A choice, its lowest ESS in runs with fresh seeds, and their mean k̂.
+#[derive(Debug)]
+struct Confirmed {
+    trial: Trial,
+    pareto_k: f64,
+}
+
+impl Confirmed {
+    fn reaches(&self, wanted: f64) -> bool {
+        // NaN: weights that hardly differ have no tail
+        self.trial.ess >= wanted && (self.pareto_k.is_nan() || self.pareto_k <= HEAVY)
+    }
+}
+
+/// k̂ above which an ESS says nothing.
+const HEAVY: f64 = 0.7;
 
 impl Tune {
     /// All schemes that differ in what they can reach, 2,000 walkers a pilot, at most 512 steps.
@@ -151,7 +179,9 @@ impl Tune {
     /// 3. From the best at two K and the order that the scheme declares, −log ESS = V_∞ + C h^{2·order} is solved for the K
     ///    that is needed, which is run and corrected. V_∞ > 0 is what an inexact flow leaves at any h.
     /// 4. The cheapest of each scheme is run again with another seed and four times the walkers; K grows
-    ///    where that run misses the wanted ESS. The cheapest that reaches it is taken.
+    ///    where that run misses the wanted ESS.
+    /// 5. The cheapest of these is run with eight fresh seeds. If the lowest ESS of these runs is not the wanted one, or k̂ is above .7,
+    ///    it gets more steps until it costs more than the next, which then takes its place.
     ///
     /// # Errors
     /// `Param` for settings out of range or a path that no scheme can follow, and what a run refuses.
@@ -269,26 +299,65 @@ impl<P: Flow> Search<'_, P> {
         Ok(())
     }
 
-    /// The cheapest confirmed one, else the one with the best ESS.
-    fn finish(self) -> Result<Tuned> {
-        let wanted = self.tune.ess;
-        let good = self.sure.iter().filter(|t| t.ess >= wanted).min_by(|a, b| a.cost.total_cmp(&b.cost));
-        let best = good.or(self.sure.iter().max_by(|a, b| a.ess.total_cmp(&b.ess))).cloned();
-        let Some(sure) = best else {
+    /// Step 5: runs with fresh seeds, other ones for each try, since the luckiest of several choices would else be taken.
+    fn with_fresh_seeds(&self, like: &Trial, steps: usize, tried: u64) -> Result<Confirmed> {
+        let kernel = FlowKernel::named(&like.scheme, like.noise.clone())?;
+        let (mut trial, mut tails) = (Trial { steps, ess: f64::INFINITY, ..like.clone() }, Vec::new());
+        for i in 0..Tuned::CONFIRMING {
+            let label = 2 + tried * Tuned::CONFIRMING + i;
+            let run = self.transport(kernel.clone(), steps, self.tune.walkers, label)?;
+            trial.ess = trial.ess.min(if run.finished() { run.walkers.ess() } else { 0.0 });
+            trial.cost = self.cost_model.of(&run)?;
+            tails.push(run.walkers.worst_pareto_k());
+        }
+        let known: Vec<f64> = tails.into_iter().filter(|k| !k.is_nan()).collect();
+        Ok(Confirmed { trial, pareto_k: if known.is_empty() { f64::NAN } else { average(&known) } })
+    }
+
+    /// The cheapest that fresh seeds confirm, else the best of those that were tried.
+    fn finish(mut self) -> Result<Tuned> {
+        let (wanted, most) = (self.tune.ess, self.tune.steps_max);
+        // those that miss it come last, the best of them first
+        let key = |t: &Trial| if t.ess >= wanted { (0_u8, t.cost) } else { (1, -t.ess) };
+        let mut waiting = self.sure.clone();
+        waiting.sort_by(|a, b| key(a).0.cmp(&key(b).0).then(key(a).1.total_cmp(&key(b).1)));
+        let mut tried: Vec<Confirmed> = Vec::new();
+        while !waiting.is_empty() && tried.len() < 16 {
+            let like = waiting.remove(0);
+            let found = self.with_fresh_seeds(&like, like.steps, tried.len() as u64)?;
+            let order = 2.0 * FlowKernel::named(&like.scheme, 1.0)?.order().total;
+            let reaches = found.reaches(wanted);
+            let more = (found.trial.loss() / -wanted.ln()).clamp(1.0, 2.0).powf(1.0 / order) * 1.05;
+            let steps = ((like.steps as f64 * more).ceil() as usize).max(like.steps + 1);
+            if !reaches && like.ess >= wanted && steps <= most {
+                let cost = found.trial.cost * steps as f64 / like.steps as f64;
+                let place = waiting.iter().position(|t| t.ess < wanted || t.cost > cost).unwrap_or(waiting.len());
+                waiting.insert(place, Trial { steps, cost, ..like });
+            }
+            tried.push(found);
+            if reaches {
+                break;
+            }
+        }
+        let best = |a: &&Confirmed, b: &&Confirmed| a.trial.ess.total_cmp(&b.trial.ess);
+        let Some(sure) = tried.iter().find(|c| c.reaches(wanted)).or(tried.iter().max_by(best)) else {
             let expected = "a scheme that can follow this path at all: every pilot run ended before t = 1";
             return Err(Error::param("schemes", self.tune.schemes.join(", "), expected));
         };
         let mut table = frame::Rows::new(&["scheme", "steps", "noise", "eps", "ess", "cost"]);
-        for t in self.trials.iter().chain(&self.sure) {
+        self.trials.append(&mut self.sure);
+        for t in self.trials.iter().chain(tried.iter().map(|c| &c.trial)) {
             let eps = if t.shape == "none" { f64::NAN } else { mean_noise(&t.noise) };
             table.push((&t.scheme, t.steps, t.shape, eps, t.ess, t.cost));
         }
         Ok(Tuned {
-            kernel: FlowKernel::named(&sure.scheme, sure.noise.clone())?,
-            steps: sure.steps,
-            ess: sure.ess,
-            cost: sure.cost,
-            reached: sure.ess >= wanted,
+            kernel: FlowKernel::named(&sure.trial.scheme, sure.trial.noise.clone())?,
+            steps: sure.trial.steps,
+            ess: sure.trial.ess,
+            pareto_k: sure.pareto_k,
+            warning: (sure.pareto_k > 0.5).then_some("tail"),
+            cost: sure.trial.cost,
+            reached: sure.reaches(wanted),
             variance: self.variance,
             trials: table.finish()?,
         })

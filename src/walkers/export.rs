@@ -8,7 +8,8 @@ use tch::{Device, Kind, Tensor};
 
 impl Walkers {
     /// Writes positions as the variable `x` of the group `posterior` (one chain, N draws, d coordinates) and, in
-    /// `sample_stats`, `log_weight` (A), `weight` (softmax of A) and `energy` (U): the JSON that `arviz.from_json` reads.
+    /// `sample_stats`, `log_weight` (A), `weight` (softmax of A), `energy` (U) and `ancestor` (the number of the walker of
+    /// the start that it descends from): the JSON that `arviz.from_json` reads.
     ///
     /// ArviZ knows no weights: `rows = rng.choice(n, n, p=data.sample_stats["weight"].values[0])` and
     /// `arviz.extract(data).isel(sample=rows)` are draws that its summaries can use.
@@ -35,6 +36,7 @@ impl Walkers {
             ("log_weight", numbers(self.log_weights())?),
             ("weight", numbers(&self.weights())?),
             ("energy", numbers(&self.evaluation.u)?),
+            ("ancestor", self.ancestors().iter().map(|a| *a as f64).collect()),
         ];
         arviz::write(path.as_ref(), d, &numbers(self.x())?, &stats)
     }

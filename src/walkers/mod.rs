@@ -4,6 +4,7 @@ mod bar;
 mod epochs;
 mod estimate;
 mod export;
+mod lineages;
 mod mbar;
 mod pareto_k;
 mod resample;
@@ -34,8 +35,8 @@ pub struct Walkers {
     evaluation: Evaluation,
     log_weights: Tensor,
     banked: f64,
-    banked_variance: f64,
     resamplings: u64,
+    self_interacting: bool,
     epochs: Epochs,
     summary: OnceCell<Summary>,
 }
@@ -54,6 +55,12 @@ pub(crate) fn check_shapes(point: &Evaluation, n: usize) -> Result<()> {
     Ok(())
 }
 
+/// The coordinates in f64, and how many each walker has; none where they cannot be read.
+fn on_host(x: &Tensor) -> (Vec<f64>, usize) {
+    let flat = x.detach().to_device(Device::Cpu).to_kind(Kind::Double).contiguous().view(-1);
+    (Vec::try_from(flat).unwrap_or_default(), x.numel() / x.size().first().copied().unwrap_or(1).max(1) as usize)
+}
+
 impl Walkers {
     /// Walkers at `point`, drawn exactly from a distribution with the given log Z_0; A = 0.
     pub fn new(point: Evaluation, log_z0: f64) -> Self {
@@ -63,8 +70,8 @@ impl Walkers {
             evaluation: point,
             log_weights,
             banked: log_z0,
-            banked_variance: 0.0,
             resamplings: 0,
+            self_interacting: false,
             epochs,
             summary: OnceCell::new(),
         }
@@ -119,8 +126,9 @@ impl Walkers {
     pub(crate) fn save(&self, to: &mut Checkpoint, name: &str) -> Result<()> {
         self.evaluation.save(to, name)?;
         to.put(format!("{name}.log_weights"), &self.log_weights);
-        to.put_numbers(format!("{name}.banked"), &[self.banked, self.banked_variance]);
+        to.put_numbers(format!("{name}.banked"), &[self.banked]);
         self.epochs.save(to, name);
+        to.put_json(&format!("{name}.self_interacting"), &self.self_interacting)?;
         to.put_json(&format!("{name}.resamplings"), &self.resamplings)
     }
 
@@ -137,15 +145,16 @@ impl Walkers {
             let expected = format!("{:?} numbers in f64", point.u.size());
             return Err(Error::Shape { name: "log-weights", got: log_weights.size(), expected });
         }
-        let [banked, banked_variance] = from.numbers(&format!("{name}.banked"))?;
+        let [banked] = from.numbers(&format!("{name}.banked"))?;
+        let self_interacting = from.json(&format!("{name}.self_interacting"))?;
         let resamplings = from.json(&format!("{name}.resamplings"))?;
         let epochs = Epochs::load(from, name, point.len())?;
         Ok(Walkers {
             evaluation: point,
             log_weights,
             banked,
-            banked_variance,
             resamplings,
+            self_interacting,
             epochs,
             summary: OnceCell::new(),
         })
@@ -210,6 +219,11 @@ impl Walkers {
         self.summary = OnceCell::new();
     }
 
+    /// From now on they drive the parameters under which they are weighed: their log Ẑ is biased, and has no error bar.
+    pub(crate) fn drive_parameters(&mut self) {
+        self.self_interacting = true;
+    }
+
     /// A += δ `[n]` at fixed positions.
     pub(crate) fn reweight(&mut self, delta: &Tensor) {
         self.log_weights = &self.log_weights + delta;
@@ -220,9 +234,11 @@ impl Walkers {
     pub fn resample(&mut self, scheme: Scheme, rng: &mut Rng) {
         let w = self.weights_on_host();
         let parents = scheme.ancestors(&w, rng);
-        self.epochs.end(&parents, self.ess(), self.pareto_k());
+        let (ess, k, x) = (self.ess(), self.pareto_k(), &self.evaluation.x);
+        let chance = |families: &[i64]| scheme.offspring_variance(&w, families);
+        self.epochs.lineages_mut().end(&parents, &w, chance, || on_host(x));
+        self.epochs.end(&parents, ess, k);
         let ancestors = Tensor::from_slice(&parents).to_device(self.evaluation.x.device());
-        self.banked_variance += self.epoch_variance();
         self.banked += self.on_host().log_mean;
         self.evaluation = self.evaluation.select(&ancestors);
         self.log_weights = self.log_weights.zeros_like();

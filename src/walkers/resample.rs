@@ -67,6 +67,50 @@ impl Scheme {
             }
         }
     }
+
+    /// Σ_e Var(O_e) of the numbers O_e of offspring of families of walkers: walker i belongs to `families[i]`, ascending.
+    pub(super) fn offspring_variance(self, w: &[f64], families: &[i64]) -> f64 {
+        let n = w.len() as f64;
+        let bernoulli = |p: f64| p * (1.0 - p);
+        match self {
+            Scheme::Systematic => family_sums(families, w).iter().map(|w| bernoulli((n * w).fract())).sum(),
+            Scheme::Stratified => {
+                let mut from = 0.0;
+                let one = |w: f64| {
+                    let to: f64 = from + n * w;
+                    // the points of the first and of the last interval that the family's share meets; those between are certain
+                    let (first, last) = (f64::floor(from), to.floor());
+                    let variance = match first == last {
+                        true => bernoulli(to - from),
+                        false => bernoulli(first + 1.0 - from) + bernoulli(to - last),
+                    };
+                    from = to;
+                    variance
+                };
+                family_sums(families, w).into_iter().map(one).sum()
+            }
+            Scheme::Multinomial => n * family_sums(families, w).into_iter().map(bernoulli).sum::<f64>(),
+            Scheme::Residual => {
+                let rest: Vec<f64> = w.iter().map(|w| (n * w - (n * w + 1e-9).floor()).max(0.0)).collect();
+                let missing = rest.iter().sum::<f64>().round();
+                let share = |r: &f64| bernoulli(r / missing);
+                if missing > 0.0 { missing * family_sums(families, &rest).iter().map(share).sum::<f64>() } else { 0.0 }
+            }
+        }
+    }
+}
+
+/// Σ of v over the members of each family; families ascending.
+pub(super) fn family_sums(families: &[i64], v: &[f64]) -> Vec<f64> {
+    let (mut sums, mut last) = (Vec::new(), None);
+    for (family, v) in families.iter().zip(v) {
+        match sums.last_mut() {
+            Some(sum) if last == Some(family) => *sum += v,
+            _ => sums.push(*v),
+        }
+        last = Some(family);
+    }
+    sums
 }
 
 /// For ascending points in [0, 1), the index whose interval of cumulated weight holds each.
@@ -83,4 +127,41 @@ fn comb(w: &[f64], points: impl Iterator<Item = f64>) -> Vec<i64> {
             i as i64
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offspring_vary_as_they_should() {
+        let w: Vec<f64> = Rng::new(1).uniforms(17).iter().map(|u| (-2.0 * u).exp() * -(1.0 - u).ln()).collect();
+        let total: f64 = w.iter().sum();
+        let w: Vec<f64> = w.iter().map(|w| w / total).collect();
+        let alone: Vec<i64> = (0..17).collect();
+        let families = [0, 0, 0, 3, 4, 4, 4, 4, 8, 8, 10, 11, 12, 12, 12, 15, 15];
+        for scheme in [Scheme::Systematic, Scheme::Stratified, Scheme::Residual, Scheme::Multinomial] {
+            for families in [&alone[..], &families] {
+                let mut rng = Rng::new(2);
+                let expected: Vec<f64> = family_sums(families, &w);
+                let squares: Vec<f64> = (0..20_000)
+                    .map(|_| {
+                        let mut counts = [0.0; 17];
+                        scheme.ancestors(&w, &mut rng).iter().for_each(|a| counts[*a as usize] += 1.0);
+                        let counts = family_sums(families, &counts);
+                        counts.iter().zip(&expected).map(|(c, w)| (c - 17.0 * w).powi(2)).sum()
+                    })
+                    .collect();
+                let (mean, se) = crate::io::frame::mean_se(&squares);
+                let told = scheme.offspring_variance(&w, families);
+                assert!((mean - told).abs() < 5.0 * se, "{scheme:?}: {mean} ± {se}, {told}");
+            }
+        }
+        // what is due exactly does not vary, but under independent draws
+        let (even, alone) = ([0.25; 4], &alone[..4]);
+        assert_eq!(Scheme::Systematic.offspring_variance(&even, alone), 0.0);
+        assert_eq!(Scheme::Stratified.offspring_variance(&even, alone), 0.0);
+        assert_eq!(Scheme::Residual.offspring_variance(&even, alone), 0.0);
+        assert_eq!(Scheme::Multinomial.offspring_variance(&even, alone), 3.0);
+    }
 }

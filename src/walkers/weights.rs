@@ -75,10 +75,15 @@ impl Walkers {
         if worst == f64::NEG_INFINITY { f64::NAN } else { worst }
     }
 
-    /// Walkers of the start from which the present ones descend. Walkers of one ancestor are not independent: error bars after
-    /// resampling, which count them as if they were, are too short where moves do not mix them.
+    /// Walkers of the start from which the present ones descend. Walkers of one ancestor are not independent, which error bars
+    /// after resampling take into account.
     pub fn lineages(&self) -> usize {
-        self.epochs.lineages()
+        self.epochs.left()
+    }
+
+    /// The number of the walker of the start from which each walker descends.
+    pub fn ancestors(&self) -> &[i64] {
+        self.epochs.ancestors()
     }
 
     /// The lowest ESS/N since the last call, that before each resampling included.
@@ -129,14 +134,32 @@ impl Walkers {
         all.iter().zip(read.chunks(4)).map(finite).collect()
     }
 
-    /// log Ẑ = log Z_0 + L + log mean e^A, nats, with the standard error √(Σ_epochs (N/ESS − 1)/N).
+    /// log Ẑ = log Z_0 + L + log mean e^A, nats.
     ///
-    /// Within one epoch (no resampling yet) this is the delta method. Across epochs it adds their variances, as if each
-    /// began from an equilibrated population; where nothing mixes between modes that is optimistic: use replicates.
-    /// For *training* walkers log Ẑ is biased low besides (their θ depends on them): see [`Run::log_z`](crate::Run::log_z).
+    /// Before any resampling its standard error is that of the delta method, √((N/ESS − 1)/N). Afterwards walkers of one ancestor
+    /// count as dependent: with W_e the weight of all walkers that descend from walker e of the start, √(Σ_e (W_e − 1/N)²), less
+    /// what resampling adds to that by chance (Chan and Lai 2013; Lee and Whiteley 2018). Where too few ancestors are left, those
+    /// of a later time are taken, a sum over epochs of resampling with that lag. Where walkers do not forget in that time where they
+    /// came from there is no error bar but NaN, with the warning `lineages`: only replicates with other seeds can tell.
+    ///
+    /// Training walkers have no error bar either, with the warning `bias`: they drive θ themselves, which biases their log Ẑ low by
+    /// far more than any bar; see [`Run::log_z`](crate::Run::log_z).
     pub fn log_z(&self) -> Estimate {
-        let se = (self.banked_variance + self.epoch_variance()).sqrt();
-        Estimate::new(self.banked + self.on_host().log_mean, se)
+        let value = self.banked + self.on_host().log_mean;
+        if self.self_interacting {
+            return Estimate::new(value, f64::NAN).doubted(Some("bias"));
+        }
+        let variance = match self.resamplings {
+            0 => self.epoch_variance(),
+            _ => self.epochs.lineages().log_z_variance(&self.weights_on_host()),
+        };
+        self.told(value, variance.sqrt())
+    }
+
+    /// The estimate, with the warning that only replicates can tell its error if resampling left none.
+    fn told(&self, value: f64, se: f64) -> Estimate {
+        let unknown = se.is_nan() && self.resamplings > 0 && self.banked.is_finite();
+        Estimate::new(value, se).doubted(unknown.then_some("lineages"))
     }
 
     /// NaN for a single walker, which has no estimate of its error.
@@ -147,10 +170,15 @@ impl Walkers {
         (1.0 / self.ess() - 1.0).max(0.0) / self.len() as f64
     }
 
-    /// E_{ρ_k}(g) by weighted average, with its delta-method standard error. `g` `[n]`: g at each walker.
+    /// E_{ρ_k}(g) by weighted average. `g` `[n]`: g at each walker.
+    ///
+    /// Before any resampling its standard error is that of the delta method, √(Σ_i w_i² (g_i − ḡ)²). Afterwards walkers of one
+    /// ancestor count as dependent: √(Σ_e (Σ_{i: E_i = e} w_i (g_i − ḡ))²) with E_i the ancestor of walker i at the start or, where
+    /// too few of these are left, at a later time. Where g has not been forgotten since then there is no error bar but NaN, with the
+    /// warning `lineages`: only replicates with other seeds can tell.
     ///
     /// A `Bool` g is an indicator. If no walker meets it, or every one does, the delta method would say 0 ± 0; the error is then
-    /// 3/(N·ESS), so that value ± error is the 95 % bound of the rule of three.
+    /// three over the effective number of independent walkers, so that value ± error is the 95 % bound of the rule of three.
     ///
     /// # Errors
     /// A length other than N.
@@ -162,15 +190,22 @@ impl Walkers {
         let g = if indicator { g.to_kind(Kind::Double) } else { g.shallow_clone() };
         let (w, g) = (&self.summary().weights, self.with_weight(&g).to_kind(Kind::Double));
         let value = sum(&(w * &g));
-        let square = sum(&(w * (g - &value)).square());
-        let read = fetch(&[value, square]);
-        let (value, se) = (read[0], read[1].sqrt());
+        let parts = w * (g - &value);
+        let read = fetch(&[value, sum(&parts.square())]);
+        let (value, plain) = (read[0], read[1]);
         let certain = indicator && (value <= 0.0 || value >= 1.0 - 1e-12);
-        Ok(match (self.len(), certain) {
-            (1, _) => Estimate::new(value, f64::NAN),
-            (n, true) => Estimate::new(value.round(), 3.0 / (n as f64 * self.ess())),
-            _ => Estimate::new(value, se),
-        })
+        let of_lineages = |parts: &Tensor| {
+            let parts = Vec::try_from(parts.to_device(Device::Cpu)).unwrap_or_default();
+            self.epochs.lineages().mean_variance(&self.weights_on_host(), &parts)
+        };
+        let se = match (self.len(), certain, self.resamplings) {
+            (1, ..) => f64::NAN,
+            (n, true, 0) => 3.0 / (n as f64 * self.ess()),
+            (_, true, _) => 3.0 / self.epochs.lineages().effective(&self.weights_on_host()),
+            (_, false, 0) => plain.sqrt(),
+            (_, false, _) => of_lineages(&parts).sqrt(),
+        };
+        Ok(self.told(if certain { value.round() } else { value }, se))
     }
 
     /// g with 0 in place of its value at walkers of weight zero, such as those where U = +∞: 0 · ∞ is 0, as in the integral.

@@ -64,12 +64,17 @@ fn few_walkers_by_weight_and_unknown_log_z() {
     assert!(codes(&run).contains(&"ess") && marked(&run, "ess") > 0, "{:?}", run.warnings());
     let ess = run.column("ess").unwrap();
     assert_eq!(marked(&run, "ess"), ess.iter().filter(|e| **e < 0.1).count());
-    // banked over many resamplings of few walkers
+    // four walkers leave no lineages to tell an error from, once they are resampled
     let run = Transport::new(Escorted::new(20.0), 40, 4, 0).ess_min(0.9).run(&path).unwrap();
-    let se = run.column("log_z_se").unwrap();
-    assert!(se[40] > 1.0, "{se:?}");
-    assert!(codes(&run).contains(&"log_z_se"), "{:?}", run.warnings());
-    assert_eq!(marked(&run, "log_z_se"), se.iter().filter(|s| **s > 1.0).count());
+    let (se, resampled) = (run.column("log_z_se").unwrap_or_default(), run.column("resampled").unwrap());
+    let first = resampled.iter().position(|r| *r > 0.0).unwrap();
+    assert!(se.iter().take(first).all(|s| s.is_finite()) && se.iter().skip(first).all(|s| s.is_nan()), "{se:?}");
+    assert!(codes(&run).contains(&"lineages"), "{:?}", run.warnings());
+    assert_eq!(marked(&run, "lineages"), 41 - first);
+    let z = run.log_z().unwrap();
+    assert!(z.se.is_nan() && z.warning == Some("lineages") && !run.summary().contains('±'), "{}", run.summary());
+    let left = format!("the walkers descend from {} of those that started", run.column("lineages").unwrap()[first]);
+    assert!(run.summary().contains(&left), "{}", run.summary());
     // never without a number to judge
     assert!(codes(&train(Ula::new(0.1), Method::Pcd, Settings { lr: 1.0, ..settings() })).is_empty());
 }

@@ -67,8 +67,8 @@ fn a_trained_net_starts_again_only_with_honest_weights() {
     let trainer = Trainer::new(Ula::new(0.05), Method::Jarzynski { ess_min: 0.5 }).settings(s);
     let first = trainer.train(&mut net, &data).unwrap().log_z().unwrap();
     let again = trainer.clone().steps(1).train(&mut net, &data).unwrap();
-    let second = again.column("log_z").unwrap()[0];
-    let se = again.column("log_z_se").unwrap()[0];
+    let second = again.column("log_z_monitor").unwrap()[0];
+    let se = again.column("log_z_monitor_se").unwrap()[0];
     assert!(z_of(&(second, se.hypot(first.se)), first.value).abs() < FAR, "{second} ± {se}, {first}");
 }
 

@@ -86,6 +86,37 @@ fn the_choice_reaches_what_was_asked() {
     assert!(CostModel::measured(&path, 1_000).unwrap().jacobian > 0.0);
 }
 
+#[test]
+fn later_runs_reach_what_was_reported() {
+    // modes far apart in three dimensions, and half of the walkers as aim: weights spread, and single runs say too much
+    let path = Interpolant::new(&[vec![-3.0; 3], vec![3.0; 3]], &[0.4, 0.6], &[0.5, 0.7]).unwrap();
+    for seed in 0..2 {
+        let best = Tune::new(0.5, seed).schemes(&["escorted", "ode-euler"]).walkers(1_000).run(&path).unwrap();
+        let later: Vec<f64> = (0..24)
+            .map(|i| {
+                let run = Transport::new(best.kernel.clone(), best.steps, 1_000, 900 + i).quiet().run(&path).unwrap();
+                run.walkers.ess()
+            })
+            .collect();
+        let (mean, _) = frame::mean_se(&later);
+        let lower = |told: f64| later.iter().filter(|e| **e < told).count();
+        println!(
+            "{}, {} steps: told {:.3}, k̂ {:.2}, later {mean:.3}",
+            best.kernel.name(),
+            best.steps,
+            best.ess,
+            best.pareto_k
+        );
+        // that the 17 lowest of 8 + 24 exchangeable runs are all later ones has the probability C(24, 17)/C(32, 17) = 6e-4
+        assert!(lower(best.ess) < 17 && mean > best.ess, "{best:?}: {later:?}");
+        // reject twin: what the luckiest of eight runs has
+        let lucky = later[..8].iter().fold(0.0, |a: f64, b| a.max(*b));
+        assert!(lower(lucky) >= 17, "{lucky}: {later:?}");
+        assert_eq!(best.warning.is_some(), best.pareto_k > 0.5);
+        assert!(!best.reached || best.ess >= 0.5);
+    }
+}
+
 /// A velocity that is far from solving the transport equation: no step is small enough.
 struct Lost(Interpolant);
 
