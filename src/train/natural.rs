@@ -96,7 +96,7 @@ impl Natural {
     fn invert(&mut self, fisher: &Fisher) {
         let (norm, damping) = (self.norm(), self.damping);
         let covariance = |i: usize| self.factors[i].covariance.to_kind(Kind::Double) / norm;
-        let mean_variance = |c: &Tensor| (c.trace().double_value(&[]) / c.size()[0] as f64).max(f64::MIN_POSITIVE);
+        let mean_variance = |c: &Tensor| (c.trace().double_value(&[]) / c.size()[0] as f64).max(1e-300);
         let inverse_of = |c: &Tensor, damping: f64, like: &Tensor| {
             let damped = c + Tensor::eye(c.size()[0], (Kind::Double, c.device())) * damping;
             // contiguous, as a checkpoint gives it back: products of other layouts round differently
@@ -109,8 +109,10 @@ impl Natural {
                 Block::Whole { parameter, factor, .. } => vec![inverse_of(&covariance(*factor), damping, parameter)],
                 Block::Product { weights, left, right, .. } => {
                     let (l, r) = (covariance(*left), covariance(*right));
-                    // the damping is shared so that both factors are changed alike
-                    let (root, balance) = (damping.sqrt(), (mean_variance(&l) / mean_variance(&r)).sqrt());
+                    // the damping is shared so that both factors are changed alike; below a last layer of zeros there are no
+                    // gradients yet
+                    let (root, ratio) = (damping.sqrt(), mean_variance(&l) / mean_variance(&r));
+                    let balance = ratio.sqrt().clamp(1e-4, 1e4);
                     vec![inverse_of(&l, root * balance, weights), inverse_of(&r, root / balance, weights)]
                 }
             })
