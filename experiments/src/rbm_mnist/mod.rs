@@ -240,8 +240,10 @@ impl RbmMnist {
     /// The updates after which the parameters are saved: those of evaluations, and others between which replicas can swap.
     fn rungs(&self, steps: usize) -> Vec<usize> {
         const RUNGS: usize = 40;
-        // the model moves fastest at first
-        let place = |i: usize| (steps as f64 * (i as f64 / RUNGS as f64).powi(2)).round() as usize;
+        // the model moves fastest at first; only recorded rows are seen
+        let every = self.every.min(steps);
+        let place =
+            |i: usize| (steps as f64 * (i as f64 / RUNGS as f64).powi(2) / every as f64).round() as usize * every;
         let mut at: Vec<usize> = (0..=RUNGS).map(place).chain(self.checkpoints(steps)).collect();
         at.sort_unstable();
         at.dedup();
