@@ -53,11 +53,15 @@ pub struct Images {
     pub steps: usize,
     /// Images per update.
     pub batch: usize,
-    /// Optimiser.
+    /// Optimiser of Jarzynski and PCD, for which an ESS limit bounds every step if it is `natural`.
     pub optim: Optim,
     /// Its learning rate.
     pub lr: f64,
-    /// Least conditional ESS of one update of the Jarzynski method.
+    /// Adam's learning rate for CD, whose walkers have no ESS.
+    pub lr_cd: f64,
+    /// Updates of CD in multiples of `steps`.
+    pub multiple_cd: usize,
+    /// Least conditional ESS of one update of the Jarzynski method, and of PCD with natural gradients.
     pub ess: f64,
     /// Resample below this ESS/N.
     pub ess_min: f64,
@@ -90,6 +94,7 @@ const STEPS: &[&str] = &[
     "resampled",
     "resampled_monitor",
     "step_fraction",
+    "ess_step",
     "backtracks",
     "substeps",
     "acceptance",
@@ -174,13 +179,15 @@ impl Images {
         for method in [Method::Jarzynski { ess_min: self.ess_min }, Method::Pcd, Method::Cd { k: self.moves }] {
             for seed in (self.seed..).take(self.seeds.max(1)) {
                 let (mut net, name) = (model(seed, start)?, method.name());
-                let jarzynski = name == "jarzynski";
+                let (jarzynski, cd) = (name == "jarzynski", name == "cd");
+                let natural = matches!(self.optim, Optim::Natural { .. });
+                let limited = jarzynski || (natural && !cd);
                 let settings = Settings {
                     walkers: self.walkers,
-                    steps: self.steps,
-                    lr: self.lr,
-                    optim: self.optim,
-                    trust_region: jarzynski.then_some(TrustRegion::Shrink { ess: self.ess }),
+                    steps: if cd { self.steps * self.multiple_cd } else { self.steps },
+                    lr: if cd { self.lr_cd } else { self.lr },
+                    optim: if cd { Optim::Adam } else { self.optim },
+                    trust_region: limited.then_some(TrustRegion::Shrink { ess: self.ess }),
                     batch: Some(self.batch.min(chosen.len())),
                     data_noise: self.noise.into(),
                     every: self.every.min(self.steps.max(1)),

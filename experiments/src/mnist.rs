@@ -32,6 +32,8 @@ impl Default for Mnist {
             batch: 256,
             optim: Optim::Adam,
             lr: 5e-4,
+            lr_cd: 5e-4,
+            multiple_cd: 1,
             ess: 0.95,
             ess_min: 0.5,
             anneal_steps: 1_000,
