@@ -53,7 +53,7 @@ pub use serde_json;
 pub use sweep::Sweep;
 pub use tch;
 pub use train::{FlowSettings, FlowTrainer, Method, Optim, Schedule, ScoreMatching, Settings, Trainer, TrustRegion};
-pub use transport::{Ais, Transport, anneal, check_kernel, transport};
+pub use transport::{Ais, Bracket, ReverseStart, Transport, anneal, check_kernel, transport};
 pub use tune::{CostModel, Tune, Tuned, VarianceModel, tune};
 pub use walkers::{Estimate, Scheme, Walkers};
 
