@@ -55,7 +55,7 @@ pub use tch;
 pub use train::{
     DataNoise, FlowSettings, FlowTrainer, Method, Optim, Schedule, ScoreMatching, Settings, Trainer, TrustRegion,
 };
-pub use transport::{Ais, Transport, anneal, check_kernel, transport};
+pub use transport::{Ais, Bracket, ReverseStart, Transport, anneal, check_kernel, transport};
 pub use tune::{CostModel, Tune, Tuned, VarianceModel, tune};
 pub use walkers::{Estimate, Scheme, Walkers};
 

@@ -3,7 +3,6 @@
 use crate::evaluate::signed_with_error;
 use crate::{Context, Experiment, Output};
 use jarzynski::data;
-use jarzynski::data::Binarisation;
 use jarzynski::density::Bipartite;
 use jarzynski::io::frame::{self, Rows};
 use jarzynski::kernel::Gibbs;
@@ -17,17 +16,19 @@ use jarzynski::walkers::Estimate;
 use jarzynski::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// A machine trained on binarised 8×8 digits, and one of 60 visible and one hidden unit with a mode of e² times the mass of the
+/// A machine trained on binarised digits, enlarged to `side` × `side` pixels, and one of 60 visible and one hidden unit with a mode of e² times the mass of the
 /// rest that appears by a jump on the way from independent units (`late`).
 ///
-/// Table `bracket`: `machine, start, steps, lower, lower_se, bar, bar_se, upper, upper_se, exact, overlap, drift, drift_se`, AIS and
-/// reverse AIS of K steps with reverse walkers from exact draws, from tempered chains, and from data, which bound nothing.
+/// Table `bracket`: `machine, seed, start, steps, lower, lower_se, bar, bar_se, upper, upper_se, exact, overlap, drift, drift_se,
+/// warning`, AIS and reverse AIS of K steps with reverse walkers from exact draws, from tempered chains, and from data, which bound nothing.
 /// Table `crooks`: `steps, from, to, forward, reverse`, the share of log-weights A − log Z_K/Z_0 in each bin, of forward and of
 /// reverse paths of the digits' machine.
-/// Table `ladders`: `machine, method, log_z, se, exact, round_trips, warning` of ways that come from one direction.
+/// Table `ladders`: `machine, seed, method, log_z, se, exact, round_trips, warning` of ways that come from one direction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Brackets {
+    /// Pixels of a side of the digits.
+    pub side: usize,
     /// Hidden units of the machine that is trained.
     pub hidden: usize,
     /// Its updates, by PCD.
@@ -42,21 +43,25 @@ pub struct Brackets {
     pub rounds: usize,
     /// Replicas of tempering.
     pub replicas: usize,
-    /// Seed.
+    /// First seed; the machines are those of it.
     pub seed: u64,
+    /// Number of seeds.
+    pub seeds: usize,
 }
 
 impl Default for Brackets {
     fn default() -> Self {
         Brackets {
+            side: 20,
             hidden: 12,
             updates: 1_000,
             lr: 0.05,
-            steps: vec![20, 50, 150, 500],
+            steps: vec![30, 100, 300],
             walkers: 500,
-            rounds: 150,
+            rounds: 200,
             replicas: 8,
             seed: 0,
+            seeds: 1,
         }
     }
 }
@@ -67,11 +72,13 @@ const LATE: &str = "late";
 impl Brackets {
     fn validate(&self) -> Result<()> {
         for (name, n) in [
+            ("side", self.side),
             ("hidden", self.hidden),
             ("updates", self.updates),
             ("steps", self.steps.iter().copied().min().unwrap_or(0)),
             ("walkers", self.walkers),
             ("rounds", self.rounds),
+            ("seeds", self.seeds),
         ] {
             if n == 0 {
                 return Err(Error::param(name, n, "at least 1"));
@@ -80,16 +87,20 @@ impl Brackets {
         Ok(())
     }
 
-    fn tempering(&self) -> Tempering {
-        Tempering::new().chains(self.walkers).rounds(self.rounds).seed(self.seed)
-    }
-
-    fn ais(&self, steps: usize) -> Ais {
-        Ais::new().steps(steps).walkers(self.walkers).seed(self.seed).quiet()
+    fn tempering(&self, seed: u64) -> Tempering {
+        Tempering::new().chains(self.walkers).rounds(self.rounds).seed(seed)
     }
 }
 
-/// W = w, b and c of a mixture of independent units: at `on` with probability `mass`, else at `off`.
+/// Digits of 8×8 pixels at another size, 0 or 1.
+fn enlarged(side: i64, device: Device) -> Result<Tensor> {
+    let digits = data::digits()?.on(device).x.to_kind(Kind::Float);
+    let top = digits.max();
+    let wide = (digits / top).view([-1, 1, 8, 8]).upsample_bilinear2d([side, side].as_slice(), false, None, None);
+    Ok(wide.view([-1, side * side]).gt(0.5).to_kind(Kind::Float))
+}
+
+/// A mixture of independent units, at `on` with probability `mass`, else at `off`.
 fn two_groups(mass: f64, on: f64, off: f64, device: Device) -> Result<Rbm> {
     let logit = |p: f64| (p / (1.0 - p)).ln();
     let softplus = |x: f64| x.exp().ln_1p();
@@ -108,16 +119,29 @@ fn late(device: Device) -> Result<(Rbm, Vec<Units>)> {
     let mean = mass * on + (1.0 - mass) * off;
     let at = |t: f64| two_groups(mass, mean + t * (on - mean), mean + t * (off - mean), device);
     let saved = (0..12).map(|i| at(f64::from(i) / 12.0).map(|rbm| rbm.units().copy())).collect::<Result<Vec<_>>>()?;
-    Ok((at(1.0)?, saved))
+    let end = at(1.0)?;
+    // with the means of its draws as the start, as a training would have it
+    let (v, _) = exact_draws(&end.layers(), 10_000, &mut Rng::new(0x1a7e))?;
+    let rbm = Rbm::bernoulli(&v, &RbmShape { hidden: 1, ..Default::default() })?;
+    rbm.set_units(&end.units())?;
+    Ok((rbm, saved))
 }
 
 impl Experiment for Brackets {
     const NAME: &'static str = "bracket";
     const ABOUT: &'static str = "log Z from both directions: Crooks' crossing, BAR, and starts that bound nothing";
-    const SMALL: &'static str = "hidden = 5\nupdates = 50\nsteps = [5, 10]\nwalkers = 100\nrounds = 10\nreplicas = 4";
+    const SMALL: &'static str =
+        "side = 8\nhidden = 5\nupdates = 50\nsteps = [5, 10]\nwalkers = 100\nrounds = 10\nreplicas = 4";
 
     fn full() -> Self {
-        Brackets { steps: vec![20, 50, 150, 500, 2_000], walkers: 5_000, rounds: 500, ..Default::default() }
+        Brackets {
+            side: 28,
+            hidden: 16,
+            steps: vec![100, 300, 1_000, 4_000],
+            walkers: 2_000,
+            rounds: 1_000,
+            ..Default::default()
+        }
     }
 
     fn seed(&self) -> u64 {
@@ -127,75 +151,103 @@ impl Experiment for Brackets {
     fn run_in(&self, context: &Context) -> Result<Output> {
         self.validate()?;
         let mut out = Output::default();
-        let mut brackets = Rows::new(&[
-            "machine", "start", "steps", "lower", "lower_se", "bar", "bar_se", "upper", "upper_se", "exact", "overlap",
-            "drift", "drift_se",
-        ]);
-        let mut ladders = Rows::new(&["machine", "method", "log_z", "se", "exact", "round_trips", "warning"]);
-        let digits = data::digits()?.binarise(Binarisation::Threshold(0.5))?.on(context.device);
+        let digits = enlarged(self.side as i64, context.device)?;
         let shape = RbmShape { hidden: self.hidden, centred: true, seed: self.seed, ..Default::default() };
-        let mut trained = Rbm::bernoulli(&digits.x, &shape)?;
+        let mut trained = Rbm::bernoulli(&digits, &shape)?;
         let trainer = Trainer::new(Gibbs::new(), Method::Pcd).steps(self.updates).lr(self.lr).seed(self.seed);
-        trainer.walkers(100).batch(100).quiet().train(&mut trained, &digits.x)?;
+        trainer.walkers(100).batch(100).quiet().train(&mut trained, &digits)?;
         let (late, saved) = late(context.device)?;
-        let mut crossing = None;
-        for (machine, rbm, data) in [(DIGITS, &trained, Some(&digits.x)), (LATE, &late, None)] {
-            let exact = rbm.exact_log_z()?;
-            let (v, _) = exact_draws(&rbm.layers(), self.walkers, &mut Rng::new(self.seed).split(0xb4a))?;
-            let betas = self.tempering().replicas(self.replicas).run(rbm)?;
-            let straight = self.tempering().straight(self.replicas).run(rbm)?;
-            let mut told = |method: &str, t: &Tempered| {
-                let warning = t.log_z.warning.unwrap_or("");
-                ladders.push((machine, method, t.log_z.value, t.log_z.se, exact, t.round_trips, warning));
-            };
-            told("tempering, β", &betas);
-            told("tempering, straight", &straight);
-            let mut starts = vec![("exact", ReverseStart::exact(&v)), ("tempering, straight", (&straight).into())];
-            if machine == LATE {
-                let through = self.tempering().through(saved.iter().map(Units::copy).collect()).run(rbm)?;
-                told("tempering, trajectory", &through);
-                starts.push(("tempering, trajectory", (&through).into()));
-            }
-            if let Some(x) = data {
-                let rows = (self.walkers as i64).min(x.size()[0]);
-                starts.push(("data", ReverseStart::unchecked(&x.narrow(0, 0, rows))));
-            }
-            for &steps in &self.steps {
-                for (name, start) in &starts {
-                    let found = self.ais(steps).bracket(rbm, start)?;
-                    let drift = found.drift.unwrap_or(Estimate::new(f64::NAN, f64::NAN));
-                    let Bracket { lower, upper, bar, overlap, .. } = &found;
-                    brackets.push((
-                        machine,
-                        *name,
-                        steps,
-                        lower.value,
-                        lower.se,
-                        bar.value,
-                        bar.se,
-                        upper.value,
-                        upper.se,
-                        exact,
-                        *overlap,
-                        drift.value,
-                        drift.se,
-                    ));
-                    if machine == DIGITS && *name == "exact" && crossing.is_none() {
-                        crossing = Some((steps, found, exact));
-                    }
-                }
-            }
-            let method = "AIS";
-            let z = self.ais(self.steps.last().copied().unwrap_or(1)).log_z(rbm)?;
-            ladders.push((machine, method, z.value, z.se, exact, f64::NAN, z.warning.unwrap_or("")));
+        let mut tables = Tables::new();
+        for seed in (self.seed..).take(self.seeds) {
+            let rows = (self.walkers as i64).min(digits.size()[0]);
+            let data = ("data", ReverseStart::unchecked(&digits.narrow(0, 0, rows)));
+            self.measure((DIGITS, seed), &trained, vec![data], &mut tables)?;
+            let through = self.tempering(seed).through(saved.iter().map(Units::copy).collect()).run(&late)?;
+            let exact = late.exact_log_z()?;
+            tables.ladder((LATE, seed), "tempering, trajectory", &through, exact);
+            self.measure((LATE, seed), &late, vec![("tempering, trajectory", (&through).into())], &mut tables)?;
         }
-        let (table, ladders) = (brackets.finish()?, ladders.finish()?);
-        let crooks = crossing.map_or_else(|| Rows::new(&CROOKS).finish(), |(k, b, exact)| histograms(k, &b, exact))?;
+        let (table, ladders) = (tables.brackets.finish()?, tables.ladders.finish()?);
+        let crooks = tables.crooks.unwrap_or(Rows::new(&CROOKS).finish()?);
         say(&table, &ladders, &mut out)?;
         #[cfg(feature = "plot")]
-        out.figure("bracket", figure(&table, &ladders, &crooks)?);
+        out.figure("bracket", self.figure(&table, &ladders, &crooks)?);
         out.table("bracket", table).table("ladders", ladders).table("crooks", crooks);
         Ok(out)
+    }
+}
+
+/// What is measured, row by row.
+struct Tables {
+    brackets: Rows,
+    ladders: Rows,
+    crooks: Option<DataFrame>,
+}
+
+impl Tables {
+    fn new() -> Self {
+        let brackets = Rows::new(&[
+            "machine", "seed", "start", "steps", "lower", "lower_se", "bar", "bar_se", "upper", "upper_se", "exact",
+            "overlap", "drift", "drift_se", "warning",
+        ]);
+        let ladders = Rows::new(&["machine", "seed", "method", "log_z", "se", "exact", "round_trips", "warning"]);
+        Tables { brackets, ladders, crooks: None }
+    }
+
+    fn ladder(&mut self, (machine, seed): (&str, u64), method: &str, t: &Tempered, exact: f64) {
+        let warning = t.log_z.warning.unwrap_or("");
+        self.ladders.push((machine, seed, method, t.log_z.value, t.log_z.se, exact, t.round_trips, warning));
+    }
+}
+
+impl Brackets {
+    /// Brackets of one machine from `starts`, from exact draws and from tempered chains, and its log Z by the ladders.
+    fn measure(
+        &self,
+        (machine, seed): (&str, u64),
+        rbm: &Rbm,
+        starts: Vec<(&str, ReverseStart)>,
+        tables: &mut Tables,
+    ) -> Result<()> {
+        let exact = rbm.exact_log_z()?;
+        let (v, _) = exact_draws(&rbm.layers(), self.walkers, &mut Rng::new(seed).split(0xb4a))?;
+        let betas = self.tempering(seed).replicas(self.replicas).run(rbm)?;
+        let straight = self.tempering(seed).straight(self.replicas).run(rbm)?;
+        tables.ladder((machine, seed), "tempering, β", &betas, exact);
+        tables.ladder((machine, seed), "tempering, straight", &straight, exact);
+        let own = [("exact", ReverseStart::exact(&v)), ("tempering, straight", (&straight).into())];
+        for (name, start) in own.into_iter().chain(starts) {
+            for &steps in &self.steps {
+                let found = Ais::new().steps(steps).walkers(self.walkers).seed(seed).quiet().bracket(rbm, &start)?;
+                let drift = found.drift.unwrap_or(Estimate::new(f64::NAN, f64::NAN));
+                let Bracket { lower, upper, bar, overlap, .. } = &found;
+                tables.brackets.push((
+                    machine,
+                    seed,
+                    name,
+                    steps,
+                    lower.value,
+                    lower.se,
+                    bar.value,
+                    bar.se,
+                    upper.value,
+                    upper.se,
+                    exact,
+                    *overlap,
+                    drift.value,
+                    drift.se,
+                    bar.warning.unwrap_or(""),
+                ));
+                if name == "exact" && Some(&steps) == self.steps.last() {
+                    let told = lower.warning.unwrap_or("");
+                    tables.ladders.push((machine, seed, "AIS", lower.value, lower.se, exact, f64::NAN, told));
+                }
+                if tables.crooks.is_none() {
+                    tables.crooks = Some(histograms(steps, &found, exact)?);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -207,7 +259,7 @@ fn histograms(steps: usize, found: &Bracket, exact: f64) -> Result<DataFrame> {
     let c = exact - found.log_z0;
     let finite = || found.forward.iter().chain(&found.reverse).map(|a| a - c).filter(|a| a.is_finite());
     let (low, high) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
-    let width = (high - low) / BINS as f64;
+    let width = ((high - low) / BINS as f64).max(1e-12);
     let share = |a: &[f64], bin: usize| {
         let inside = |a: &&f64| ((((*a - c) - low) / width) as usize).min(BINS - 1) == bin;
         a.iter().filter(inside).count() as f64 / a.len() as f64
@@ -239,64 +291,67 @@ fn say(table: &DataFrame, ladders: &DataFrame, out: &mut Output) -> Result<()> {
     let (machine, method, z, se, exact, trips) =
         (text("machine")?, text("method")?, read("log_z")?, read("se")?, read("exact")?, read("round_trips")?);
     for i in 0..z.len() {
-        out.note(format!(
-            "{:<6} {:<21} log Z {} of the exact one, {:.1} round trips per chain",
-            machine[i],
-            method[i],
-            signed_with_error(z[i] - exact[i], se[i], 4),
-            trips[i]
-        ));
+        let trips = if trips[i].is_nan() { String::new() } else { format!(", {:.1} round trips per chain", trips[i]) };
+        let off = signed_with_error(z[i] - exact[i], se[i], 4);
+        out.note(format!("{:<6} {:<21} log Z {off} of the exact one{trips}", machine[i], method[i]));
     }
     Ok(())
 }
 
 #[cfg(feature = "plot")]
-fn figure(table: &DataFrame, ladders: &DataFrame, crooks: &DataFrame) -> Result<jarzynski::plot::Figure> {
-    use jarzynski::plot::{Figure, Panel};
-    let read = |c: &str| frame::column_f64(crooks, c);
-    let (from, to, forward, reverse) = (read("from")?, read("to")?, read("forward")?, read("reverse")?);
-    let edges: Vec<f64> = from.iter().copied().chain(to.last().copied()).collect();
-    let steps = read("steps")?.first().copied().unwrap_or(0.0);
-    let area =
-        |share: &[f64]| -> Vec<f64> { share.iter().zip(&from).zip(&to).map(|((s, a), b)| s / (b - a)).collect() };
-    let histograms = Panel::new(&format!("log-weights of both directions, K = {steps}"))
-        .x("A − log Z_K/Z_0 / nats")
-        .y("density")
-        .histogram("forward", &edges, &area(&forward))
-        .histogram("reverse", &edges, &area(&reverse))
-        .vline("exact", 0.0);
-    // log p_R/p_F is A − C: a line of slope one through 0
-    let seen: Vec<usize> = (0..from.len()).filter(|i| forward[*i] > 0.0 && reverse[*i] > 0.0).collect();
-    let x: Vec<f64> = seen.iter().map(|i| 0.5 * (from[*i] + to[*i])).collect();
-    let ratio: Vec<f64> = seen.iter().map(|i| (reverse[*i] / forward[*i]).ln()).collect();
-    let crossing = Panel::new("Crooks: log of their ratio")
-        .x("A − log Z_K/Z_0 / nats")
-        .y("log p_R(A)/p_F(A)")
-        .points("measured", &x, &ratio)
-        .line("exact", &x, &x);
-    let mut figure =
-        Figure::new(1100, 1000).columns(2).title("log Z from both directions").panel(histograms).panel(crossing);
-    for (machine, start, title) in [
-        (DIGITS, "exact", "digits, reverse start exact"),
-        (DIGITS, "data", "digits, reverse start data: no bound"),
-        (LATE, "exact", "late mode, reverse start exact"),
-    ] {
-        let own = frame::filter(&frame::filter(table, "machine", machine)?, "start", start)?;
-        let read = |c: &str| frame::column_f64(&own, c);
-        let (k, exact) = (read("steps")?, read("exact")?);
-        let mut panel = Panel::new(title).x("steps K").y("log Z estimate − exact / nats").log_x().hline("exact", 0.0);
-        for (name, column) in [("lower end", "lower"), ("BAR", "bar"), ("upper end", "upper")] {
-            let off: Vec<f64> = read(column)?.iter().zip(&exact).map(|(v, e)| v - e).collect();
-            panel = panel.line(name, &k, &off).errorbars(name, &k, &off, &read(&format!("{column}_se"))?);
+impl Brackets {
+    fn figure(&self, table: &DataFrame, ladders: &DataFrame, crooks: &DataFrame) -> Result<jarzynski::plot::Figure> {
+        use jarzynski::plot::{Figure, Panel};
+        let first = self.seed.to_string();
+        let (table, ladders) = (&frame::filter(table, "seed", &first)?, &frame::filter(ladders, "seed", &first)?);
+        let read = |c: &str| frame::column_f64(crooks, c);
+        let (from, to, forward, reverse) = (read("from")?, read("to")?, read("forward")?, read("reverse")?);
+        let edges: Vec<f64> = from.iter().copied().chain(to.last().copied()).collect();
+        let steps = read("steps")?.first().copied().unwrap_or(0.0);
+        let area =
+            |share: &[f64]| -> Vec<f64> { share.iter().zip(&from).zip(&to).map(|((s, a), b)| s / (b - a)).collect() };
+        let histograms = Panel::new(&format!("log-weights of both directions, K = {steps}"))
+            .x("A − log Z_K/Z_0 / nats")
+            .y("density")
+            .histogram("forward", &edges, &area(&forward))
+            .histogram("reverse", &edges, &area(&reverse))
+            .vline("exact", 0.0);
+        // log p_R/p_F is A − C, a line of slope one through 0; shown where each has at least five walkers
+        let least = 4.5 / self.walkers as f64;
+        let seen: Vec<usize> = (0..from.len()).filter(|i| forward[*i].min(reverse[*i]) > least).collect();
+        let x: Vec<f64> = seen.iter().map(|i| 0.5 * (from[*i] + to[*i])).collect();
+        let ratio: Vec<f64> = seen.iter().map(|i| (reverse[*i] / forward[*i]).ln()).collect();
+        let crossing = Panel::new("Crooks: log of their ratio")
+            .x("A − log Z_K/Z_0 / nats")
+            .y("log p_R(A)/p_F(A)")
+            .points("measured", &x, &ratio)
+            .line("exact", &x, &x);
+        let mut figure =
+            Figure::new(1100, 1000).columns(2).title("log Z from both directions").panel(histograms).panel(crossing);
+        for (machine, start, title) in [
+            (DIGITS, "exact", "digits, reverse start exact"),
+            (DIGITS, "data", "digits, reverse start data: no bound"),
+            (LATE, "exact", "late mode, reverse start exact"),
+        ] {
+            let own = frame::filter(&frame::filter(table, "machine", machine)?, "start", start)?;
+            let read = |c: &str| frame::column_f64(&own, c);
+            let (k, exact) = (read("steps")?, read("exact")?);
+            let mut panel =
+                Panel::new(title).x("steps K").y("log Z estimate − exact / nats").log_x().hline("exact", 0.0);
+            for (name, column) in [("lower end", "lower"), ("BAR", "bar"), ("upper end", "upper")] {
+                let off: Vec<f64> = read(column)?.iter().zip(&exact).map(|(v, e)| v - e).collect();
+                panel = panel.line(name, &k, &off).errorbars(name, &k, &off, &read(&format!("{column}_se"))?);
+            }
+            figure = figure.panel(panel);
         }
-        figure = figure.panel(panel);
+        let own = frame::filter(ladders, "machine", LATE)?;
+        let read = |c: &str| frame::column_f64(&own, c);
+        let (z, se, exact) = (read("log_z")?, read("se")?, read("exact")?);
+        let off: Vec<f64> = z.iter().zip(&exact).map(|(z, e)| z - e).collect();
+        let names = frame::column_str(&own, "method")?;
+        let short: Vec<&str> = names.iter().map(|n| n.trim_start_matches("tempering, ")).collect();
+        let panel =
+            Panel::new("late mode: one direction, by the way taken").y("log Ẑ − log Z / nats").categories(&short);
+        Ok(figure.panel(panel.bars("log Ẑ", &off, &se).hline("exact", 0.0)))
     }
-    let own = frame::filter(ladders, "machine", LATE)?;
-    let read = |c: &str| frame::column_f64(&own, c);
-    let (z, se, exact) = (read("log_z")?, read("se")?, read("exact")?);
-    let off: Vec<f64> = z.iter().zip(&exact).map(|(z, e)| z - e).collect();
-    let names = frame::column_str(&own, "method")?;
-    let short: Vec<&str> = names.iter().map(|n| n.trim_start_matches("tempering, ")).collect();
-    let panel = Panel::new("late mode: one direction, by the way taken").y("log Ẑ − log Z / nats").categories(&short);
-    Ok(figure.panel(panel.bars("log Ẑ", &off, &se).hline("exact", 0.0)))
 }

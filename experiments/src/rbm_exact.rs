@@ -15,7 +15,7 @@ use jarzynski::polars::prelude::DataFrame;
 use jarzynski::run::Run;
 use jarzynski::run::StepView;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::{Method, Settings, Trainer, TrustRegion};
+use jarzynski::train::{Method, Optim, Schedule, Settings, Trainer, TrustRegion};
 use jarzynski::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +36,10 @@ pub struct RbmExact {
     pub walkers: usize,
     /// Updates.
     pub steps: usize,
-    /// Learning rate of plain gradient descent.
+    /// Learning rate of plain gradient descent, for PCD and CD.
     pub lr: f64,
+    /// Damping of the natural gradients of the Jarzynski method; 0: plain gradients for it too.
+    pub damping: f64,
     /// Data points per update.
     pub batch: usize,
     /// Least conditional ESS of one update of the Jarzynski method.
@@ -64,6 +66,7 @@ impl Default for RbmExact {
             walkers: 500,
             steps: 3_000,
             lr: 0.1,
+            damping: 0.01,
             batch: 500,
             ess: 0.95,
             ess_min: 0.5,
@@ -164,10 +167,17 @@ impl RbmExact {
 
     fn trainer(&self, method: &str, data: &Tensor, seed: u64) -> Trainer<Gibbs> {
         let (method, update) = named(method, self.ess, self.ess_min);
+        let natural = self.damping > 0.0 && matches!(method, Method::Jarzynski { .. });
+        let damping = Optim::Natural { damping: self.damping, decay: 0.95, every: 20 };
+        let plain = (Optim::Sgd { momentum: 0.0 }, self.lr, Schedule::Constant);
+        // the noise of the last natural steps is the noise of the result
+        let (optim, lr, schedule) = if natural { (damping, 1.0, Schedule::Linear { end: 0.1 }) } else { plain };
         Trainer::new(Gibbs::new(), method).settings(Settings {
             walkers: self.walkers,
             steps: self.steps,
-            lr: self.lr,
+            lr,
+            optim,
+            schedule,
             trust_region: update,
             batch: Some(self.batch.min(data.size()[0] as usize)),
             every: self.every.min(self.steps.max(1)),

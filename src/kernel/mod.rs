@@ -1,7 +1,7 @@
 //! State the contract of a transition kernel: its forward half computes α, its backward half λ, and A += α − λ.
 //!
-//! To add a kernel: one file here that implements [`Kernel`] (or [`Invariant`], and wrap it in [`Reversed`]), one
-//! `pub use`, one row in `tests/it/kernels.rs`. A kernel of your own, in your own crate or a notebook:
+//! To add a kernel: one file here that implements [`Kernel`] (or [`Invariant`], and wrap it in [`Reversed`]) with its way back
+//! for reverse runs, one `pub use`, one row in `tests/it/kernels.rs`. A kernel of your own, in your own crate or a notebook:
 //! [`check_kernel`](crate::transport::check_kernel).
 
 mod escorted;

@@ -22,7 +22,8 @@ use tch::{Kind, Tensor};
 ///
 /// So estimate along more than one path: from the data's means, from the uniform distribution ([`scaled`](Ais::scaled)), through
 /// parameters saved along the training ([`through`](Ais::through)), and with more steps. Where the results differ by more than
-/// their bars, too low is the likelier error. [`Tempering`](crate::Tempering) visits modes in another way.
+/// their bars, too low is the likelier error. [`Tempering`](crate::Tempering) visits modes in another way, and
+/// [`bracket`](Ais::bracket) bounds log Z from above.
 ///
 /// ```
 /// use jarzynski::{Ais, Rng, model::{Rbm, RbmShape}, tch::{Device, Kind}};

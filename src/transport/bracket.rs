@@ -184,10 +184,10 @@ impl<K> Transport<K> {
     ///
     /// ```
     /// use jarzynski::transport::ReverseStart;
-    /// use jarzynski::{Base, Escorted, Rng, Transport, model::{Interpolant, Mixture}};
+    /// use jarzynski::{Base, Escorted, Rng, Transport, model::Interpolant};
     /// # fn main() -> jarzynski::Result<()> {
     /// let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7])?;
-    /// let exact = path.target().sample(1_000, &mut Rng::new(1));
+    /// let exact = path.target()?.sample(1_000, &mut Rng::new(1));
     /// let found = Transport::new(Escorted::new(0.5), 32, 1_000, 0).quiet().bracket(&path, &ReverseStart::exact(&exact))?;
     /// assert!((found.bar.value / found.bar.se).abs() < 5.0 && found.overlap > 0.3, "{found}");
     /// # Ok(()) }

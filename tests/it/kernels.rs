@@ -226,6 +226,11 @@ fn pays<'a, K: Kernel<Counted<'a>>>(kernel: &K, path: &'a Drifting) -> (EvalCoun
     let mv = kernel.forward(&u, &at, &mut rng);
     let mut declared = mv.cost;
     declared += kernel.backward(&u, &at, mv, &mut rng).cost;
+    let before = (u.forward.get(), u.backward.get());
+    let back = kernel.reverse(&u, &u, &at, &mut rng).unwrap().cost;
+    assert_eq!((back.forward, back.backward), (u.forward.get() - before.0, u.backward.get() - before.1));
+    u.forward.set(before.0);
+    u.backward.set(before.1);
     (declared, EvalCounts { forward: u.forward.get(), backward: u.backward.get(), ..Default::default() })
 }
 
@@ -315,6 +320,9 @@ fn flow_kernels_declare_what_they_cost() {
             jacobian: 64 * jacobians,
         };
         assert_eq!(declared, expected, "{name}");
+        flow.spent.set(EvalCounts::default());
+        let back = kernel.reverse(&now, &next, &path.arrive(0.1, &at.x), &mut rng).unwrap();
+        assert_eq!(back.cost, flow.spent.get(), "{name}, reverse");
     }
 }
 

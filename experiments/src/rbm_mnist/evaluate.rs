@@ -7,10 +7,10 @@ use jarzynski::data::Dataset;
 use jarzynski::density::Model;
 use jarzynski::io::frame;
 use jarzynski::io::frame::{Cell, Rows};
-use jarzynski::model::{Rbm, Tempered, Tempering, Units};
+use jarzynski::model::{Rbm, Tempering, Units, exact_draws};
 use jarzynski::numeric::Rng;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::transport::Ais;
+use jarzynski::transport::{Ais, ReverseStart};
 use jarzynski::walkers::Estimate;
 use jarzynski::{Error, Result};
 
@@ -28,6 +28,14 @@ pub(super) struct Evaluator {
     labels: Vec<i64>,
 }
 
+/// Draws of a model.
+pub(super) struct Drawn {
+    pub v: Tensor,
+    start: ReverseStart,
+    /// Of the tempering, per chain; NaN for exact draws.
+    round_trips: f64,
+}
+
 /// What is shown of a final model.
 pub(super) struct Picture {
     pub method: String,
@@ -36,7 +44,7 @@ pub(super) struct Picture {
     pub filters: Vec<Vec<f32>>,
 }
 
-pub(super) const LIKELIHOOD: [&str; 19] = [
+pub(super) const LIKELIHOOD: [&str; 21] = [
     "method",
     "hidden",
     "seed",
@@ -54,8 +62,10 @@ pub(super) const LIKELIHOOD: [&str; 19] = [
     "log_z_bar_se",
     "log_z_ais",
     "log_z_reverse",
+    "log_z_exact",
     "round_trips",
     "ess",
+    "warning",
 ];
 
 pub(super) fn likelihood_rows() -> Rows {
@@ -115,16 +125,23 @@ impl Evaluator {
         Ok((z, -self.free_energies(rbm).1 - z.value))
     }
 
-    /// Replicas through the parameters saved along the training, spaced by their swaps.
-    fn tempered(&self, config: &RbmMnist, t: &Trained, update: usize) -> Result<Tempered> {
+    /// Draws of the model at `update`: exact ones where it can be enumerated, else replicas through the parameters saved along
+    /// the training, spaced by their swaps.
+    fn drawn(&self, config: &RbmMnist, t: &Trained, update: usize) -> Result<Drawn> {
+        let chains = config.ais_walkers;
+        if t.rbm.log_z_exact().is_some() {
+            let v = exact_draws(&t.rbm.units(), chains, &mut Rng::new(t.seed).split(0x7e3))?.0;
+            return Ok(Drawn { start: ReverseStart::exact(&v), v, round_trips: f64::NAN });
+        }
         let saved = t.saved.iter().filter(|(k, _)| *k < update).map(|(_, units)| units.copy()).collect();
-        let tempering = Tempering::new().through(saved).chains(config.ais_walkers).rounds(config.rounds);
+        let tempering = Tempering::new().through(saved).chains(chains).rounds(config.rounds);
         let pilot = (config.rounds / 10).max(4);
-        tempering.seed(t.seed ^ 0x7e3).thinned(&t.rbm, 0.3, pilot)?.run(&t.rbm)
+        let found = tempering.seed(t.seed ^ 0x7e3).thinned(&t.rbm, 0.3, pilot)?.run(&t.rbm)?;
+        Ok(Drawn { start: (&found).into(), v: found.v, round_trips: found.round_trips })
     }
 
     /// The rows of one training at its checkpoints: log Z from both sides and by BAR, which likelihoods are computed with.
-    pub fn likelihood(&self, config: &RbmMnist, t: &mut Trained, rows: &mut Rows) -> Result<Tempered> {
+    pub fn likelihood(&self, config: &RbmMnist, t: &mut Trained, rows: &mut Rows) -> Result<Drawn> {
         let step = t.run.column("step")?;
         // PCD and CD have no weights to report
         let read = |name: &str| t.run.column(name).unwrap_or_else(|_| vec![f64::NAN; step.len()]);
@@ -136,23 +153,34 @@ impl Evaluator {
         for (k, units) in t.saved.iter().filter(|(k, _)| at.contains(k)) {
             let Some(i) = step.iter().position(|s| *s as usize == *k) else { continue };
             t.rbm.set_units(units)?;
-            let tempered = self.tempered(config, t, *k)?;
-            let z_of = self.ais(config, t.seed).bracket(&t.rbm, &(&tempered).into())?;
             let (train, test) = self.free_energies(&t.rbm);
             let mut row: Vec<Cell> = vec![(&t.method).into(), config.hidden.into(), t.seed.into(), (*k).into()];
-            let (bar, lower, upper) = (z_of.bar, z_of.lower.value, z_of.upper.value);
-            row.extend([sweeps[i], seconds[i], -train - bar.value, -test - bar.value].map(Cell::from));
-            row.extend([-test - upper, -test - lower, z[i], z_se[i], walkers[i]].map(Cell::from));
-            row.extend([bar.value, bar.se, lower, upper, tempered.round_trips, ess[i]].map(Cell::from));
+            row.extend([sweeps[i], seconds[i]].map(Cell::from));
+            let (found, [bar, se, lower, upper], trips) = if config.brackets || *k == t.steps {
+                let from = self.drawn(config, t, *k)?;
+                let z = self.ais(config, t.seed).bracket(&t.rbm, &from.start)?;
+                let (warning, numbers) = (z.bar.warning, [z.bar.value, z.bar.se, z.lower.value, z.upper.value]);
+                let trips = from.round_trips;
+                drawn = Some(from);
+                (warning, numbers, trips)
+            } else {
+                let z = self.ais(config, t.seed).log_z(&t.rbm)?;
+                (z.warning, [f64::NAN, f64::NAN, z.value, f64::NAN], f64::NAN)
+            };
+            // AIS alone where there is no bracket
+            let log_z = if bar.is_nan() { lower } else { bar };
+            let exact = t.rbm.log_z_exact().unwrap_or(f64::NAN);
+            row.extend([-train - log_z, -test - log_z, -test - upper, -test - lower].map(Cell::from));
+            row.extend([z[i], z_se[i], walkers[i], bar, se, lower, upper, exact, trips, ess[i]].map(Cell::from));
+            row.push(found.unwrap_or_default().into());
             rows.push(row);
-            drawn = Some(tempered);
         }
         t.rbm.set_units(&last)?;
         drawn.ok_or_else(|| Error::param("checkpoints", 0, "the last update among the recorded ones"))
     }
 
-    /// Class masses of the final model by weighted annealed walkers and by `drawn`, its tempered chains; pictures of it.
-    pub fn masses(&self, config: &RbmMnist, t: &Trained, drawn: &Tempered, rows: &mut Rows) -> Result<Picture> {
+    /// Class masses of the final model by weighted annealed walkers and by the draws from which the reverse run began; pictures of it.
+    pub fn masses(&self, config: &RbmMnist, t: &Trained, drawn: &Drawn, rows: &mut Rows) -> Result<Picture> {
         let mut ais = self.ais(config, t.seed);
         ais.walkers *= 4;
         let run = ais.run(&t.rbm)?;
@@ -163,7 +191,7 @@ impl Evaluator {
             let by_ais = run.walkers.mean(&named.eq(class as i64).to_kind(Kind::Double))?;
             let of: Vec<f64> = Vec::try_from(tempered.eq(class as i64).to_kind(Kind::Double).to_device(Device::Cpu))?;
             let (mean, se) = frame::mean_se(&of);
-            for (by, mass, se) in [("ais", by_ais.value, by_ais.se), ("tempering", mean, se)] {
+            for (by, mass, se) in [("ais", by_ais.value, by_ais.se), ("draws", mean, se)] {
                 rows.push((&t.method, config.hidden, t.seed, by, *label, share, mass, se));
             }
         }

@@ -73,6 +73,8 @@ pub struct RbmMnist {
     pub ais_walkers: usize,
     /// Rounds of that tempering.
     pub rounds: usize,
+    /// Whether log Z is bracketed at every checkpoint, or only at the last: the others have AIS alone.
+    pub brackets: bool,
     /// Training steps of the classifier that names samples.
     pub classifier_steps: usize,
     /// Learning rates to try for every method, one seed each; empty: no search.
@@ -98,15 +100,16 @@ impl Default for RbmMnist {
             walkers: 1_000,
             centred: true,
             batch: 1_000,
-            steps: 300,
+            steps: 500,
             ess: 0.8,
             substeps: 10,
             ess_min: 0.5,
             every: 5,
-            checkpoints: 4,
+            checkpoints: 3,
             ais_steps: 1_000,
             ais_walkers: 100,
-            rounds: 200,
+            rounds: 400,
+            brackets: false,
             classifier_steps: 400,
             search: Vec::new(),
             seed: 0,
@@ -352,6 +355,7 @@ impl Experiment for RbmMnist {
             checkpoints: 7,
             ais_steps: 4_000,
             rounds: 1_000,
+            brackets: true,
             seeds: 3,
             ..Default::default()
         }

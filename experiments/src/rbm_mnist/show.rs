@@ -33,6 +33,7 @@ impl RbmMnist {
             let read = |c: &str| frame::column_f64(&rows, c);
             let (update, bar, se) = (read("update")?, read("log_z_bar")?, read("log_z_bar_se")?);
             let (lower, upper, trips) = (read("log_z_ais")?, read("log_z_reverse")?, read("round_trips")?);
+            let (exact, warning) = (read("log_z_exact")?, frame::column_str(&rows, "warning")?);
             let (z, walkers, seed) = (read("log_z_monitor")?, read("log_z_walkers")?, read("seed")?);
             let last = update.iter().copied().fold(0.0, f64::max);
             for i in (0..z.len()).filter(|i| update[*i] == last) {
@@ -41,13 +42,17 @@ impl RbmMnist {
                 } else {
                     format!("; monitor {:+.2} of BAR, training walkers {:+.2}", z[i] - bar[i], walkers[i] - bar[i])
                 };
+                let start = match exact[i].is_nan() {
+                    true => format!("{:.1} round trips per chain", trips[i]),
+                    false => format!("from exact draws; exact log Z {:.2}", exact[i]),
+                };
+                let doubt = if warning[i].is_empty() { String::new() } else { format!(", warning: {}", warning[i]) };
                 out.note(format!(
-                    "{method}, seed {}: log Z by BAR {}, AIS {:.2}, reverse AIS {:.2} ({:.1} round trips per chain){online}",
+                    "{method}, seed {}: log Z by BAR {}, AIS {:.2}, reverse AIS {:.2} ({start}{doubt}){online}",
                     seed[i],
                     with_error(bar[i], se[i], 2),
                     lower[i],
-                    upper[i],
-                    trips[i]
+                    upper[i]
                 ));
             }
         }
@@ -63,7 +68,7 @@ impl RbmMnist {
         let mut rows = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
         let case = format!("{} ({}), {} hidden", self.data, self.binarisation, self.hidden);
         for method in &self.methods {
-            for quantity in &LIKELIHOOD[3..] {
+            for quantity in &LIKELIHOOD[3..LIKELIHOOD.len() - 1] {
                 let (value, se) = at_end(table, method, quantity)?;
                 let online = matches!(*quantity, "log_z_monitor" | "log_z_walkers");
                 let exact = if online { at_end(table, method, "log_z_bar")?.0 } else { f64::NAN };
@@ -118,7 +123,7 @@ mod figures {
             for (x, label) in
                 [("update", "updates"), ("sweeps", "sweeps per chain"), ("seconds", "seconds of training")]
             {
-                let panel = Panel::new("test log-likelihood by BAR").x(label).y("nats per image").log_x();
+                let panel = Panel::new("test log-likelihood (AIS; the last BAR)").x(label).y("nats per image").log_x();
                 let panel = panel.ylim(floor - 2.0, top + 5.0);
                 figure = figure.panel(panel.frame(&positive(&bands, x)?, "method", x, "log_lik_test")?);
             }
@@ -126,18 +131,19 @@ mod figures {
             for method in self.methods.iter().filter(|m| m.starts_with("jarzynski")) {
                 let rows = frame::filter(table, "method", method)?;
                 let read = |c: &str| frame::column_f64(&rows, c);
-                let (seed, update, bar) = (read("seed")?, read("update")?, read("log_z_bar")?);
+                let (seed, update, bar, ais) = (read("seed")?, read("update")?, read("log_z_bar")?, read("log_z_ais")?);
+                let reference = |i: usize| if bar[i].is_nan() { ais[i] } else { bar[i] };
                 let monitor = method.replace("jarzynski", "monitor");
                 let ends =
                     [(format!("{method}, AIS"), "log_z_ais"), (format!("{method}, reverse AIS"), "log_z_reverse")];
                 for (who, column) in [(monitor, "log_z_monitor")].into_iter().chain(ends) {
-                    for (i, z) in read(column)?.iter().enumerate() {
-                        error.push((&who, seed[i], update[i], z - bar[i]));
+                    for (i, z) in read(column)?.iter().enumerate().filter(|(_, z)| !z.is_nan()) {
+                        error.push((&who, seed[i], update[i], z - reference(i)));
                     }
                 }
             }
             let error = frame::bands(&error.finish()?, &["method", "update"], "seed", &["error"])?;
-            let panel = Panel::new("log Ẑ less BAR").x("updates").y("log Ẑ − BAR / nats").log_x();
+            let panel = Panel::new("log Ẑ less that of the likelihood").x("updates").y("difference / nats").log_x();
             let panel = panel.hline("", 0.0);
             figure = figure.panel(panel.frame(&positive(&error, "update")?, "method", "update", "error")?);
             let steps = frame::bands(out.get("steps")?, &["method", "step"], "seed", &["ess"])?;

@@ -6,10 +6,10 @@ use jarzynski::polars::prelude::DataFrame;
 use jarzynski::tch::Kind;
 use jarzynski::{Energy, Method, Rng};
 use jarzynski_experiments::{
-    Experiment, Output, Size, configure, continuous::Continuous, digits::Digits, divergences::Divergences, find,
-    flow_exact::FlowExact, flow_learned::FlowLearned, flow_order::FlowOrder, flow_tune::FlowTune,
-    gaussian_rbm::GaussianRbm, mixture::MixtureModes, rbm_exact::RbmExact, rbm_kernels::RbmKernels,
-    rbm_mnist::RbmMnist, registry, ula_bias::UlaBias,
+    Experiment, Output, Size, bracket::Brackets, configure, continuous::Continuous, digits::Digits,
+    divergences::Divergences, find, flow_exact::FlowExact, flow_learned::FlowLearned, flow_order::FlowOrder,
+    flow_tune::FlowTune, gaussian_rbm::GaussianRbm, mixture::MixtureModes, rbm_exact::RbmExact,
+    rbm_kernels::RbmKernels, rbm_mnist::RbmMnist, registry, ula_bias::UlaBias,
 };
 
 const FAR: f64 = 5.0;
@@ -594,4 +594,38 @@ fn the_race_of_rbms_at_smoke_size_agrees_with_annealing() {
     assert!(refusal::<RbmMnist>("methods = [\"hmc\"]\nrates = [0.1]").contains("hmc"));
     assert!(refusal::<RbmMnist>("rates = [0.1]").contains("one rate"));
     assert!(refusal::<RbmMnist>("data = \"faces\"").contains("faces"));
+}
+
+#[test]
+fn brackets_hold_the_exact_log_z_unless_they_start_from_data() {
+    let out = run::<Brackets>("steps = [60]\nwalkers = 1_000\nrounds = 120");
+    let table = out.get("bracket").unwrap();
+    let of = |machine: &str, start: &str| filter(&filter(table, "machine", machine).unwrap(), "start", start).unwrap();
+    let score = |df: &DataFrame, name: &str| {
+        let read = |c: &str| column_f64(df, c).unwrap()[0];
+        (read(name) - read("exact")) / read(&format!("{name}_se"))
+    };
+    for (machine, start) in [("digits", "exact"), ("digits", "tempering, straight"), ("late", "exact")] {
+        assert!(score(&of(machine, start), "bar").abs() < FAR, "{machine}, {start}: {table}");
+    }
+    assert!(score(&of("late", "tempering, trajectory"), "bar").abs() < FAR, "{table}");
+    assert!(score(&of("digits", "data"), "bar") < -FAR, "data are no draws of the model: {table}");
+    assert!(score(&of("late", "exact"), "lower") < -FAR, "no forward walker enters the rest: {table}");
+    assert_eq!(column_str(&of("digits", "data"), "warning").unwrap(), ["equilibration"]);
+    let ladders = out.get("ladders").unwrap();
+    let rest = |method: &str| {
+        let own = filter(&filter(ladders, "machine", "late").unwrap(), "method", method).unwrap();
+        let read = |c: &str| column_f64(&own, c).unwrap()[0];
+        (read("log_z") - read("exact")) / read("se")
+    };
+    assert!(
+        rest("tempering, trajectory").abs() < FAR && rest("tempering, β") < -FAR && rest("AIS") < -FAR,
+        "{ladders}"
+    );
+    // both histograms of the first bracket, each with all of its walkers
+    let crooks = out.get("crooks").unwrap();
+    for name in ["forward", "reverse"] {
+        assert!((column_f64(crooks, name).unwrap().iter().sum::<f64>() - 1.0).abs() < 1e-12, "{crooks}");
+    }
+    assert!(refusal::<Brackets>("walkers = 0").contains("walkers = 0"));
 }

@@ -40,7 +40,7 @@ pub(super) struct Climbed {
     pub pairs: Vec<(f64, Estimate, f64)>,
     /// log Z of the last replica.
     pub log_z: Estimate,
-    /// log Z by the second half of the rounds less that by the first.
+    /// log Z by the later rounds less that by the first.
     pub drift: Estimate,
     /// Round trips per chain.
     pub round_trips: f64,
@@ -114,11 +114,11 @@ impl<L: Layers> Ladder<L> {
         self.origin[last] = top.masked_fill(&top.eq(HOT), COLD);
     }
 
-    /// What the counted rounds tell.
+    /// What the counted rounds after the first few tell, and how the first differ from them.
     ///
     /// # Errors
     /// Free energies that are not finite.
-    pub fn finish(&self) -> Result<Climbed> {
+    pub fn finish(&self, first: usize) -> Result<Climbed> {
         let chains = self.trips.size()[0] as usize;
         let host = |t: &[Tensor]| -> Result<Vec<f64>> {
             if t.is_empty() {
@@ -134,12 +134,12 @@ impl<L: Layers> Ladder<L> {
                 data.iter().map(|(u, d)| (&u[from * chains..to * chains], &d[from * chains..to * chains])).collect();
             bar_of_chains(&part, chains)
         };
-        let all = between(0, rounds)?;
-        let drift = match rounds {
-            0 | 1 => Estimate::new(f64::NAN, f64::NAN),
+        let all = between(first, rounds)?;
+        let drift = match first {
+            0 => Estimate::new(f64::NAN, f64::NAN),
             _ => {
-                let (first, second) = (between(0, rounds / 2)?.total, between(rounds / 2, rounds)?.total);
-                Estimate::new(second.value - first.value, first.se.hypot(second.se))
+                let early = between(0, first)?.total;
+                Estimate::new(all.total.value - early.value, early.se.hypot(all.total.se))
             }
         };
         let pairs = self.pairs.iter().zip(&all.pairs);

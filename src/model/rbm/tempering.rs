@@ -72,12 +72,12 @@ pub struct Tempered {
     pub swaps: DataFrame,
     /// Mean free energy of the model's chains after each round.
     pub free_energy: Vec<f64>,
-    /// log Z of the model, nats: that of the first replica, known exactly, and the sum of the log-ratios over all rounds but the
-    /// first fifth. Its error is that between chains (blocks of chains, where there are few), so that it accounts for
+    /// log Z of the model, nats: that of the first replica, known exactly, and the sum of the log-ratios over the second half of
+    /// the rounds. Its error is that between chains (blocks of chains, where there are few), so that it accounts for
     /// autocorrelation. Its warning is `overlap` where neighbours hardly overlap, `equilibration` where the drift is above three
     /// standard errors or there is less than one round trip per chain.
     pub log_z: Estimate,
-    /// log Z by the second half of those rounds less that by the first, nats: 0 within its error in equilibrium.
+    /// log Z by the second half of the rounds less that by the quarter before, nats: 0 within its error in equilibrium.
     pub drift: Estimate,
     /// Walkers that went from the first replica to the last and back, per chain.
     pub round_trips: f64,
@@ -174,7 +174,7 @@ fn places(n: usize) -> Vec<f64> {
 /// Rounds of a pilot whose walkers are kept, about.
 const PICTURES: usize = 8;
 
-/// Joint standard errors by which two halves of the rounds may differ.
+/// Joint standard errors by which two parts of the rounds may differ.
 const FAR: f64 = 3.0;
 
 impl<L: Layers> Tempering<L> {
@@ -275,11 +275,11 @@ impl<L: Layers> Tempering<L> {
             if round == self.rounds / 2 {
                 halfway = ladder.top().shallow_clone();
             }
-            ladder.round(self.sweeps, round >= self.rounds / 5, &mut rng);
+            ladder.round(self.sweeps, round >= self.rounds / 4, &mut rng);
             let top = ladder.top();
             free_energy.push(mean(&end.free_energy(top, &end.hidden_input(top))));
         }
-        let Climbed { pairs, mut log_z, drift, round_trips } = ladder.finish()?;
+        let Climbed { pairs, mut log_z, drift, round_trips } = ladder.finish(self.rounds / 2 - self.rounds / 4)?;
         let mut swaps = Rows::new(&["place", "next", "rate", "log_ratio", "log_ratio_se", "overlap"]);
         for (place, (rate, ratio, overlap)) in places.windows(2).zip(pairs) {
             swaps.push((place[0], place[1], rate, ratio.value, ratio.se, overlap));
