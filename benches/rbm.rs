@@ -7,7 +7,7 @@ mod timing;
 
 use jarzynski::model::{Rbm, RbmShape};
 use jarzynski::tch::{self, Device, Kind, Tensor};
-use jarzynski::{Energy, Gibbs, Kernel, Method, Rng, Settings, Trainer, TrustRegion};
+use jarzynski::{Energy, Gibbs, Kernel, Method, Optim, Rng, Settings, Trainer, TrustRegion};
 use timing::{Bench, Spent, clock};
 
 const JARZYNSKI: Method = Method::Jarzynski { ess_min: 0.5 };
@@ -28,6 +28,11 @@ fn main() {
                 bench.row(&format!("{name}: weights, k = {k}: Jarzynski / PCD"), Some(goal), |turns| {
                     shape.weights(k, threads, turns)
                 });
+            }
+            let name = format!("{name}, batch and chains 1,000: natural gradients, limited by the ESS / PCD-1");
+            let equal = Shape { batch: 1_000, chains: 1_000, ..shape };
+            for (who, method) in [("pcd", Method::Pcd), ("jarzynski", JARZYNSKI)] {
+                bench.row(&format!("{name}: {who}"), Some(2.5), |turns| equal.natural(method, threads, turns));
             }
         }
     }
@@ -128,6 +133,24 @@ impl Shape {
         let turn = |_| {
             let own = self.time(JARZYNSKI, k, threads, steps, &data);
             (own, self.time(Method::Pcd, k, threads, steps, &data))
+        };
+        (0..turns.div_ceil(4)).map(turn).collect()
+    }
+
+    fn natural(&self, method: Method, threads: usize, turns: usize) -> Vec<(Spent, Spent)> {
+        // several rounds of inversions, of which the first updates have more
+        let (data, steps) = (images(5_000, &mut Rng::new(1)), 60);
+        let settings = Settings {
+            optim: Optim::natural(),
+            lr: 1.0,
+            trust_region: Some(TrustRegion::Shrink { ess: 0.8 }),
+            ..self.settings(steps, threads)
+        };
+        let turn = |_| {
+            let mut rbm = self.rbm(&data);
+            let trainer = Trainer::new(Gibbs::new(), method).settings(settings.clone());
+            let own = clock(steps, || assert!(trainer.train(&mut rbm, &data).unwrap().finished()));
+            (own, self.time(Method::Pcd, 1, threads, steps, &data))
         };
         (0..turns.div_ceil(4)).map(turn).collect()
     }
