@@ -428,8 +428,8 @@ fn tuning_and_continuous_time_have_their_tables() {
     assert_eq!(columns(choice), wanted);
     assert_eq!(distinct(choice, "among").unwrap(), ["no Jacobian", "all"]);
     assert!(column_f64(choice, "ess").unwrap().iter().all(|e| *e >= 0.7), "{choice}");
-    // What a coarse grid of two noises finds, the search should not miss by much.
-    assert!(column_f64(choice, "ratio").unwrap().iter().all(|r| *r < 1.3), "{choice}");
+    // A grid of two noises judged by two seeds may be cheaper than what eight fresh seeds and k̂ confirm, but not by much more.
+    assert!(column_f64(choice, "ratio").unwrap().iter().all(|r| *r < 3.0), "{choice}");
     assert_eq!(out.get("noise").unwrap().height(), 2 * 2 * 2);
 
     let out = run::<Continuous>("alpha = [1.0]\nlog_steps = [4, 5, 6]\nlog_reference = 8\nwalkers = 500\nseeds = 3");
@@ -510,9 +510,17 @@ fn enumerable_rbms_have_an_exact_monitor_and_an_unbiased_gradient() {
     let summary = out.get("summary").unwrap();
     assert_eq!(columns(summary), ["case", "method", "quantity", "value", "se", "exact"]);
     let of = |quantity: &str| filter(summary, "quantity", quantity).unwrap();
-    assert!(near(&z(&of("log_z_monitor"), "exact")), "{}", of("log_z_monitor"));
-    let walkers = z(&of("log_z_walkers"), "exact");
-    assert!(walkers.iter().all(|z| *z < -5.0), "walkers that drive θ are biased low: {walkers:?}");
+    // walkers that drive θ are biased low, by more than the monitor is off in any seed
+    let off = |quantity: &str| -> Vec<f64> {
+        let rows = of(quantity);
+        let (value, exact) = (column_f64(&rows, "value").unwrap(), column_f64(&rows, "exact").unwrap());
+        value.iter().zip(exact).map(|(v, e)| v - e).collect()
+    };
+    let (monitor, walkers) = (off("log_z_monitor"), off("log_z_walkers"));
+    let (mean, se) = jarzynski::io::frame::mean_se(&monitor);
+    assert!((mean / se).abs() < 5.0, "{monitor:?}");
+    let worst = monitor.iter().fold(0.0, |w: f64, m| w.max(m.abs()));
+    assert!(walkers.iter().all(|w| *w < -worst), "{walkers:?}, the monitor {monitor:?}");
     let gradient = out.get("gradient").unwrap();
     let last = |method: &str, column: &str| {
         *column_f64(&filter(gradient, "method", method).unwrap(), column).unwrap().last().unwrap()
@@ -551,35 +559,58 @@ fn gaussian_rbms_at_smoke_size_have_exact_likelihoods_and_their_tables() {
 
 #[test]
 fn the_race_of_rbms_at_smoke_size_agrees_with_annealing() {
-    let small = "data = \"digits\"\nhidden = 16\nsteps = 60\nbatch = 200\nwalkers = 500\nseeds = 2\nais_steps = 300\n\
-                 every = 10\ncheckpoints = 3\nclassifier_steps = 50";
+    // 12 hidden units can be enumerated: reverse runs start from exact draws
+    let small = "data = \"digits\"\nhidden = 12\nsteps = 60\nbatch = 200\nwalkers = 500\nseeds = 2\nais_steps = 300\n\
+                 every = 10\ncheckpoints = 3\nclassifier_steps = 50\nbrackets = true";
     let out = run::<RbmMnist>(small);
     let table = out.get("likelihood").unwrap();
-    let wanted =
-        ["method", "seed", "update", "sweeps", "seconds", "log_lik_train", "log_lik_test", "log_z", "log_z_se"];
-    assert_eq!(columns(table)[0], "binarisation");
-    assert_eq!(columns(table)[1..10], wanted);
-    assert_eq!(columns(table)[10..], ["log_z_walkers", "log_z_ais", "log_z_ais_se", "ess", "ess_monitor", "ess_ais"]);
-    for method in ["jarzynski", "jarzynski-substeps"] {
+    let wanted = [
+        "binarisation",
+        "method",
+        "hidden",
+        "seed",
+        "update",
+        "sweeps",
+        "seconds",
+        "log_lik_train",
+        "log_lik_test",
+        "log_lik_lower",
+        "log_lik_upper",
+        "log_z_monitor",
+        "log_z_monitor_se",
+        "log_z_walkers",
+        "log_z_bar",
+        "log_z_bar_se",
+        "log_z_ais",
+        "log_z_reverse",
+        "log_z_exact",
+        "round_trips",
+        "ess",
+        "warning",
+    ];
+    assert_eq!(columns(table), wanted);
+    for method in ["jarzynski", "pcd-natural", "pcd-1"] {
         let rows = filter(table, "method", method).unwrap();
         let read = |name: &str| column_f64(&rows, name).unwrap();
-        let (online, ais, se, se_ais) = (read("log_z"), read("log_z_ais"), read("log_z_se"), read("log_z_ais_se"));
-        let z: Vec<f64> = (0..online.len()).map(|i| (online[i] - ais[i]) / se[i].hypot(se_ais[i]).max(1e-9)).collect();
+        let (bar, se, exact) = (read("log_z_bar"), read("log_z_bar_se"), read("log_z_exact"));
+        let z: Vec<f64> = (0..bar.len()).map(|i| (bar[i] - exact[i]) / se[i].max(1e-6)).collect();
         assert!(near(&z), "{method}: {z:?}");
-        // twin: without weights log Ẑ would stay where it began
-        let (first, last) = (ais[0], ais.len() - 1);
-        assert!(((first - ais[last]) / se[last].hypot(se_ais[last])).abs() > 5.0, "{method}: {ais:?}");
+        // twin: the log Z of the start is not that of the end
+        let last = exact.len() - 1;
+        assert!(((bar[last] - exact[0]) / se[last]).abs() > 5.0, "{method}: {exact:?}");
     }
     let sweeps =
         |method: &str| *column_f64(&filter(table, "method", method).unwrap(), "sweeps").unwrap().last().unwrap();
-    assert_eq!((sweeps("pcd-1"), sweeps("pcd-10"), sweeps("cd-1"), sweeps("jarzynski")), (60.0, 600.0, 60.0, 60.0));
-    assert!(sweeps("jarzynski-substeps") >= 60.0);
+    // 60 updates, and 1.2, 2.5, .8 and 2.5 times as many in tens
+    assert_eq!((sweeps("jarzynski"), sweeps("pcd-natural"), sweeps("pcd-1")), (60.0, 70.0, 150.0));
+    assert_eq!((sweeps("pcd-10"), sweeps("cd-1")), (500.0, 150.0));
     #[cfg(feature = "plot")]
     for (name, figure) in &out.figures {
         assert!(figure.svg().is_ok(), "{name}");
     }
     let tiny = "data = \"digits\"\nhidden = 8\nsteps = 4\nbatch = 50\nwalkers = 50\nseeds = 1\nais_steps = 10\nevery = 2\n\
-                checkpoints = 2\nclassifier_steps = 4\nmethods = [\"jarzynski\", \"pcd-1\", \"cd-1\"]\nrates = [0.1, 0.1, 0.1]";
+                checkpoints = 2\nclassifier_steps = 4\nmethods = [\"jarzynski\", \"pcd-1\", \"cd-1\"]\nrates = [0.1, 0.1, 0.1]\n\
+                multiples = [1.0, 1.0, 1.0]\nrounds = 4";
     let of = |letter: &str| {
         let out = run::<RbmMnist>(&format!("{tiny}\nbinarisation = \"{letter}\""));
         for (name, table) in &out.tables {
