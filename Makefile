@@ -35,7 +35,7 @@ figure-%: ## one experiment: ula-bias, mixture, digits, divergences, mnist, flow
 test: ## all tests
 	@$(READY); cargo test --workspace $$JZ_CHECKED $(ARGS)
 
-test-ignored: ## the tests that need what not every machine has: a GPU, R, pandas, MNIST
+test-ignored: ## the tests that need what not every machine has: a GPU, R, pandas, MNIST, a minute
 	@$(READY); cargo test --workspace $$JZ_CHECKED $(ARGS) -- --ignored
 
 check: ## formatting, clippy and documentation without warnings
