@@ -45,10 +45,10 @@ fn kept(turns: usize, checkpoints: Option<usize>) -> Vec<(Spent, Spent)> {
             dir.map(|dir| jarzynski::Checkpointing { steps: checkpoints, ..jarzynski::Checkpointing::new(dir) });
         clock(steps, || assert!(trainer.train(&mut net, &data).unwrap().finished()))
     };
-    train(1_000_000, None);
+    train(steps, None);
     let turn = |_| {
         let dir = tempfile::tempdir().unwrap();
-        (train(checkpoints.unwrap_or(5), Some(dir.path())), train(1_000_000, None))
+        (train(checkpoints.unwrap_or(5), Some(dir.path())), train(steps, None))
     };
     (0..turns).map(turn).collect()
 }

@@ -93,7 +93,7 @@ fn training(bench: &Bench) {
                     let mut flow = FlowNet::from_noise(&Bridge::default(), &data, &FlowShape::default()).unwrap();
                     // one walker, rows rarely: what is timed is the update
                     let s =
-                        FlowSettings { steps, batch, walkers: 1, every: 1_000, progress: 0.0, ..Default::default() };
+                        FlowSettings { steps, batch, walkers: 1, every: steps, progress: 0.0, ..Default::default() };
                     let trainer = FlowTrainer::new().settings(s);
                     let own = clock(steps + 1, || assert!(trainer.train(&mut flow, &data).unwrap().finished()));
                     tch::set_num_threads(1);

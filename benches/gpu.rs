@@ -60,7 +60,7 @@ fn train<K: Kernel<M>, M: Model>(kernel: K, mut model: M, walkers: usize) -> Spe
         optim: Optim::Adam,
         trust_region: Some(TrustRegion::Unlimited),
         batch: Some(500),
-        every: 1_000_000,
+        every: steps,
         progress: 0.0,
         ..Default::default()
     };

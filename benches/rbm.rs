@@ -98,7 +98,7 @@ impl Shape {
             lr: 0.01,
             batch: Some(self.batch as usize),
             trust_region: Some(TrustRegion::Unlimited),
-            every: 1_000_000,
+            every: steps,
             threads,
             progress: 0.0,
             ..Default::default()

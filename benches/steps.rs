@@ -55,12 +55,12 @@ fn steps(bench: &Bench) {
 /// 4: a row at every step over hardly any rows.
 fn recording(bench: &Bench) {
     let often = |s: &Settings| Settings { every: 1, ..s.clone() };
-    let rarely = |s: &Settings| Settings { every: 1_000, ..s.clone() };
-    bench.row("mixture, Double: every 1 / every 1000", None, |turns| {
+    let rarely = |s: &Settings| Settings { every: s.steps, ..s.clone() };
+    bench.row("mixture, Double: every 1 / first and last", None, |turns| {
         versus(16, || mixture(Kind::Double), often, rarely, turns)
     });
-    bench.row("mlp: every 1 / every 1000", Some(1.01), |turns| versus(16, mlp, often, rarely, turns));
-    bench.row("cnn: every 1 / every 1000", Some(1.01), |turns| versus(8, cnn, often, rarely, turns));
+    bench.row("mlp: every 1 / first and last", Some(1.01), |turns| versus(16, mlp, often, rarely, turns));
+    bench.row("cnn: every 1 / first and last", Some(1.01), |turns| versus(8, cnn, often, rarely, turns));
 }
 
 /// 5: what the monitor and the ESS limit, both on by default, add.

@@ -220,7 +220,7 @@ impl Evaluation {
         Evaluation {
             x: self.x.where_self(&wide, &other.x),
             u: self.u.where_self(mask, &other.u),
-            grad: self.grad.where_self(&wide, &other.grad),
+            grad: if self.grad.defined() { self.grad.where_self(&wide, &other.grad) } else { Tensor::new() },
             kept: self.kept.as_ref().zip(other.kept.as_ref()).map(|(a, b)| a.where_self(&wide, b)),
             graph: if matches!(self.graph, Graph::Closed) { Graph::Closed } else { Graph::Gone },
         }

@@ -17,7 +17,9 @@ pub use annealed::Annealed;
 pub use energy::{Base, Differentiable, Energy};
 pub(crate) use energy::{CURVATURE_PASSES, curvature};
 pub use evaluation::Evaluation;
-pub(crate) use files::{described, read_model, restore_parameters, save_parameters, take_parameters, write_model};
+pub(crate) use files::{
+    described, put_parameters, read_model, restore_parameters, save_parameters, take_parameters, write_model,
+};
 pub use fisher::Fisher;
 pub(crate) use fisher::{Block, Moments};
 pub use layers::{Bipartite, BipartitePath, Layer, Layers};

@@ -86,6 +86,15 @@ pub trait Model: Energy {
         Evaluation::energy_only(self, x)
     }
 
+    /// Another with the same parameters, constants and base, in memory of its own; `None` for a model that gives no copies. For
+    /// [`Method::Ptt`](crate::Method::Ptt).
+    fn copy(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// Exact log Z_θ where a closed form exists, nats.
     fn log_z_exact(&self) -> Option<f64> {
         None

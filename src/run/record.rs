@@ -105,6 +105,13 @@ pub const COLUMNS: &[Entry] = &[
         "",
         "kernel steps with a change of θ since the previous row (more than updates with `TrustRegion::Substeps`)",
     ),
+    count("replicas", "", "models along the trajectory whose walkers swap, with the present one"),
+    real(
+        "swap_rate",
+        "probability",
+        "lowest mean acceptance of a swap between neighbours, mean since the previous row",
+        "",
+    ),
     real("acceptance", "probability", "mean acceptance of the last step's moves", "guide eq. (78)"),
     real(
         "h_curvature",

@@ -1,17 +1,12 @@
 //! Train by the likelihood's gradient with walkers that persist: with Jarzynski weights, or without (PCD).
 
-use super::batches::Batches;
-use super::descent::Descent;
-use super::gradient::Gradient;
-use super::monitoring::{Curvature, ExactLogZ, HeldOut};
+use super::learner::Learner;
 use super::trust_region::Advance;
 use super::{Method, Trainer};
-use crate::density::{Model, restore_parameters, save_parameters};
+use crate::density::Model;
 use crate::error::Result;
 use crate::io::Checkpoint;
 use crate::kernel::{EvalCounts, Kernel};
-use crate::numeric::Rng;
-use crate::run::diagnose::FAR;
 use crate::run::{Health, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
 use crate::walkers::{Estimate, Walkers};
 use serde_json::Value;
@@ -20,59 +15,39 @@ use tch::Tensor;
 /// The procedure of [`Method::Jarzynski`] and [`Method::Pcd`].
 #[derive(Debug)]
 pub(super) struct Likelihood<K> {
-    trainer: Trainer<K>,
-    identity: Value,
-    /// From the data to the walkers' start, in its standard deviations.
-    distance: f64,
+    learner: Learner<K>,
     /// Resampling threshold; `None` without weights.
     ess_min: Option<f64>,
-    batches: Batches,
-    descent: Descent,
     walkers: Population,
     monitor: Option<Population>,
-    gradient: Gradient,
-    curvature: Curvature,
-    exact: ExactLogZ,
-    held_out: HeldOut,
     /// The part of the optimiser's step that the ESS limit let through last.
     reach: f64,
 }
 
 impl<K> Likelihood<K> {
     /// On `data` `[n, d]`, as the model takes it.
-    pub fn new<M: Model>(trainer: Trainer<K>, (identity, distance): (Value, f64), model: &M, data: Tensor) -> Self
-    where
-        K: Kernel<M>,
-    {
-        let s = &trainer.settings;
-        let root = if s.host_noise { Rng::new(s.seed).on_host() } else { Rng::new(s.seed) };
+    pub fn new<M: Model>(trainer: Trainer<K>, about: (Value, f64), model: &M, data: Tensor) -> Self {
         let ess_min = match trainer.method {
             Method::Jarzynski { ess_min } => Some(ess_min),
-            Method::Pcd | Method::Cd { .. } => None,
+            _ => None,
         };
+        let s = &trainer.settings;
         let monitor = if ess_min.is_some() { s.monitor.unwrap_or(s.walkers) } else { 0 };
+        let learner = Learner::new(trainer, about, model, data);
         Likelihood {
-            batches: Batches::new(data, s.batch, s.data_noise, root.split(3)),
-            descent: Descent::new(&s.rates(), model.vars()),
-            walkers: Population::new(root.split(1)),
-            monitor: (monitor > 0).then(|| Population::new(root.split(2))),
-            gradient: Gradient::default(),
-            curvature: Curvature::default(),
-            exact: ExactLogZ::default(),
-            held_out: HeldOut::new(trainer.validation.clone(), trainer.keep_best),
+            walkers: Population::new(learner.root.split(1)),
+            monitor: (monitor > 0).then(|| Population::new(learner.root.split(2))),
             reach: 1.0,
             ess_min,
-            identity,
-            distance,
-            trainer,
+            learner,
         }
     }
 
     /// Runs `f` on the walkers and on the monitor and collects what it cost.
     fn each(&mut self, tally: &mut Tally, mut f: impl FnMut(&mut Population, &K) -> (EvalCounts, Option<Tensor>)) {
-        tally.add(f(&mut self.walkers, &self.trainer.kernel));
+        tally.add(f(&mut self.walkers, &self.learner.trainer.kernel));
         if let Some(monitor) = &mut self.monitor {
-            tally.cost += f(monitor, &self.trainer.kernel).0;
+            tally.cost += f(monitor, &self.learner.trainer.kernel).0;
         }
     }
 
@@ -80,7 +55,7 @@ impl<K> Likelihood<K> {
     fn settle(&mut self, tally: &mut Tally) -> Option<&'static str> {
         let mut lost = self.lost();
         let Some(ess_min) = self.ess_min else { return lost };
-        let scheme = self.trainer.settings.scheme;
+        let scheme = self.learner.trainer.settings.scheme;
         let own = self.walkers.resample_below(ess_min, scheme) as u64;
         let watched = self.monitor.as_mut().map_or(0, |m| m.resample_below(ess_min, scheme) as u64);
         if own + watched > 0 {
@@ -114,23 +89,23 @@ impl<K> Likelihood<K> {
 
 impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
     fn name(&self) -> &'static str {
-        self.trainer.method.name()
+        self.learner.trainer.method.name()
     }
 
     fn steps(&self) -> usize {
-        self.trainer.settings.steps
+        self.learner.trainer.settings.steps
     }
 
     fn schedule(&self) -> Pace {
-        self.trainer.settings.pace(self.walkers.walkers.x().device())
+        self.learner.pace(&self.walkers.walkers)
     }
 
     fn config(&self) -> Value {
-        self.trainer.config::<M>()
+        self.learner.trainer.config::<M>()
     }
 
     fn identity(&self, _model: &M) -> Result<Value> {
-        Ok(self.identity.clone())
+        Ok(self.learner.identity.clone())
     }
 
     fn weighted(&self) -> bool {
@@ -143,7 +118,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
 
     /// X_0 ~ ρ_0 exactly, A_0 = U_base − U_θ; without weights A stays 0.
     fn begin(&mut self, model: &M, tally: &mut Tally) -> Result<()> {
-        let s = &self.trainer.settings;
+        let s = &self.learner.trainer.settings;
         self.walkers.start(model, s.walkers, s.stratified)?;
         if let Some(monitor) = &mut self.monitor {
             monitor.start(model, s.monitor.unwrap_or(s.walkers), s.stratified)?;
@@ -153,37 +128,24 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             None => self.walkers.walkers.drop_weights(),
         }
         tally.cost += EvalCounts::evaluation(s.walkers + self.monitor.as_ref().map_or(0, |m| m.walkers.len()));
-        self.descent.check(model, self.walkers.walkers.evaluation())?;
-        self.trainer.kernel.check(model, self.walkers.walkers.evaluation())
+        self.learner.check(model, &self.walkers.walkers)
     }
 
     fn measure(&mut self, model: &M, k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
-        let (s, w) = (&self.trainer.settings, self.weights());
-        let (batch, descent) = (self.batches.next(), (!last).then_some(&mut self.descent));
-        let walkers = (&mut self.walkers.walkers, &w);
-        self.gradient = Gradient::measure(model, batch, walkers, s.regularisation, descent, tally);
-        let health = self.gradient.health(last);
-        if !matches!(health, Health::Lost(_)) {
-            self.curvature.watch(k, self.trainer.kernel.bounded_step(), model, &self.walkers.walkers, tally);
-        }
-        Ok(health)
+        let w = self.weights();
+        Ok(self.learner.measure(model, (&mut self.walkers.walkers, &w), (k, last), tally))
     }
 
     fn row(&mut self, model: &M, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
-        let last = k == self.trainer.settings.steps;
-        let exact = self.exact.at(model, k, last, spent);
+        let exact = self.learner.begin_row(model, k, spent, row);
         let weighted = self.ess_min.is_some();
         let lowest = if weighted { self.walkers.walkers.take_lowest_ess() } else { f64::NAN };
         let lowest_monitor = self.monitor.as_mut().map_or(f64::NAN, |m| m.walkers.take_lowest_ess());
         let (walkers, monitor) = (&self.walkers.walkers, self.monitor.as_ref().map(|m| &m.walkers));
         let nan = Estimate::new(f64::NAN, f64::NAN);
-        let energy_data = self.gradient.energy_data;
+        let energy_data = self.learner.gradient.energy_data;
         let (log_z, log_z_monitor) =
             (self.ess_min.map_or(nan, |_| walkers.log_z()), monitor.map_or(nan, Walkers::log_z));
-        self.gradient.row(self.descent.rate(k), exact, row);
-        if self.distance > FAR {
-            row.put("data_distance", self.distance);
-        }
         row.extend([
             ("cross_entropy", log_z.value + energy_data),
             ("cross_entropy_monitor", log_z_monitor.value + energy_data),
@@ -200,26 +162,23 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
             ("ess_step", spent.ess_step),
             ("backtracks", spent.backtracks as f64),
             ("substeps", spent.substeps as f64),
-            ("h_curvature", self.curvature.take()),
-            ("forward", spent.cost.forward as f64),
-            ("backward", spent.cost.backward as f64),
         ]);
         let log_z = if self.monitor.is_some() { log_z_monitor.value } else { exact };
-        self.held_out.row(model, k, last, log_z, row);
+        self.learner.end_row(model, k, spent, log_z, row);
         Ok(())
     }
 
     /// One update, as in the algorithm box.
     fn step(&mut self, model: &M, k: usize, tally: &mut Tally) -> Result<Health> {
         let weighted = self.ess_min.is_some();
-        for _ in 1..self.trainer.settings.moves {
+        for _ in 1..self.learner.trainer.settings.moves {
             self.each(tally, |p, kernel| p.step(kernel, model, weighted)); // all moves but the last at fixed θ_k
         }
-        let mut update = Advance::new(self.trainer.limit(), self.reach, self.descent.factor(k));
+        let mut update = Advance::new(self.learner.trainer.limit(), self.reach, self.learner.descent.factor(k));
         let mut lost = None;
         while lost.is_none() && update.next() {
             self.each(tally, |p, kernel| p.depart(kernel, model, weighted)); // α = U_k(x) − log f_k(x→y)
-            let (descent, grads) = (&mut self.descent, &self.gradient.grads);
+            let (descent, grads) = (&mut self.learner.descent, &self.learner.gradient.grads);
             update.advance(model, &self.walkers, tally, || descent.step(grads, k)); // θ_k → θ_{k+1}, limited by the ESS
             self.each(tally, |p, kernel| p.arrive(kernel, model, weighted)); // A += α − U_{k+1}(y) + log r_{k+1}(y→x)
             lost = self.settle(tally); // resample where the ESS is low
@@ -237,33 +196,23 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
     }
 
     fn save(&self, model: &M, to: &mut Checkpoint) -> Result<()> {
-        save_parameters(model.vars(), to)?;
-        self.descent.save(to)?;
+        self.learner.save(model, to)?;
         self.walkers.save(to, "walkers")?;
         if let Some(monitor) = &self.monitor {
             monitor.save(to, "monitor")?;
         }
-        self.curvature.save(to);
         to.put_numbers("reach", &[self.reach]);
-        self.exact.save(to)?;
-        self.held_out.save(to)?;
-        self.batches.save(to, "data")
+        Ok(())
     }
 
     fn load(&mut self, model: &M, _k: usize, from: &Checkpoint) -> Result<()> {
-        // the parameters come first: a graph is made again under them
-        restore_parameters(model.vars(), from)?;
+        self.learner.load(model, from)?;
         self.walkers.load(model, from, "walkers")?;
         if let Some(monitor) = &mut self.monitor {
             monitor.load(model, from, "monitor")?;
         }
-        self.trainer.kernel.check(model, self.walkers.walkers.evaluation())?;
-        self.descent.load(from, model.options().1)?;
-        self.curvature.load(from)?;
         [self.reach] = from.numbers("reach")?;
-        self.exact.load(from)?;
-        self.held_out.load(from, model.options().1)?;
-        self.batches.load(from, "data")
+        self.learner.trainer.kernel.check(model, self.walkers.walkers.evaluation())
     }
 
     fn walkers(&self) -> &Walkers {
@@ -279,7 +228,7 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
     }
 
     fn finish(self: Box<Self>, model: &M, _outcome: &Outcome) -> Result<Parts> {
-        if self.held_out.restore_best(model) {
+        if self.learner.restore_best(model) {
             // the walkers belong to the last parameters, not to the best
             return Ok(Parts { walkers: Walkers::none(), monitor: None });
         }

@@ -5,6 +5,7 @@ mod contrastive;
 mod descent;
 mod flow_matching;
 mod gradient;
+mod learner;
 mod likelihood;
 mod monitoring;
 mod natural;
@@ -12,6 +13,7 @@ mod optim;
 mod optimiser;
 mod score_matching;
 mod settings;
+mod trajectory;
 mod trust_region;
 
 pub use batches::DataNoise;
@@ -33,6 +35,7 @@ use descent::non_negative;
 use likelihood::Likelihood;
 use std::borrow::Borrow;
 use tch::Tensor;
+use trajectory::Trajectory;
 
 /// A kernel, a method and settings: `train` turns a model and data into a [`Run`].
 ///
@@ -230,6 +233,9 @@ impl<K> Trainer<K> {
             Method::Jarzynski { ess_min } if !(0.0..=1.0).contains(&ess_min) => {
                 return Err(Error::param("ess_min", ess_min, "a fraction in [0, 1]"));
             }
+            Method::Ptt { rate } if !(rate > 0.0 && rate < 1.0) => {
+                return Err(Error::param("rate", rate, "a swap rate between 0 and 1"));
+            }
             Method::Cd { k: 0 } => return Err(Error::param("k", 0, "at least 1 move from the data")),
             _ => {}
         }
@@ -324,14 +330,14 @@ impl<K> Trainer<K> {
     ///
     /// # Errors
     /// As [`train`](Trainer::train).
-    pub fn start<M: Model>(&self, model: M, data: &Tensor) -> Result<Driver<'static, M>>
+    pub fn start<M: Model + 'static>(&self, model: M, data: &Tensor) -> Result<Driver<'static, M>>
     where
         K: Kernel<M> + Clone + 'static,
     {
         self.clone().open(model, data)
     }
 
-    fn open<'a, M: Model, H: Borrow<M>>(mut self, model: H, data: &Tensor) -> Result<Driver<'a, M, H>>
+    fn open<'a, M: Model + 'a, H: Borrow<M>>(mut self, model: H, data: &Tensor) -> Result<Driver<'a, M, H>>
     where
         K: Kernel<M> + 'a,
     {
@@ -363,6 +369,7 @@ impl<K> Trainer<K> {
             };
             let procedure: Box<dyn Procedure<M> + 'a> = match self.method {
                 Method::Cd { k } => Box::new(Contrastive::new(self, k, (identity, distance), model, data)),
+                Method::Ptt { rate } => Box::new(Trajectory::new(self, rate, (identity, distance), model, data)),
                 _ => Box::new(Likelihood::new(self, (identity, distance), model, data)),
             };
             (procedure, checkpointing)

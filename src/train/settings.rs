@@ -19,6 +19,14 @@ pub enum Method {
     },
     /// Persistent contrastive divergence: the same walkers without weights.
     Pcd,
+    /// Parallel trajectory tempering (arXiv 2405.15376): unweighted walkers that also swap with those of replicas, which are the
+    /// model at parameters that the training has passed. Persistent chains in equilibrium also where those of PCD are shut in by
+    /// modes, at the cost of moving all replicas at every update. For models that give copies of themselves
+    /// ([`Model::copy`](crate::Model::copy)).
+    Ptt {
+        /// Where neighbours swap less often than this, in (0, 1), the present parameters become a replica; .25 in the paper.
+        rate: f64,
+    },
     /// Contrastive divergence: before each update, `k` moves from fresh data points.
     Cd {
         /// Moves from the data, at least 1.
@@ -27,11 +35,12 @@ pub enum Method {
 }
 
 impl Method {
-    /// `jarzynski`, `pcd` or `cd`.
+    /// `jarzynski`, `pcd`, `ptt` or `cd`.
     pub fn name(self) -> &'static str {
         match self {
             Method::Jarzynski { .. } => "jarzynski",
             Method::Pcd => "pcd",
+            Method::Ptt { .. } => "ptt",
             Method::Cd { .. } => "cd",
         }
     }

@@ -164,7 +164,7 @@ fn a_single_walker_has_no_error_bar() {
 
 #[test]
 fn settings_that_do_not_apply_are_refused() {
-    let cases: [(&str, Method, Settings); 9] = [
+    let cases: [(&str, Method, Settings); 11] = [
         ("monitor = 10 for pcd", Method::Pcd, Settings { monitor: Some(10), ..settings() }),
         ("monitor = 10 for cd", Method::Cd { k: 1 }, Settings { monitor: Some(10), ..settings() }),
         ("moves = 2 for cd", Method::Cd { k: 1 }, Settings { moves: 2, ..settings() }),
@@ -177,6 +177,8 @@ fn settings_that_do_not_apply_are_refused() {
         ),
         ("group_lr = ", JARZYNSKI, Settings { group_lr: vec![1.0; 3], ..settings() }),
         ("batch = 401", JARZYNSKI, Settings { batch: Some(401), ..settings() }),
+        ("rate = 1", Method::Ptt { rate: 1.0 }, settings()),
+        ("method = ptt", Method::Ptt { rate: 0.3 }, settings()),
         ("every = 21", JARZYNSKI, Settings { every: 21, ..settings() }),
     ];
     for (name, method, settings) in cases {

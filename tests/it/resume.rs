@@ -164,6 +164,7 @@ fn boltzmann_machines() {
     check("rbm", trainer(JARZYNSKI), || rbm(false, true), &data, 4);
     check("rbm, pcd", trainer(Method::Pcd), || rbm(false, false), &data, 5);
     check("rbm, cd", trainer(Method::Cd { k: 1 }), || rbm(false, false), &data, 6);
+    check("rbm, ptt", trainer(Method::Ptt { rate: 0.9 }), || rbm(false, true), &data, 7);
     let grey = Rng::new(6).uniform_tensor(&[100, 9], Kind::Float, Device::Cpu);
     let anew = |method| trainer(method).data_noise(DataNoise::Bits);
     check("rbm, bits at every visit", anew(JARZYNSKI), || rbm(false, true), &grey, 4);

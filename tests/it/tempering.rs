@@ -158,3 +158,33 @@ fn replicas_saved_along_a_training_know_log_z() {
     let start = Tempering::new().straight(2).chains(500).rounds(1).run(&rbm).unwrap();
     assert!((0..64).any(|j| z_of(&start.halfway.select(1, j), exact.v.double_value(&[j])).abs() > FAR));
 }
+
+/// Two groups of rows far from each other, their shares .3 and .7.
+fn two_groups(n: i64, d: i64) -> Tensor {
+    let mut rng = Rng::new(11);
+    let mut uniform = |d: i64| rng.uniform_tensor(&[n, d], Kind::Double, Device::Cpu);
+    let one = uniform(1).lt(0.3).to_kind(Kind::Double);
+    let flips = uniform(d).lt(0.05).to_kind(Kind::Double);
+    (one - flips).abs()
+}
+
+#[test]
+fn walkers_that_swap_along_the_trajectory_stay_in_equilibrium() {
+    let data = two_groups(1_000, 40);
+    let active = |v: &Tensor| v.mean_dim([-1].as_slice(), false, Kind::Double);
+    let trained = |method| {
+        let mut rbm = Rbm::bernoulli(&data, &RbmShape { hidden: 3, ..Default::default() }).unwrap();
+        let trainer = Trainer::new(Gibbs::new(), method).walkers(1_000).steps(600).lr(0.2).seed(1).quiet();
+        let run = trainer.train(&mut rbm, &data).unwrap();
+        // at the last parameters as at any: what the walkers' mean is off by, in standard errors
+        (z_of(&active(run.walkers.x()), rbm.exact().unwrap().v.mean(Kind::Double).double_value(&[])), run)
+    };
+    let (off, run) = trained(Method::Ptt { rate: 0.25 });
+    let (replicas, rate) = (run.column("replicas").unwrap(), run.column("swap_rate").unwrap());
+    let (last, lowest) = (*replicas.last().unwrap(), rate.iter().skip(1).fold(1.0, |a: f64, b| a.min(*b)));
+    assert!(off.abs() < FAR, "{off} standard errors off");
+    assert!((3.0..30.0).contains(&last) && replicas[0] == 2.0 && lowest > 0.1, "{last} replicas, rates from {lowest}");
+    // Twin: without swaps the same walkers are shut in, and the model's masses are not theirs.
+    let (off, _) = trained(Method::Pcd);
+    assert!(off.abs() > FAR, "{off} standard errors off");
+}

@@ -136,7 +136,7 @@ impl Evaluator {
         let saved = t.saved.iter().filter(|(k, _)| *k < update).map(|(_, units)| units.copy()).collect();
         let tempering = Tempering::new().through(saved).chains(chains).rounds(config.rounds);
         let pilot = (config.rounds / 10).max(4);
-        let found = tempering.seed(t.seed ^ 0x7e3).thinned(&t.rbm, 0.3, pilot)?.run(&t.rbm)?;
+        let found = tempering.seed(t.seed ^ 0x7e3).thinned(&t.rbm, 0.5, pilot)?.run(&t.rbm)?;
         Ok(Drawn { start: (&found).into(), v: found.v, round_trips: found.round_trips })
     }
 

@@ -36,7 +36,8 @@ pub struct RbmMnist {
     pub binarisation: String,
     /// Hidden units.
     pub hidden: usize,
-    /// `jarzynski`: natural gradients with steps limited by the ESS; `pcd-natural`: the same without weights; `pcd-k`, `cd-k`:
+    /// `jarzynski`: natural gradients with steps limited by the ESS; `pcd-natural`: the same without weights; `ptt`: the same
+    /// with walkers that swap along the trajectory; `pcd-k`, `cd-k`:
     /// plain gradients, k sweeps per update; `jarzynski-sgd`: plain gradients under the limit; `jarzynski-substeps`: whole plain
     /// steps in substeps of that ESS.
     pub methods: Vec<String>,

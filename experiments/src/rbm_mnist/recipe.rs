@@ -30,10 +30,11 @@ impl Recipe {
                 (weighted, 1, plain, Some(TrustRegion::Substeps { ess: config.ess, max: config.substeps }))
             }
             ("pcd", "natural", _) => (Method::Pcd, 1, natural, shrink),
+            ("ptt", "", _) => (Method::Ptt { rate: 0.25 }, 1, natural, shrink),
             ("pcd", _, Some(k)) => (Method::Pcd, k, plain, None),
             ("cd", _, Some(k)) => (Method::Cd { k }, 1, plain, None),
             _ => {
-                let expected = "jarzynski, jarzynski-sgd, jarzynski-substeps, pcd-natural, pcd-k, cd-k";
+                let expected = "jarzynski, jarzynski-sgd, jarzynski-substeps, pcd-natural, ptt, pcd-k, cd-k";
                 return Err(Error::param("methods", name, expected));
             }
         };

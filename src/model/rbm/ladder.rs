@@ -10,24 +10,31 @@ use tch::{Device, Kind, Tensor};
 const HOT: i64 = 1;
 const COLD: i64 = 2;
 
+/// Sweeps by which a replica's first walkers are moved from those of the replica before it.
+const START: usize = 10;
+
 /// Replicas in a row, the first with independent layers, each with one row v per chain. Chains never act on each other.
 #[derive(Debug)]
 pub(super) struct Ladder<L> {
     replicas: Vec<L>,
     v: Vec<Tensor>,
+    /// What p(h | v) of each replica is a function of, at its v.
+    input: Vec<Tensor>,
     /// The end that each walker visited last, 0 for none yet.
     origin: Vec<Tensor>,
     /// Walkers that went from the first replica to the last and back, by chain.
     trips: Tensor,
     still: Tensor,
     pairs: Vec<Pair>,
+    rounds: usize,
 }
 
 /// What the swaps between two neighbours have seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pair {
-    accepted: f64,
-    rounds: f64,
+    /// Sums of acceptance probabilities over chains, and their number.
+    accepted: Tensor,
+    tried: f64,
     /// F_i − F_{i+1} at walkers of i, one tensor `[chains]` per round, and at walkers of i + 1.
     up: Vec<Tensor>,
     down: Vec<Tensor>,
@@ -36,7 +43,7 @@ struct Pair {
 /// What a run of a ladder leaves.
 #[derive(Debug)]
 pub(super) struct Climbed {
-    /// For each pair of neighbours: share of accepted swaps, log Z_{i+1}/Z_i, overlap.
+    /// For each pair of neighbours: mean probability that a swap is accepted, log Z_{i+1}/Z_i, overlap.
     pub pairs: Vec<(f64, Estimate, f64)>,
     /// log Z of the last replica.
     pub log_z: Estimate,
@@ -47,14 +54,25 @@ pub(super) struct Climbed {
 }
 
 impl<L: Layers> Ladder<L> {
-    /// All replicas at draws of the first.
+    /// Walkers of each replica are those of the one before it, moved by a few sweeps: unweighted annealing, chain by chain.
     pub fn new(replicas: Vec<L>, chains: usize, rng: &mut Rng) -> Self {
         let still = replicas[0].hidden_zeros(chains as i64);
-        let v: Vec<Tensor> = replicas.iter().map(|_| replicas[0].draw_visible(&still, rng)).collect();
-        let none = Tensor::zeros([chains as i64], (Kind::Int64, v[0].device()));
+        let (mut v, mut input) = (Vec::new(), Vec::new());
+        let mut row = replicas[0].draw_visible(&still, rng);
+        for (i, u) in replicas.iter().enumerate() {
+            let mut a = u.hidden_input(&row);
+            for _ in 0..if i == 0 { 0 } else { START } {
+                (row, a) = sweep(u, &a, rng);
+            }
+            v.push(row.shallow_clone());
+            input.push(a);
+        }
+        let none = Tensor::zeros([chains as i64], (Kind::Int64, still.device()));
         let origin = replicas.iter().map(|_| none.copy()).collect();
-        let pairs = replicas.iter().skip(1).map(|_| Pair::default()).collect();
-        Ladder { replicas, v, origin, trips: none, still, pairs }
+        let sum = || Tensor::zeros([], (Kind::Double, still.device()));
+        let pair = |_| Pair { accepted: sum(), tried: 0.0, up: Vec::new(), down: Vec::new() };
+        let pairs = (1..replicas.len()).map(pair).collect();
+        Ladder { replicas, v, input, origin, trips: none, still, pairs, rounds: 0 }
     }
 
     /// Walkers of the last replica.
@@ -78,40 +96,59 @@ impl<L: Layers> Ladder<L> {
         layers.free_energy(v, &layers.hidden_input(v))
     }
 
-    /// Draws the first replica afresh, moves the others by `sweeps` sweeps, and swaps. `count`: keeps the energy differences.
+    /// Draws the first replica afresh, moves the others by `sweeps` sweeps, and lets every other pair of neighbours swap, the
+    /// even and the odd ones in turn: walkers then keep their direction from one round to the next until a swap is rejected, and
+    /// cross n replicas in a time that grows as n instead of n² (Syed and others, arXiv 1905.02939). `count`: keeps the energy
+    /// differences of all pairs.
     pub fn round(&mut self, sweeps: usize, count: bool, rng: &mut Rng) {
         let last = self.replicas.len() - 1;
         self.trips += self.origin[0].eq(COLD);
         self.origin[0] = self.origin[0].full_like(HOT);
         self.v[0] = self.replicas[0].draw_visible(&self.still, rng);
-        for (v, u) in self.v.iter_mut().zip(&self.replicas).skip(1) {
+        self.input[0] = self.replicas[0].hidden_input(&self.v[0]);
+        for i in 1..=last {
             for _ in 0..sweeps {
-                *v = u.draw_visible(&u.draw_hidden(&u.hidden_input(v), rng), rng);
+                (self.v[i], self.input[i]) = sweep(&self.replicas[i], &self.input[i], rng);
             }
         }
-        // from the first to the last, so that a fresh draw may be swapped all the way in one round
         for i in 0..last {
-            let (a, b) = (&self.v[i], &self.v[i + 1]);
-            let up = self.free(i, a) - self.free(i + 1, a);
-            let down = self.free(i, b) - self.free(i + 1, b);
-            let uniform = rng.uniform_tensor(&[a.size()[0]], Kind::Double, a.device());
-            let swap: Tensor = uniform.log().lt_tensor(&(&up - &down));
-            let wide = swap.unsqueeze(-1);
-            let (low, high) = (b.where_self(&wide, a), a.where_self(&wide, b));
-            let (from, to) = (&self.origin[i], &self.origin[i + 1]);
-            let (below, above) = (to.where_self(&swap, from), from.where_self(&swap, to));
-            (self.v[i], self.v[i + 1]) = (low, high);
-            (self.origin[i], self.origin[i + 1]) = (below, above);
-            let pair = &mut self.pairs[i];
-            pair.accepted += swap.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
-            pair.rounds += 1.0;
-            if count {
-                pair.up.push(up.to_kind(Kind::Double));
-                pair.down.push(down.to_kind(Kind::Double));
+            let turn = (i + self.rounds).is_multiple_of(2);
+            if turn || count {
+                self.meet(i, turn, count, rng);
             }
         }
+        self.rounds += 1;
         let top = &self.origin[last];
         self.origin[last] = top.masked_fill(&top.eq(HOT), COLD);
+    }
+
+    /// Compares the energies of replicas i and i + 1 at the walkers of both, and swaps them where that is accepted.
+    fn meet(&mut self, i: usize, turn: bool, count: bool, rng: &mut Rng) {
+        let (u, w) = (&self.replicas[i], &self.replicas[i + 1]);
+        let (a, b) = (&self.v[i], &self.v[i + 1]);
+        // the inputs of each replica at the other's walkers become its own where they are swapped
+        let (u_of_b, w_of_a) = (u.hidden_input(b), w.hidden_input(a));
+        let up = u.free_energy(a, &self.input[i]) - w.free_energy(a, &w_of_a);
+        let down = u.free_energy(b, &u_of_b) - w.free_energy(b, &self.input[i + 1]);
+        let gain = &up - &down;
+        let pair = &mut self.pairs[i];
+        pair.accepted += gain.exp().clamp_max(1.0).mean(Kind::Double);
+        pair.tried += 1.0;
+        if count {
+            pair.up.push(up.to_kind(Kind::Double));
+            pair.down.push(down.to_kind(Kind::Double));
+        }
+        if turn {
+            let uniform = rng.uniform_tensor(&[a.size()[0]], Kind::Double, a.device());
+            let swap = uniform.log().lt_tensor(&gain);
+            let exchanged =
+                |kept: &[Tensor]| (choose(&swap, &kept[i + 1], &kept[i]), choose(&swap, &kept[i], &kept[i + 1]));
+            let (v, origin) = (exchanged(&self.v), exchanged(&self.origin));
+            self.input[i] = choose(&swap, &u_of_b, &self.input[i]);
+            self.input[i + 1] = choose(&swap, &w_of_a, &self.input[i + 1]);
+            (self.v[i], self.v[i + 1]) = v;
+            (self.origin[i], self.origin[i + 1]) = origin;
+        }
     }
 
     /// What the counted rounds after the first few tell, and how the first differ from them.
@@ -145,10 +182,24 @@ impl<L: Layers> Ladder<L> {
         let pairs = self.pairs.iter().zip(&all.pairs);
         let start = self.replicas[0].log_z_independent();
         Ok(Climbed {
-            pairs: pairs.map(|(p, bar)| (p.accepted / p.rounds, bar.log_ratio, bar.overlap)).collect(),
+            pairs: pairs.map(|(p, bar)| (p.accepted.double_value(&[]) / p.tried, bar.log_ratio, bar.overlap)).collect(),
             log_z: Estimate { value: start + all.total.value, ..all.total },
             drift,
             round_trips: self.trips.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]),
         })
     }
+}
+
+/// v and its input after a sweep of both layers that begins at an input.
+fn sweep<L: Layers>(u: &L, input: &Tensor, rng: &mut Rng) -> (Tensor, Tensor) {
+    let v = u.draw_visible(&u.draw_hidden(input, rng), rng);
+    let a = u.hidden_input(&v);
+    (v, a)
+}
+
+/// Rows of `yes` where `which` is true, of `no` elsewhere.
+fn choose(which: &Tensor, yes: &Tensor, no: &Tensor) -> Tensor {
+    let mut shape = vec![1; no.dim()];
+    shape[0] = -1;
+    yes.where_self(&which.view(shape.as_slice()), no)
 }

@@ -57,6 +57,11 @@ impl Model for Rbm {
         Ok(Box::new(self.base.share()))
     }
 
+    fn copy(&self) -> Option<Self> {
+        let copy = Rbm::from_units(&self.units, self.joint).ok()?;
+        Some(Rbm { base: self.base.share(), centre: self.centre.as_ref().map(Tensor::copy), ..copy })
+    }
+
     fn dim(&self) -> i64 {
         self.dims().0
     }

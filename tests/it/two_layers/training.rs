@@ -36,12 +36,15 @@ fn every_kind_trains_by_every_method() {
             (Method::Jarzynski { ess_min: 0.5 }, false),
             (Method::Pcd, kind != "gaussian"),
             (Method::Cd { k: 1 }, false),
+            (Method::Ptt { rate: 0.5 }, false),
         ] {
             let shape = RbmShape { hidden: 3, scale: 0.2, centred, ..Default::default() };
             let mut rbm = started(kind, &data, &shape).unwrap();
             let independent = started(kind, &data, &RbmShape { scale: 0.0, ..shape }).unwrap();
             let before = independent.exact_log_likelihood(&data).unwrap();
-            let trainer = Trainer::new(Gibbs::new(), method).walkers(300).steps(300).lr(0.2).seed(3).quiet();
+            // at .2 the exact gradient overshoots for Gaussian units
+            let lr = if kind == "gaussian" { 0.1 } else { 0.2 };
+            let trainer = Trainer::new(Gibbs::new(), method).walkers(300).steps(300).lr(lr).seed(3).quiet();
             let run = trainer.train(&mut rbm, &data).unwrap();
             assert!(run.finished(), "{kind}, {method:?}: {:?}", run.outcome);
             let after = rbm.exact_log_likelihood(&data).unwrap();
