@@ -30,7 +30,7 @@ impl Default for Digits {
             // beyond it the held-out images get worse while the training images get better
             steps: 130,
             batch: 245,
-            optim: Optim::Natural { damping: 1e-3, decay: 0.95, every: 20 },
+            optim: Optim::Natural { damping: 1e-3, decay: 0.95, every: 20, momentum: 0.0 },
             lr: 1.0,
             lr_cd: 1e-3,
             multiple_cd: 2,

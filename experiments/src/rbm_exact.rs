@@ -168,7 +168,7 @@ impl RbmExact {
     fn trainer(&self, method: &str, data: &Tensor, seed: u64) -> Trainer<Gibbs> {
         let (method, update) = named(method, self.ess, self.ess_min);
         let natural = self.damping > 0.0 && matches!(method, Method::Jarzynski { .. });
-        let damping = Optim::Natural { damping: self.damping, decay: 0.95, every: 20 };
+        let damping = Optim::Natural { damping: self.damping, decay: 0.95, every: 20, momentum: 0.0 };
         let plain = (Optim::Sgd { momentum: 0.0 }, self.lr, Schedule::Constant);
         // the noise of the last natural steps is the noise of the result
         let (optim, lr, schedule) = if natural { (damping, 1.0, Schedule::Linear { end: 0.1 }) } else { plain };

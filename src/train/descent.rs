@@ -86,7 +86,7 @@ impl Descent {
         Descent {
             optimiser: Optimiser::new(rates.optim, vs),
             natural: match rates.optim {
-                Optim::Natural { damping, decay, every } => Some(Natural::new(damping, decay, every)),
+                Optim::Natural { damping, decay, every, .. } => Some(Natural::new(damping, decay, every)),
                 _ => None,
             },
             lr: rates.lr,

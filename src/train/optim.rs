@@ -33,11 +33,14 @@ pub enum Optim {
         decay: f64,
         /// Updates between two inversions of the factors.
         every: usize,
+        /// Share of the previous direction that is added to each, in [0, 1): some of it averages out the gradient's noise.
+        momentum: f64,
     },
 }
 
 impl Optim {
-    /// Natural gradients with damping .02, decay .95 and an inversion at every 20th update.
+    /// Natural gradients with damping .02, decay .95, an inversion at every 20th update and momentum .5: best for machines on
+    /// MNIST.
     ///
     /// ```
     /// use jarzynski::{Gibbs, Method, Optim, Rng, Trainer, TrustRegion, model::{Rbm, RbmShape}, tch::{Device, Kind}};
@@ -51,7 +54,7 @@ impl Optim {
     /// # Ok(()) }
     /// ```
     pub fn natural() -> Self {
-        Optim::Natural { damping: 0.02, decay: 0.95, every: 20 }
+        Optim::Natural { damping: 0.02, decay: 0.95, every: 20, momentum: 0.5 }
     }
 
     pub(super) fn validate(self) -> Result<()> {
@@ -65,6 +68,9 @@ impl Optim {
             }
             Optim::Natural { damping, .. } if !(damping > 0.0 && damping.is_finite()) => {
                 return Err(Error::param("optim.damping", damping, "a positive, finite number"));
+            }
+            Optim::Natural { momentum, .. } if !(0.0..1.0).contains(&momentum) => {
+                return Err(Error::param("optim.momentum", momentum, "a share in [0, 1)"));
             }
             Optim::Natural { .. } => return Ok(()),
         };

@@ -35,8 +35,8 @@ impl Optimiser {
             Err(poisoned) => poisoned.into_inner(),
         };
         let many = match rule {
-            Optim::Sgd { momentum: 0.0 } | Optim::Natural { .. } => 0,
-            Optim::Sgd { .. } | Optim::RmsProp => 1,
+            Optim::Sgd { momentum: 0.0 } | Optim::Natural { momentum: 0.0, .. } => 0,
+            Optim::Sgd { .. } | Optim::Natural { .. } | Optim::RmsProp => 1,
             Optim::Adam | Optim::AdamW { .. } => 2,
         };
         let slots = held.trainable_variables.iter().map(|v| Slot {
@@ -115,7 +115,7 @@ impl Rule {
         match rule {
             Optim::Sgd { momentum } => Rule::Sgd { lr, momentum, first },
             // along the natural gradient
-            Optim::Natural { .. } => Rule::Sgd { lr, momentum: 0.0, first },
+            Optim::Natural { momentum, .. } => Rule::Sgd { lr, momentum, first },
             Optim::RmsProp => Rule::RmsProp { lr },
             Optim::Adam | Optim::AdamW { .. } => Rule::Adam {
                 size: lr / corrected(BETA[0]),

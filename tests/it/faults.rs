@@ -63,7 +63,8 @@ fn optim() -> impl Strategy<Value = Optim> {
         1 => Just(Optim::Adam),
         1 => number(1.0).prop_map(|weight_decay| Optim::AdamW { weight_decay }),
         1 => Just(Optim::RmsProp),
-        1 => (number(2.0), fraction(), count(5)).prop_map(|(damping, decay, every)| Optim::Natural { damping, decay, every }),
+        1 => (number(2.0), fraction(), count(5), fraction())
+            .prop_map(|(damping, decay, every, momentum)| Optim::Natural { damping, decay, every, momentum }),
     ]
 }
 
@@ -157,9 +158,9 @@ fn in_range(case: &Case, groups: usize, rows: usize, factors: bool) -> bool {
     let optim = match s.optim {
         Optim::Sgd { momentum: v } | Optim::AdamW { weight_decay: v } => v.is_finite(),
         Optim::Adam | Optim::RmsProp => true,
-        Optim::Natural { damping, decay, every } => {
-            let numbers = damping > 0.0 && damping.is_finite() && (0.0..1.0).contains(&decay) && every > 0;
-            numbers && factors && s.clip.is_none()
+        Optim::Natural { damping, decay, every, momentum } => {
+            let shares = (0.0..1.0).contains(&decay) && (0.0..1.0).contains(&momentum);
+            damping > 0.0 && damping.is_finite() && every > 0 && shares && factors && s.clip.is_none()
         }
         _ => unreachable!(),
     };

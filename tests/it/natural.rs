@@ -80,9 +80,10 @@ fn what_has_no_fisher_matrix_or_no_walkers_is_refused_by_name() {
     let e = ula.clone().settings(natural(5)).train(&mut mixture, &data).unwrap_err().to_string();
     assert!(e.starts_with("optim = natural") && e.contains("Model::fisher"), "{e}");
     for (optim, name) in [
-        (Optim::Natural { damping: 0.0, decay: 0.9, every: 1 }, "optim.damping = 0"),
-        (Optim::Natural { damping: 0.1, decay: 1.0, every: 1 }, "optim.decay = 1"),
-        (Optim::Natural { damping: 0.1, decay: 0.9, every: 0 }, "optim.every = 0"),
+        (Optim::Natural { damping: 0.0, decay: 0.9, every: 1, momentum: 0.0 }, "optim.damping = 0"),
+        (Optim::Natural { damping: 0.1, decay: 1.0, every: 1, momentum: 0.0 }, "optim.decay = 1"),
+        (Optim::Natural { damping: 0.1, decay: 0.9, every: 0, momentum: 0.0 }, "optim.every = 0"),
+        (Optim::Natural { damping: 0.1, decay: 0.9, every: 1, momentum: 1.0 }, "optim.momentum = 1"),
     ] {
         let e = ula.clone().settings(Settings { optim, ..natural(5) }).train(&mut mixture, &data).unwrap_err();
         assert!(e.to_string().starts_with(name), "{e}");

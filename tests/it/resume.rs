@@ -95,7 +95,7 @@ const JARZYNSKI: Method = Method::Jarzynski { ess_min: 0.9 };
 fn natural_gradients() {
     let data = Rng::new(4).uniform_tensor(&[80, 6], Kind::Double, Device::Cpu).round();
     let rbm = || Rbm::bernoulli(&data, &RbmShape { hidden: 4, ..Default::default() }).unwrap();
-    let optim = Optim::Natural { damping: 0.05, decay: 0.9, every: 5 };
+    let optim = Optim::Natural { damping: 0.05, decay: 0.9, every: 5, momentum: 0.5 };
     let s = Settings { optim, lr: 1.0, trust_region: Some(TrustRegion::Shrink { ess: 0.9 }), ..settings(23) };
     check("natural", Trainer::new(Gibbs::new(), JARZYNSKI).settings(s.clone()), rbm, &data, 4);
     check("natural pcd", Trainer::new(Gibbs::new(), Method::Pcd).settings(s.clone()), rbm, &data, 7);

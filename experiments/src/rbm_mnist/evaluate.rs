@@ -30,7 +30,8 @@ pub(super) struct Evaluator {
 
 /// Draws of a model.
 pub(super) struct Drawn {
-    pub v: Tensor,
+    /// `[times, chains, 784]`.
+    v: Tensor,
     start: ReverseStart,
     /// Of the tempering, per chain; NaN for exact draws.
     round_trips: f64,
@@ -128,16 +129,15 @@ impl Evaluator {
     /// Draws of the model at `update`: exact ones where it can be enumerated, else replicas through the parameters saved along
     /// the training, spaced by their swaps.
     fn drawn(&self, config: &RbmMnist, t: &Trained, update: usize) -> Result<Drawn> {
-        let chains = config.ais_walkers;
         if enumerated(&t.rbm).is_some() {
-            let v = exact_draws(&t.rbm.units(), chains, &mut Rng::new(t.seed).split(0x7e3))?.0;
-            return Ok(Drawn { start: ReverseStart::exact(&v), v, round_trips: f64::NAN });
+            let v = exact_draws(&t.rbm.units(), config.ais_walkers, &mut Rng::new(t.seed).split(0x7e3))?.0;
+            return Ok(Drawn { start: ReverseStart::exact(&v), v: v.unsqueeze(0), round_trips: f64::NAN });
         }
         let saved = t.saved.iter().filter(|(k, _)| *k < update).map(|(_, units)| units.copy()).collect();
-        let tempering = Tempering::new().through(saved).chains(chains).rounds(config.rounds);
-        let pilot = (config.rounds / 10).max(4);
-        let found = tempering.seed(t.seed ^ 0x7e3).thinned(&t.rbm, 0.5, pilot)?.run(&t.rbm)?;
-        Ok(Drawn { start: (&found).into(), v: found.v, round_trips: found.round_trips })
+        let tempering = Tempering::new().through(saved).chains(config.chains).rounds(config.rounds);
+        let pilot = (config.rounds / 50).max(4);
+        let found = tempering.seed(t.seed ^ 0x7e3).thinned(&t.rbm, 0.2, pilot)?.run(&t.rbm)?;
+        Ok(Drawn { start: (&found).into(), v: found.visited, round_trips: found.round_trips })
     }
 
     /// The rows of one training at its checkpoints: log Z from both sides and by BAR, which likelihoods are computed with.
@@ -185,12 +185,16 @@ impl Evaluator {
         let mut ais = self.ais(config, t.seed);
         ais.walkers *= 4;
         let run = ais.run(&t.rbm)?;
-        let (named, tempered) = (self.classifier.classes(run.walkers.x()), self.classifier.classes(&drawn.v));
+        let (named, tempered) =
+            (self.classifier.classes(run.walkers.x()), self.classifier.classes(&drawn.v.flatten(0, 1)));
+        let times = drawn.v.size()[0];
         let counts = self.train.counts();
         for (class, label) in self.labels.iter().enumerate() {
             let share = counts.get(label).copied().unwrap_or(0) as f64 / self.train.len() as f64;
             let by_ais = run.walkers.mean(&named.eq(class as i64).to_kind(Kind::Double))?;
-            let of: Vec<f64> = Vec::try_from(tempered.eq(class as i64).to_kind(Kind::Double).to_device(Device::Cpu))?;
+            // one number per chain: its share of the times
+            let of = tempered.eq(class as i64).to_kind(Kind::Double).view([times, -1]).mean_dim(0, false, Kind::Double);
+            let of: Vec<f64> = Vec::try_from(of.to_device(Device::Cpu))?;
             let (mean, se) = frame::mean_se(&of);
             for (by, mass, se) in [("ais", by_ais.value, by_ais.se), ("draws", mean, se)] {
                 rows.push((&t.method, config.hidden, t.seed, by, *label, share, mass, se));

@@ -50,6 +50,8 @@ pub struct RbmMnist {
     pub end: f64,
     /// Damping of natural gradients.
     pub damping: f64,
+    /// Their momentum.
+    pub momentum: f64,
     /// Walkers N; the monitor has as many.
     pub walkers: usize,
     /// Gradients of the centred parametrisation.
@@ -70,8 +72,10 @@ pub struct RbmMnist {
     pub checkpoints: usize,
     /// Temperatures of annealed importance sampling, up and down.
     pub ais_steps: usize,
-    /// Its walkers, and chains of the tempering from which the reverse run starts.
+    /// Its walkers.
     pub ais_walkers: usize,
+    /// Chains of the tempering from which the reverse run starts: few and long ones make more round trips.
+    pub chains: usize,
     /// Rounds of that tempering.
     pub rounds: usize,
     /// Whether log Z is bracketed at every checkpoint, or only at the last: the others have AIS alone.
@@ -98,6 +102,7 @@ impl Default for RbmMnist {
             multiples: vec![1.0, 1.2, 2.5, 0.8, 2.5],
             end: 0.1,
             damping: 0.02,
+            momentum: 0.5,
             walkers: 1_000,
             centred: true,
             batch: 1_000,
@@ -108,8 +113,9 @@ impl Default for RbmMnist {
             every: 5,
             checkpoints: 3,
             ais_steps: 1_000,
-            ais_walkers: 100,
-            rounds: 400,
+            ais_walkers: 200,
+            chains: 20,
+            rounds: 1_000,
             brackets: false,
             classifier_steps: 400,
             search: Vec::new(),
@@ -184,6 +190,7 @@ impl RbmMnist {
             ("checkpoints", self.checkpoints),
             ("ais_walkers", self.ais_walkers),
             ("ais_steps", self.ais_steps),
+            ("chains", self.chains),
             ("rounds", self.rounds),
         ] {
             if n == 0 {
@@ -355,8 +362,7 @@ impl Experiment for RbmMnist {
             every: 10,
             checkpoints: 7,
             ais_steps: 4_000,
-            rounds: 1_000,
-            brackets: true,
+            rounds: 6_000,
             seeds: 3,
             ..Default::default()
         }

@@ -17,7 +17,7 @@ impl Recipe {
     /// # Errors
     /// A name that is none.
     pub fn named(name: &str, config: &RbmMnist) -> Result<Self> {
-        let natural = Optim::Natural { damping: config.damping, decay: 0.95, every: 20 };
+        let natural = Optim::Natural { damping: config.damping, decay: 0.95, every: 20, momentum: config.momentum };
         let plain = Optim::Sgd { momentum: 0.0 };
         let weighted = Method::Jarzynski { ess_min: config.ess_min };
         let shrink = Some(TrustRegion::Shrink { ess: config.ess });

@@ -68,6 +68,9 @@ pub struct Tempered {
     pub v: Tensor,
     /// The same after half of the rounds: where the two differ, the first was not in equilibrium.
     pub halfway: Tensor,
+    /// The chains over the second half of the rounds, at up to 32 times equally far apart, the last of which is `v`:
+    /// `[times, chains, d_v]`. A chain's mean over the times is one draw of a mean.
+    pub visited: Tensor,
     /// `place, next, rate, log_ratio, log_ratio_se, overlap`: for each pair of neighbours their inverse temperatures (or places
     /// from 0 to 1), the mean probability that a swap is
     /// accepted, and log of the ratio of their Z by Bennett's acceptance ratio.
@@ -176,6 +179,9 @@ fn places(n: usize) -> Vec<f64> {
 /// Rounds of a pilot whose walkers are kept, about.
 const PICTURES: usize = 8;
 
+/// Times at which the chains of the second half are kept, at most.
+const KEPT: usize = 32;
+
 /// Joint standard errors by which two parts of the rounds may differ.
 const FAR: f64 = 3.0;
 
@@ -274,6 +280,7 @@ impl<L: Layers> Tempering<L> {
         let mut ladder = Ladder::new(replicas, self.chains, &mut rng);
         let mut free_energy = Vec::with_capacity(self.rounds);
         let mut halfway = ladder.top().shallow_clone();
+        let (mut visited, every) = (Vec::with_capacity(KEPT), (self.rounds / 2).div_ceil(KEPT).max(1));
         for round in 0..self.rounds {
             if round == self.rounds / 2 {
                 halfway = ladder.top().shallow_clone();
@@ -281,6 +288,10 @@ impl<L: Layers> Tempering<L> {
             ladder.round(self.sweeps, round >= self.rounds / 4, &mut rng);
             let top = ladder.top();
             free_energy.push(mean(&end.free_energy(top, &end.hidden_input(top))));
+            let left = self.rounds - 1 - round;
+            if left < self.rounds.div_ceil(2) && left.is_multiple_of(every) && visited.len() < KEPT {
+                visited.push(top.shallow_clone());
+            }
         }
         let Climbed { pairs, mut log_z, drift, round_trips } = ladder.finish(self.rounds / 2 - self.rounds / 4)?;
         let mut swaps = Rows::new(&["place", "next", "rate", "log_ratio", "log_ratio_se", "overlap"]);
@@ -293,6 +304,7 @@ impl<L: Layers> Tempering<L> {
         Ok(Tempered {
             v: ladder.top().shallow_clone(),
             halfway,
+            visited: Tensor::stack(&visited, 0),
             swaps: swaps.finish()?,
             free_energy,
             log_z,
