@@ -1,6 +1,7 @@
 //! Energies, models and paths: what is known of a distribution e^{−U}/Z.
 
 mod annealed;
+mod axes;
 mod energy;
 mod evaluation;
 mod files;
@@ -14,6 +15,7 @@ mod rows;
 mod whitening;
 
 pub use annealed::Annealed;
+pub use axes::{Axes, NoisePath};
 pub use energy::{Base, Differentiable, Energy};
 pub(crate) use energy::{CURVATURE_PASSES, curvature};
 pub use evaluation::Evaluation;

@@ -8,6 +8,7 @@ mod interpolant;
 mod interpolation;
 mod mixture;
 mod net;
+mod noise_ladder;
 mod rbm;
 mod time_mlp;
 
@@ -20,6 +21,7 @@ pub use interpolation::{Coefficients, Interpolation};
 pub use mixture::Mixture;
 pub use net::{Cnn, CnnShape, Mlp, MlpShape, NetEnergy, initialise};
 pub(crate) use net::{ZEROS, widths_in_range};
+pub use noise_ladder::{LadderShape, NoiseLadder};
 pub use rbm::{
     Bernoulli, Exact, Ising, Normal, Potts, Rbm, RbmShape, Replicas, Tempered, Tempering, Units, Visible, exact_draws,
     exact_log_z, one_hot,

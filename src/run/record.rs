@@ -138,6 +138,12 @@ pub const COLUMNS: &[Entry] = &[
         "mean ½|σ∇U(x + σξ) − ξ|² per point over the updates since the previous row",
         "guide, section 6.2",
     ),
+    real(
+        "loss_level",
+        "",
+        "mean ½(∂U/∂log σ − (d − |ε|²))²/d per point over the updates since the previous row, without its weight",
+        "arXiv 2506.05310",
+    ),
     real("grad_norm", "", "norm of the gradient of the cross-entropy, before clipping, or of a flow's loss", "eq. (4)"),
     count("forward", "rows", "rows (images) sent forward through U since the previous row"),
     count("backward", "rows", "rows (images) sent backward since the previous row"),

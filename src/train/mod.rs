@@ -3,6 +3,7 @@
 mod batches;
 mod contrastive;
 mod descent;
+mod dual_score;
 mod flow_matching;
 mod gradient;
 mod learner;
@@ -17,6 +18,7 @@ mod trajectory;
 mod trust_region;
 
 pub use batches::DataNoise;
+pub use dual_score::DualScoreMatching;
 pub use flow_matching::FlowTrainer;
 pub use monitoring::Validation;
 pub use optim::{Optim, Schedule};

@@ -19,6 +19,7 @@ mod kernels;
 mod layers;
 mod models;
 mod natural;
+mod noise_ladder;
 mod rbm;
 mod records;
 mod resample;

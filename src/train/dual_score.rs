@@ -1,0 +1,425 @@
+//! Train a ladder of noise levels by dual score matching (arXiv 2506.05310): the energy's slopes in x and in the noise level.
+
+use super::batches::Batches;
+use super::descent::{Descent, Rates};
+use super::{Optim, Schedule};
+use crate::density::{NoisePath, restore_parameters, rows_as, save_parameters};
+use crate::error::{Error, Result, guard, no_grad};
+use crate::io::{Checkpoint, fingerprint};
+use crate::model::NoiseLadder;
+use crate::numeric::Rng;
+use crate::run::{Callback, Checkpointing, Driver, Health, Outcome, Pace, Parts, Procedure, Recorder, Row, Run, Tally};
+use crate::walkers::Walkers;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::borrow::Borrow;
+use tch::{Kind, Tensor};
+
+/// Fits U_θ(t, ·) of a [`NoiseLadder`] at all levels at once. With a point of the data x_1, ε ~ N(0, I) and x = x_1 + σε,
+///
+/// ```text
+/// ½ |σ∇U − ε|² + w ½ (∂_{log σ}U − (d − |ε|²))²/d
+/// ```
+///
+/// both from one graph. The first term is denoising at each level; it leaves the constant of each level free and sees nothing of
+/// the masses of modes that are far apart. The second is the score in log σ: it ties the levels together, down from one where the
+/// model is known. What is left of the error in the normaliser, weights along the ladder measure.
+///
+/// ```
+/// use jarzynski::{Rng, Transport, kernel::Denoise, train::DualScoreMatching, model::{LadderShape, Mixture, NoiseLadder}};
+/// # fn main() -> jarzynski::Result<()> {
+/// let data = Mixture::new(&[vec![-2.0, 0.0], vec![2.0, 0.0]], &[0.3, 0.7])?.sample(2_000, &mut Rng::new(1));
+/// let mut ladder = NoiseLadder::new(&data, 0.2, &LadderShape { widths: vec![32, 32], ..Default::default() })?;
+/// let run = DualScoreMatching::new().steps(50).batch(256).progress(0.0).train(&mut ladder, &data)?;
+/// let weighted = Transport::new(Denoise::new(), 50, 500, 0).ess_min(0.5).quiet().run(&ladder)?;
+/// assert!(run.finished() && weighted.log_z().unwrap().se > 0.0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DualScoreMatching {
+    /// Updates of θ.
+    pub steps: usize,
+    /// Data points per update, each at a noise level of its own.
+    pub batch: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Its schedule.
+    pub schedule: Schedule,
+    /// The optimiser.
+    pub optim: Optim,
+    /// Largest gradient norm.
+    pub clip: Option<f64>,
+    /// w; `None`: such that both terms have the same spread over the points of a batch, averaged over updates.
+    pub time_score: Option<f64>,
+    /// The ladder is left with a running average of θ, of which this share is kept at every update, in [0, 1); 0: the last θ.
+    pub average: f64,
+    /// Updates between recorded rows.
+    pub every: usize,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads).
+    pub threads: usize,
+    /// Seconds between progress lines; 0 is silent.
+    pub progress: f64,
+    /// Where rows and checkpoints are written, if anywhere.
+    #[serde(skip)]
+    pub checkpointing: Option<Checkpointing>,
+}
+
+impl Default for DualScoreMatching {
+    fn default() -> Self {
+        DualScoreMatching {
+            steps: 2_000,
+            batch: 256,
+            lr: 1e-3,
+            schedule: Schedule::Cosine { end: 0.0 },
+            optim: Optim::Adam,
+            clip: None,
+            time_score: None,
+            average: 0.995,
+            every: 10,
+            seed: 0,
+            threads: 2,
+            progress: 5.0,
+            checkpointing: None,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($name:ident: $t:ty, $doc:literal);* $(;)?) => { $(
+        #[doc = $doc]
+        #[must_use]
+        pub fn $name(self, $name: $t) -> Self {
+            DualScoreMatching { $name: $name.into(), ..self }
+        }
+    )* };
+}
+
+impl DualScoreMatching {
+    /// With all settings at their defaults.
+    pub fn new() -> Self {
+        DualScoreMatching::default()
+    }
+
+    setters! {
+        steps: usize, "Number of updates.";
+        batch: usize, "Data points per update.";
+        lr: f64, "Learning rate.";
+        schedule: Schedule, "Schedule of the learning rate.";
+        optim: Optim, "The optimiser.";
+        clip: f64, "Largest gradient norm.";
+        time_score: f64, "The weight w of the second term.";
+        average: f64, "Share of the running average of θ that is kept at every update.";
+        every: usize, "Updates between recorded rows.";
+        seed: u64, "Seed of all randomness.";
+        threads: usize, "Threads that libtorch splits one operation among.";
+        progress: f64, "Seconds between progress lines; 0 is silent.";
+        checkpointing: Checkpointing, "Writes rows and checkpoints to a folder as the run goes.";
+    }
+
+    /// Trains `ladder` in place on `data` `[n, d]`. The run has no walkers.
+    ///
+    /// # Errors
+    /// Settings out of range; data of the wrong shape or not finite.
+    pub fn train(&self, ladder: &mut NoiseLadder, data: &Tensor) -> Result<Run> {
+        self.train_with(ladder, data, &mut |_| Vec::new())
+    }
+
+    /// As [`train`](DualScoreMatching::train); `callback` adds columns of its own to every recorded row.
+    ///
+    /// # Errors
+    /// As [`train`](DualScoreMatching::train).
+    pub fn train_with(
+        &self,
+        ladder: &mut NoiseLadder,
+        data: &Tensor,
+        callback: &mut Callback<NoiseLadder>,
+    ) -> Result<Run> {
+        self.open(&*ladder, data)?.complete(callback)
+    }
+
+    /// An owned run that the caller takes step by step: see [`Driver`].
+    ///
+    /// # Errors
+    /// As [`train`](DualScoreMatching::train).
+    pub fn start(&self, ladder: NoiseLadder, data: &Tensor) -> Result<Driver<'static, NoiseLadder>> {
+        self.open(ladder, data)
+    }
+
+    fn open<H: Borrow<NoiseLadder>>(&self, ladder: H, data: &Tensor) -> Result<Driver<'static, NoiseLadder, H>> {
+        let procedure = guard(|| DualScore::new(self.clone(), ladder.borrow(), data))?;
+        Driver::open(Box::new(procedure), ladder, self.checkpointing.as_ref())
+    }
+
+    fn rates(&self) -> Rates<'_> {
+        let (optim, lr, schedule, clip, steps) = (self.optim, self.lr, self.schedule, self.clip, self.steps);
+        Rates { optim, lr, schedule, group_lr: &[], clip, steps }
+    }
+
+    fn validate(&self, ladder: &NoiseLadder) -> Result<()> {
+        for (name, n) in [("batch", self.batch), ("every", self.every), ("threads", self.threads)] {
+            if n == 0 {
+                return Err(Error::param(name, n, "at least 1"));
+            }
+        }
+        super::descent::non_negative("progress", self.progress)?;
+        super::descent::non_negative("time_score", self.time_score.unwrap_or(0.0))?;
+        if !(0.0..1.0).contains(&self.average) {
+            return Err(Error::param("average", self.average, "a share in [0, 1)"));
+        }
+        self.rates().without_walkers()?;
+        self.rates().validate(Some(ladder.vars()))
+    }
+}
+
+/// Share of the terms' running spreads that is kept at every update.
+const KEPT: f64 = 0.99;
+
+/// The procedure.
+#[derive(Debug)]
+struct DualScore {
+    settings: DualScoreMatching,
+    identity: Value,
+    /// Data along the principal axes.
+    batches: Batches,
+    rng: Rng,
+    descent: Descent,
+    params: Vec<Tensor>,
+    grads: Vec<Tensor>,
+    norm: f64,
+    /// Running variances of the two terms over a batch.
+    spreads: Tensor,
+    /// Sum of parameters weighted by average^age.
+    averaged: Vec<Tensor>,
+    nobody: Walkers,
+}
+
+impl DualScore {
+    fn new(s: DualScoreMatching, ladder: &NoiseLadder, data: &Tensor) -> Result<Self> {
+        s.validate(ladder)?;
+        let device = ladder.vars().device();
+        let data = rows_as("data", data, ladder.dim(), (ladder.kind(), device))?;
+        let found = if s.checkpointing.is_some() { fingerprint(&data)? } else { String::new() };
+        let over = (s.schedule != Schedule::Constant).then_some(s.steps);
+        let root = Rng::new(s.seed);
+        let along = no_grad(|| ladder.axes().to_axes(&data));
+        let params = ladder.vars().trainable_variables();
+        Ok(DualScore {
+            identity: json!({ "settings": s, "data": found, "model": ladder.describe(), "schedule over": over }),
+            batches: Batches::new(along, Some(s.batch), 0.0, root.split(1)),
+            rng: root.split(2),
+            descent: Descent::new(&s.rates(), ladder.vars()),
+            averaged: params.iter().map(|p| p.detach().zeros_like()).collect(),
+            params,
+            grads: Vec::new(),
+            norm: f64::NAN,
+            spreads: Tensor::zeros([2], (Kind::Double, device)),
+            nobody: Walkers::none(),
+            settings: s,
+        })
+    }
+
+    /// Both terms at each point of a batch, without w: `[n]` and `[n]`, with the graph of θ.
+    fn terms(&mut self, ladder: &NoiseLadder) -> Result<(Tensor, Tensor)> {
+        let z1 = self.batches.next();
+        let (n, d) = (z1.size()[0], z1.size()[1] as f64);
+        let place = (z1.kind(), z1.device());
+        // one level in each of n equal parts of the ladder
+        let t = (Tensor::arange(n, place) + self.rng.uniform_tensor(&[n], place.0, place.1)) / n as f64;
+        let t = t.view([n, 1]);
+        let noise = self.rng.normal(&z1.size(), place.0, place.1);
+        let (slope, rate) = slopes(ladder, &t, &(z1 + &noise * levels(ladder, &t)))?;
+        let first = sum(&(slope - &noise).square()) * 0.5;
+        let second = (rate - (d - sum(&noise.square()))).square() * (0.5 / d);
+        Ok((first, second))
+    }
+
+    /// The running average of θ.
+    fn average(&mut self) {
+        let kept = self.settings.average;
+        no_grad(|| {
+            for (sum, p) in self.averaged.iter_mut().zip(&self.params) {
+                *sum = &*sum * kept + p * (1.0 - kept);
+            }
+        });
+    }
+}
+
+fn sum(rows: &Tensor) -> Tensor {
+    rows.sum_dim_intlist(-1, false, None::<Kind>)
+}
+
+/// σ at times t `[n, 1]`.
+fn levels(ladder: &NoiseLadder, t: &Tensor) -> Tensor {
+    (t * ladder.pace()).exp() * ladder.levels()[0]
+}
+
+/// σ∇U along the principal axes `[n, d]` and ∂U/∂log σ `[n]` at rows z along the axes, each at its own time, t `[n, 1]`;
+/// differentiable in θ.
+fn slopes(ladder: &NoiseLadder, t: &Tensor, z: &Tensor) -> Result<(Tensor, Tensor)> {
+    let sigma = levels(ladder, t);
+    let spread = sigma.square() + ladder.axes().variances();
+    let root = spread.sqrt();
+    let place = z / &root;
+    let (u, t) = (place.detach().set_requires_grad(true), t.detach().set_requires_grad(true));
+    let f = tch::with_grad(|| ladder.residual(&u, &t));
+    let of_f = Tensor::f_run_backward(&[f.sum(f.kind())], &[&u, &t], true, true)?;
+    let slope = (&of_f[0] + &place) * (&sigma / &root);
+    // of the Gaussian part at fixed z, and of f through u and through t
+    let share = sigma.square() / &spread;
+    let well = sum(&(&share * (1.0 - place.square())));
+    let through = sum(&(&of_f[0] * &place * &share));
+    Ok((slope, well - through + of_f[1].squeeze_dim(-1) / ladder.pace()))
+}
+
+const LOSSES: [&str; 2] = ["loss_denoising", "loss_level"];
+
+impl Procedure<NoiseLadder> for DualScore {
+    fn name(&self) -> &'static str {
+        "dual score matching"
+    }
+
+    fn steps(&self) -> usize {
+        self.settings.steps
+    }
+
+    fn schedule(&self) -> Pace {
+        let (s, device) = (&self.settings, self.params.first().map_or(tch::Device::Cpu, Tensor::device));
+        Pace { every: s.every, seed: s.seed, threads: s.threads, progress: s.progress, device }
+    }
+
+    fn config(&self) -> Value {
+        json!({ "settings": self.settings })
+    }
+
+    fn identity(&self, _ladder: &NoiseLadder) -> Result<Value> {
+        Ok(self.identity.clone())
+    }
+
+    fn weighted(&self) -> bool {
+        false
+    }
+
+    fn begin(&mut self, _ladder: &NoiseLadder, _tally: &mut Tally) -> Result<()> {
+        Ok(())
+    }
+
+    fn measure(&mut self, ladder: &NoiseLadder, k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
+        let (first, second) = self.terms(ladder)?;
+        let spread = |t: &Tensor| t.detach().to_kind(Kind::Double).var(false);
+        let now = Tensor::stack(&[spread(&first), spread(&second)], 0);
+        self.spreads = if k == 0 { now } else { &self.spreads * KEPT + now * (1.0 - KEPT) };
+        let ratio = || (self.spreads.get(0) / self.spreads.get(1).clamp_min(1e-300)).sqrt();
+        let w = self.settings.time_score.map_or_else(ratio, |w| Tensor::from(w).to_device(first.device()));
+        let (first, second) = (first.mean(None::<Kind>), second.mean(None::<Kind>));
+        let loss = &first + &second * w.to_kind(second.kind());
+        let n = self.settings.batch as u64;
+        self.grads = if last { Vec::new() } else { Tensor::f_run_backward(&[&loss], &self.params, false, false)? };
+        LOSSES.iter().zip([&first, &second]).for_each(|(name, loss)| tally.sum(name, loss));
+        tally.updates += 1;
+        tally.cost.forward += n;
+        tally.cost.backward += if last { n } else { 2 * n };
+        let (read, norm) = self.descent.read(&[loss.detach()], &mut self.grads);
+        self.norm = norm;
+        Ok(match (read[0].is_finite(), last || norm.is_finite()) {
+            (true, true) => Health::Fine,
+            (false, _) => Health::LostWithRow(format!("the loss is {}", read[0])),
+            (true, false) => Health::LostWithRow(format!("gradient norm is {norm}")),
+        })
+    }
+
+    fn row(&mut self, _ladder: &NoiseLadder, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
+        row.put("lr", self.descent.rate(k));
+        row.extend(LOSSES.into_iter().zip(spent.means(LOSSES)));
+        row.put("grad_norm", self.norm);
+        row.extend([("forward", spent.cost.forward as f64), ("backward", spent.cost.backward as f64)]);
+        Ok(())
+    }
+
+    fn step(&mut self, _ladder: &NoiseLadder, k: usize, _tally: &mut Tally) -> Result<Health> {
+        self.descent.step(&self.grads, k);
+        self.average();
+        Ok(Health::Fine)
+    }
+
+    fn save(&self, ladder: &NoiseLadder, to: &mut Checkpoint) -> Result<()> {
+        save_parameters(ladder.vars(), to)?;
+        self.descent.save(to)?;
+        self.batches.save(to, "data")?;
+        to.put("spreads", &self.spreads);
+        self.averaged.iter().enumerate().for_each(|(i, t)| to.put(format!("average.{i}"), t));
+        to.put_json("rng", &self.rng)
+    }
+
+    fn load(&mut self, ladder: &NoiseLadder, _k: usize, from: &Checkpoint) -> Result<()> {
+        restore_parameters(ladder.vars(), from)?;
+        let device = ladder.vars().device();
+        self.descent.load(from, device)?;
+        self.batches.load(from, "data")?;
+        self.spreads = from.get("spreads")?.to_device(device);
+        for (i, sum) in self.averaged.iter_mut().enumerate() {
+            *sum = from.get(&format!("average.{i}"))?.to_device(device);
+        }
+        self.rng = from.json("rng")?;
+        Ok(())
+    }
+
+    fn walkers(&self) -> &Walkers {
+        &self.nobody
+    }
+
+    fn details(&self, _k: usize, rows: &Recorder) -> String {
+        let known = LOSSES.iter().filter_map(|name| rows.last(name).filter(|v| v.is_finite()).map(|v| (name, v)));
+        known.map(|(name, v)| format!("{name} {v:.3}")).collect::<Vec<_>>().join("  ")
+    }
+
+    /// The ladder gets the average.
+    fn finish(self: Box<Self>, _ladder: &NoiseLadder, outcome: &Outcome) -> Result<Parts> {
+        let (kept, steps) = (self.settings.average, self.settings.steps as i32);
+        if matches!(outcome, Outcome::Finished) && kept > 0.0 && steps > 0 {
+            let norm = 1.0 - kept.powi(steps);
+            let mut params = self.params;
+            no_grad(|| params.iter_mut().zip(&self.averaged).for_each(|(p, sum)| p.copy_(&(sum / norm))));
+        }
+        Ok(Parts { walkers: self.nobody, monitor: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::density::Path;
+    use crate::model::LadderShape;
+    use tch::Device;
+
+    #[test]
+    fn slopes_are_differences_of_the_energy() {
+        let mut rng = Rng::new(3);
+        let mut random = |size: &[i64]| rng.normal(size, Kind::Double, Device::Cpu);
+        let data = random(&[50, 3]).matmul(&random(&[3, 3]));
+        let shape = LadderShape { widths: vec![7, 5], ..Default::default() };
+        let ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
+        no_grad(|| ladder.vars().trainable_variables().iter_mut().for_each(|p| p.copy_(&(random(&p.size()) * 0.7))));
+        let (z, n) = (random(&[6, 3]) * 2.0, 6);
+        for time in [0.1, 0.5, 0.9] {
+            let t = Tensor::full([n, 1], time, (Kind::Double, Device::Cpu));
+            let (slope, rate) = slopes(&ladder, &t, &z).unwrap();
+            let energy = |t: f64, z: &Tensor| no_grad(|| ladder.energy(t, &ladder.axes().from_axes(z)));
+            let h = 1e-5;
+            for j in 0..3 {
+                let step = Tensor::zeros([3], (Kind::Double, Device::Cpu)).index_fill(0, &Tensor::from(j).view(1), h);
+                let by_hand =
+                    (energy(time, &(&z + &step)) - energy(time, &(&z - &step))) / (2.0 * h) * ladder.sigma(time);
+                assert!((slope.select(1, j) - by_hand).abs().max().double_value(&[]) < 1e-8, "axis {j} at {time}");
+            }
+            let by_hand = (energy(time + h, &z) - energy(time - h, &z)) / (2.0 * h * ladder.pace());
+            let off = (&rate - &by_hand).abs().max().double_value(&[]);
+            assert!(off < 1e-7, "the slope in log σ at {time} is off by {off}");
+            // Twin: without the part of f that comes through u.
+            let gap = (rate - by_hand * 0.9).abs().max().double_value(&[]);
+            assert!(gap > 1e-3, "{gap}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Check the ladder of noise levels: constant weights for Gaussian data, exact ones for others, both directions, training, files.
+
+use crate::common::{FAR, z_of};
+use jarzynski::density::{Axes, Differentiable, NoisePath};
+use jarzynski::kernel::Denoise;
+use jarzynski::model::{LadderShape, Mixture, NoiseLadder};
+use jarzynski::tch::{Device, Kind, Tensor};
+use jarzynski::train::DualScoreMatching;
+use jarzynski::transport::ReverseStart;
+use jarzynski::{Base, Evaluation, Path, Rng, Transport};
+
+fn stretched(n: i64) -> Tensor {
+    let mut rng = Rng::new(5);
+    let mut normal = |size: &[i64]| rng.normal(size, Kind::Double, Device::Cpu);
+    normal(&[n, 4]).matmul(&normal(&[4, 4])) + normal(&[4])
+}
+
+fn weights(run: &jarzynski::Run) -> Vec<f64> {
+    Vec::try_from(run.walkers.log_weights()).unwrap()
+}
+
+/// The largest deviation of a log-weight from the first.
+fn deviation(run: &jarzynski::Run) -> f64 {
+    let a = weights(run);
+    a.iter().fold(0.0, |largest: f64, b| largest.max((b - a[0]).abs()))
+}
+
+/// Another path's energies at noise levels that are not its own.
+struct Misjudged<'a>(&'a NoiseLadder);
+
+impl Path for Misjudged<'_> {
+    fn base(&self) -> &dyn Base {
+        self.0.base()
+    }
+    fn energy(&self, t: f64, x: &Tensor) -> Tensor {
+        self.0.energy(t, x)
+    }
+}
+
+impl Differentiable for Misjudged<'_> {}
+
+impl NoisePath for Misjudged<'_> {
+    fn axes(&self) -> &Axes {
+        self.0.axes()
+    }
+    fn sigma(&self, t: f64) -> f64 {
+        1.1 * self.0.sigma(t)
+    }
+}
+
+#[test]
+fn gaussian_data_have_constant_weights_for_any_number_of_steps() {
+    let ladder = NoiseLadder::new(&stretched(300), 0.1, &LadderShape::default()).unwrap();
+    for steps in [1, 2, 7, 40] {
+        let run = Transport::new(Denoise::new(), steps, 50, 1).quiet().run(&ladder).unwrap();
+        let largest = deviation(&run);
+        assert!(run.log_z().unwrap().value.abs() < 1e-10 && largest < 1e-10, "K = {steps}: {largest:e}");
+        // the walkers that arrive are draws of the Gaussian: |z|²/(v + σ²) has the mean of χ²
+        let spread = ladder.axes().variances() + ladder.sigma(1.0).powi(2);
+        let z = ladder.axes().to_axes(run.walkers.x()).square() / spread;
+        assert!(z_of(&z.sum_dim_intlist(-1, false, Kind::Double), 4.0).abs() < FAR, "K = {steps}");
+    }
+    // Twin: at levels that are not those of the energies, weights vary.
+    let run = Transport::new(Denoise::new(), 7, 50, 1).quiet().run(&Misjudged(&ladder)).unwrap();
+    assert!(deviation(&run) > 0.01);
+}
+
+/// Two modes under noise, in closed form and normalised at every level.
+struct Noisy {
+    axes: NoiseLadder,
+    masses: [f64; 2],
+}
+
+const SPREAD: f64 = 0.5;
+
+impl Noisy {
+    fn at(&self, t: f64) -> Mixture {
+        let sigma = (SPREAD.powi(2) + self.sigma(t).powi(2)).sqrt();
+        let modes = [vec![-2.0, 0.0], vec![2.0, 1.0]];
+        Mixture::with_sigma(&modes, &self.masses, &[sigma; 2], Kind::Double, Device::Cpu).unwrap()
+    }
+
+    fn new() -> Self {
+        let modes = [vec![-2.0, 0.0], vec![2.0, 1.0]];
+        let clean = Mixture::with_sigma(&modes, &[0.3, 0.7], &[SPREAD; 2], Kind::Double, Device::Cpu).unwrap();
+        let data = clean.sample(2_000, &mut Rng::new(2));
+        Noisy { axes: NoiseLadder::new(&data, 0.1, &LadderShape::default()).unwrap(), masses: [0.3, 0.7] }
+    }
+
+    fn log_z(&self) -> f64 {
+        self.at(1.0).log_z()
+    }
+}
+
+impl Path for Noisy {
+    fn base(&self) -> &dyn Base {
+        self.axes.base()
+    }
+    fn energy(&self, t: f64, x: &Tensor) -> Tensor {
+        jarzynski::Energy::energy(&self.at(t), x)
+    }
+    fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
+        jarzynski::Energy::evaluate(&self.at(t), x)
+    }
+}
+
+impl Differentiable for Noisy {}
+
+impl NoisePath for Noisy {
+    fn axes(&self) -> &Axes {
+        self.axes.axes()
+    }
+    fn sigma(&self, t: f64) -> f64 {
+        self.axes.sigma(t)
+    }
+}
+
+#[test]
+fn weights_are_exact_for_data_that_are_not_gaussian_in_both_directions() {
+    let path = Noisy::new();
+    let exact = path.log_z();
+    let draws = path.at(1.0).sample(4_000, &mut Rng::new(7));
+    let transport = Transport::new(Denoise::new(), 20, 4_000, 3).quiet();
+    let run = transport.run(&path).unwrap();
+    let z = run.log_z().unwrap();
+    assert!(((z.value - exact) / z.se).abs() < FAR && run.walkers.ess() > 0.3, "{z}, {exact}");
+    let right = run.walkers.mean(&run.walkers.x().select(1, 0).gt(0.0).to_kind(Kind::Double)).unwrap();
+    let known = draws.select(1, 0).gt(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+    let error = right.se.hypot((known * (1.0 - known) / 4_000.0).sqrt());
+    assert!(((right.value - known) / error).abs() < FAR, "{right}, {known}");
+    let bracket = transport.bracket(&path, &ReverseStart::exact(&draws)).unwrap();
+    let off = |z: f64| (bracket.bar.value - z) / bracket.bar.se;
+    assert!(off(exact).abs() < FAR && bracket.overlap > 0.3, "{bracket}, {exact}");
+    assert!(bracket.lower.value < bracket.upper.value + FAR * bracket.lower.se.hypot(bracket.upper.se));
+    // Twin: another normaliser, by what a step that forgets its determinant is off.
+    assert!(off(exact + 0.2).abs() > FAR);
+    // Without weights the same walkers have the discretisation's error in the masses.
+    let plain = Transport::new(Denoise::new(), 3, 4_000, 3).plain().quiet().run(&path).unwrap();
+    let weighted = Transport::new(Denoise::new(), 3, 4_000, 3).quiet().run(&path).unwrap();
+    let far = |run: &jarzynski::Run| {
+        let square = run.walkers.mean(&run.walkers.x().select(1, 0).square()).unwrap();
+        let of_draws = draws.select(1, 0).square();
+        let se = (of_draws.var(false).double_value(&[]) / 4_000.0).sqrt().hypot(square.se);
+        (square.value - of_draws.mean(Kind::Double).double_value(&[])) / se
+    };
+    assert!(far(&weighted).abs() < FAR && far(&plain).abs() > FAR, "{} {}", far(&weighted), far(&plain));
+}
+
+#[test]
+fn the_variance_of_the_weights_falls_with_the_steps() {
+    let path = Noisy::new();
+    let spread = |steps| {
+        let a = weights(&Transport::new(Denoise::new(), steps, 4_000, 3).quiet().run(&path).unwrap());
+        let mean = a.iter().sum::<f64>() / a.len() as f64;
+        (a.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / a.len() as f64).sqrt()
+    };
+    let steps = [16.0, 32.0, 64.0, 128.0, 256.0];
+    let all: Vec<f64> = steps.iter().map(|k| spread(*k as usize)).collect();
+    assert!(all.windows(2).all(|w| w[1] < 0.85 * w[0]), "{all:?}");
+}
+
+#[test]
+fn dual_score_matching_learns_masses_and_normaliser() {
+    let teacher =
+        Mixture::with_sigma(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[SPREAD; 2], Kind::Double, Device::Cpu)
+            .unwrap();
+    let data = teacher.sample(4_000, &mut Rng::new(2));
+    let shape = LadderShape { widths: vec![48, 48], ..Default::default() };
+    let mut ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
+    let fit = DualScoreMatching::new().steps(1_500).batch(256).lr(5e-3).every(50).progress(0.0);
+    let run = fit.train(&mut ladder, &data).unwrap();
+    assert!(run.finished(), "{:?}", run.outcome);
+    let (first, level) = (run.column("loss_denoising").unwrap(), run.column("loss_level").unwrap());
+    assert!(first[first.len() - 1] < first[1] && level[level.len() - 1] < level[1], "{first:?} {level:?}");
+    let weighted = Transport::new(Denoise::new(), 100, 2_000, 4).quiet().run(&ladder).unwrap();
+    let z = weighted.log_z().unwrap();
+    assert!(weighted.walkers.ess() > 0.8 && z.se < 0.02, "{z}, ESS {}", weighted.walkers.ess());
+    // fresh points with fresh noise: within .05 nats of the distribution they come from
+    let fresh =
+        teacher.sample(4_000, &mut Rng::new(3)) + Rng::new(4).normal(&[4_000, 2], Kind::Double, Device::Cpu) * 0.2;
+    let noisy = (SPREAD.powi(2) + 0.04f64).sqrt();
+    let truth =
+        Mixture::with_sigma(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[noisy; 2], Kind::Double, Device::Cpu)
+            .unwrap();
+    let mean = |u: Tensor| u.mean(Kind::Double).double_value(&[]);
+    let entropy = mean(jarzynski::Energy::energy(&truth, &fresh)) + truth.log_z();
+    let cross = mean(jarzynski::tch::no_grad(|| ladder.energy(1.0, &fresh))) + z.value;
+    assert!(cross - entropy < 0.05 && cross - entropy > -FAR * 0.02, "{cross} where {entropy} is the best");
+    let untrained = NoiseLadder::new(&data, 0.2, &shape).unwrap();
+    // Twin: the Gaussian that it started from.
+    assert!(mean(untrained.energy(1.0, &fresh)) - entropy > 0.3);
+    // files
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ladder.safetensors");
+    ladder.save(&path).unwrap();
+    let mut other = NoiseLadder::new(&(&data * 2.0), 0.2, &shape).unwrap();
+    other.load(&path).unwrap();
+    assert_eq!(mean(other.energy(0.3, &fresh)), mean(ladder.energy(0.3, &fresh)));
+    let mut else_noise = NoiseLadder::new(&data, 0.3, &shape).unwrap();
+    assert!(else_noise.load(&path).unwrap_err().to_string().contains("lowest"));
+}
+
+#[test]
+fn what_cannot_be_a_ladder_is_refused_by_name() {
+    let data = stretched(30);
+    let made = |noise, shape: &LadderShape| NoiseLadder::new(&data, noise, shape).unwrap_err().to_string();
+    assert!(made(0.0, &LadderShape::default()).starts_with("noise = 0"));
+    assert!(made(1e4, &LadderShape::default()).starts_with("noise = 10000"));
+    assert!(made(0.1, &LadderShape { highest: -1.0, ..Default::default() }).starts_with("highest = -1"));
+    let flat = data.view([-1]);
+    assert!(NoiseLadder::new(&flat, 0.1, &LadderShape::default()).unwrap_err().to_string().contains("[n, d]"));
+    let mut ladder = NoiseLadder::new(&data, 0.1, &LadderShape::default()).unwrap();
+    let e = DualScoreMatching::new().average(1.0).train(&mut ladder, &data).unwrap_err().to_string();
+    assert!(e.starts_with("average = 1"), "{e}");
+    let e = DualScoreMatching::new().train(&mut ladder, &data.narrow(1, 0, 2)).unwrap_err().to_string();
+    assert!(e.contains("data"), "{e}");
+}
