@@ -14,7 +14,7 @@ use jarzynski::numeric::{Rng, Threads, side_by_side};
 use jarzynski::run::Run;
 use jarzynski::run::StepView;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::{Optim, Schedule, Settings, Trainer};
+use jarzynski::train::{Optim, Settings, Trainer};
 use jarzynski::transport::Ais;
 use jarzynski::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -47,11 +47,9 @@ pub struct GaussianRbm {
     pub steps: usize,
     /// Images per update.
     pub batch: usize,
-    /// Damping of the natural gradients of `jarzynski` for each data set.
-    pub damping: Vec<f64>,
-    /// Adam's learning rates of `pcd-1` and `cd-1` for each data set: the best of .0005, .001, .002, .005 and .01 there, the
-    /// smaller of two that do not differ by their error.
-    pub rates: Vec<[f64; 2]>,
+    /// Adam's learning rates of `jarzynski`, `pcd-1` and `cd-1` for each data set: the best of .0005, .001, .002, .005 and
+    /// .01 there, the smaller of two that do not differ by their error.
+    pub rates: Vec<Vec<f64>>,
     /// Least conditional ESS of one update of the Jarzynski method.
     pub ess: f64,
     /// Resample below this ESS/N.
@@ -79,8 +77,7 @@ impl Default for GaussianRbm {
             scale: 0.1,
             steps: 1_500,
             batch: 500,
-            damping: vec![0.01, 0.01],
-            rates: vec![[0.005, 0.01], [0.0005, 0.005]],
+            rates: vec![vec![0.01, 0.005, 0.01], vec![0.005, 0.0005, 0.005]],
             ess: 0.95,
             ess_min: 0.5,
             every: 75,
@@ -117,13 +114,9 @@ impl GaussianRbm {
             let expected = format!("one number for each of the {} data sets", self.sets.len());
             return Err(Error::param("hidden", format!("{:?}", self.hidden), expected));
         }
-        if self.rates.len() != self.sets.len() {
-            let expected = "for each data set one for each of pcd-1, cd-1";
+        if self.rates.len() != self.sets.len() || self.rates.iter().any(|r| r.len() != METHODS.len()) {
+            let expected = "for each data set one for each of jarzynski, pcd-1, cd-1";
             return Err(Error::param("rates", format!("{:?}", self.rates), expected));
-        }
-        if self.damping.len() != self.sets.len() {
-            let expected = format!("one number for each of the {} data sets", self.sets.len());
-            return Err(Error::param("damping", format!("{:?}", self.damping), expected));
         }
         let counts = [("sets", self.sets.len()), ("seeds", self.seeds), ("points", self.points)];
         match counts.iter().find(|(_, n)| *n == 0) {
@@ -160,15 +153,7 @@ impl GaussianRbm {
     }
 
     /// One run for each seed, side by side: each of them is too small for two threads.
-    fn train(&self, method: &str, number: usize, context: &Context) -> Result<Vec<Trained>> {
-        let (set, hidden, [pcd, cd]) = (self.sets[number].as_str(), self.hidden[number], self.rates[number]);
-        let natural = Optim::Natural { damping: self.damping[number], decay: 0.95, every: 20, momentum: 0.5 };
-        // the noise of the last natural steps is the noise of the result
-        let (optim, lr, schedule) = match method {
-            "jarzynski" => (natural, 1.0, Schedule::Linear { end: 0.1 }),
-            "pcd-1" => (Optim::Adam, pcd, Schedule::Constant),
-            _ => (Optim::Adam, cd, Schedule::Constant),
-        };
+    fn train(&self, method: &str, lr: f64, set: &str, hidden: usize, context: &Context) -> Result<Vec<Trained>> {
         let _one = Threads::request(1);
         let seeds = (0..self.seeds as u64).map(|i| self.seed + i).collect();
         side_by_side(seeds, context.device, |seed| {
@@ -183,8 +168,7 @@ impl GaussianRbm {
                 walkers: self.walkers,
                 steps: self.steps,
                 lr,
-                optim,
-                schedule,
+                optim: Optim::Adam,
                 trust_region: update,
                 batch: Some(self.batch.min(case.train.size()[0] as usize)),
                 data_noise: case.noise.into(),
@@ -232,12 +216,12 @@ impl Experiment for GaussianRbm {
         let mut masses = Rows::new(&["data", "method", "seed", "part", "value", "se", "exact"]);
         let mut summary = Rows::new(&["case", "method", "quantity", "value", "se", "exact"]);
         let (mut tables, mut notes, mut samples) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, set) in self.sets.iter().enumerate() {
+        for ((set, &hidden), rates) in self.sets.iter().zip(&self.hidden).zip(&self.rates) {
             let known = self.case(set, context.device)?.known;
             let mut runs = Vec::new();
-            for method in METHODS {
+            for (method, lr) in METHODS.into_iter().zip(rates.iter().copied()) {
                 let (mut finals, mut seen) = (Vec::new(), Vec::new());
-                for t in self.train(method, number, context)? {
+                for t in self.train(method, lr, set, hidden, context)? {
                     for (column, of) in [("log_lik", &mut finals), ("log_lik_train", &mut seen)] {
                         of.push(t.run.column(column)?.last().copied().unwrap_or(f64::NAN));
                     }

@@ -33,14 +33,14 @@ pub enum Optim {
         decay: f64,
         /// Updates between two inversions of the factors.
         every: usize,
-        /// Share of the previous direction that is added to each, in [0, 1): some of it averages out the gradient's noise.
+        /// Share of the previous direction that is added to each, in [0, 1): some of it averages out the gradient's noise, and
+        /// lets weights vary more over a long training.
         momentum: f64,
     },
 }
 
 impl Optim {
-    /// Natural gradients with damping .02, decay .95, an inversion at every 20th update and momentum .5: best for machines on
-    /// MNIST.
+    /// Natural gradients with damping .02, decay .95, an inversion at every 20th update and no momentum.
     ///
     /// ```
     /// use jarzynski::{Gibbs, Method, Optim, Rng, Trainer, TrustRegion, model::{Rbm, RbmShape}, tch::{Device, Kind}};
@@ -54,7 +54,7 @@ impl Optim {
     /// # Ok(()) }
     /// ```
     pub fn natural() -> Self {
-        Optim::Natural { damping: 0.02, decay: 0.95, every: 20, momentum: 0.5 }
+        Optim::Natural { damping: 0.02, decay: 0.95, every: 20, momentum: 0.0 }
     }
 
     pub(super) fn validate(self) -> Result<()> {

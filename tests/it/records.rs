@@ -2,9 +2,10 @@
 
 use jarzynski::io::frame::{Rows, column_str};
 use jarzynski::io::{read_metadata, write_parquet_with};
-use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, Mixture, Rbm, RbmShape};
+use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, LadderShape, Mixture, NoiseLadder, Rbm, RbmShape};
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
+use jarzynski::train::DualScoreMatching;
 use jarzynski::{
     Ais, Escorted, FlowTrainer, Gibbs, Mala, Method, Optim, Reversed, Rng, Run, ScoreMatching, Settings, Trainer, Ula,
     transport,
@@ -26,7 +27,11 @@ fn runs() -> Vec<Run> {
     let small = data.to_kind(Kind::Float);
     let shape = FlowShape { widths: vec![8], ..Default::default() };
     let mut flow = FlowNet::from_noise(&Bridge::default(), &small, &shape).unwrap();
+    let mut ladder = NoiseLadder::new(&data, 0.2, &LadderShape { widths: vec![8], ..Default::default() }).unwrap();
+    let plain = Settings { trust_region: None, monitor: None, ..s.clone() };
     vec![
+        Trainer::new(Gibbs::new(), Method::Ptt { rate: 0.3 }).settings(plain).train(&mut rbm, &binary).unwrap(),
+        DualScoreMatching::new().steps(12).batch(16).progress(0.0).train(&mut ladder, &data).unwrap(),
         train(JARZYNSKI),
         Trainer::new(Ula::new(2.5), JARZYNSKI)
             .settings(s.clone())

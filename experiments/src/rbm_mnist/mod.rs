@@ -14,7 +14,6 @@ use jarzynski::io::frame::Rows;
 use jarzynski::kernel::Gibbs;
 use jarzynski::model::{Rbm, RbmShape, Units};
 use jarzynski::run::Run;
-use jarzynski::run::StepView;
 use jarzynski::tch::Kind;
 use jarzynski::train::{DataNoise, Method, Settings, Trainer};
 use jarzynski::{Error, Result};
@@ -50,7 +49,7 @@ pub struct RbmMnist {
     pub end: f64,
     /// Damping of natural gradients.
     pub damping: f64,
-    /// Their momentum.
+    /// Their momentum, without weights. With them it gains in short trainings and loses in long ones.
     pub momentum: f64,
     /// Walkers N; the monitor has as many.
     pub walkers: usize,
@@ -250,11 +249,9 @@ impl RbmMnist {
 
     /// The updates after which the parameters are saved: those of evaluations, and others between which replicas can swap.
     fn rungs(&self, steps: usize) -> Vec<usize> {
-        const RUNGS: usize = 40;
-        // the model moves fastest at first; only recorded rows are seen
-        let every = self.every.min(steps);
-        let place =
-            |i: usize| (steps as f64 * (i as f64 / RUNGS as f64).powi(2) / every as f64).round() as usize * every;
+        const RUNGS: usize = 60;
+        // the model moves fastest at first
+        let place = |i: usize| i.max((steps as f64 * (i as f64 / RUNGS as f64).powf(2.5)).round() as usize).min(steps);
         let mut at: Vec<usize> = (0..=RUNGS).map(place).chain(self.checkpoints(steps)).collect();
         at.sort_unstable();
         at.dedup();
@@ -275,7 +272,7 @@ impl RbmMnist {
             Some(grey) => (grey, DataNoise::Bits),
             None => (&evaluator.train, DataNoise::default()),
         };
-        let mut rbm = Rbm::bernoulli(
+        let rbm = Rbm::bernoulli(
             &evaluator.train.x,
             &RbmShape { hidden: self.hidden, seed, centred: self.centred, ..Default::default() },
         )?;
@@ -286,20 +283,17 @@ impl RbmMnist {
         let place = |step: usize| kept.as_ref().map(|k| k.dir.join(format!("units-{step}.safetensors")));
         trainer.checkpointing = kept.clone();
         let (moves, cd) = (recipe.moves, if let Method::Cd { k } = recipe.method { k } else { 0 });
-        let mut trouble = None;
-        let mut run = trainer.train_with(&mut rbm, &data.x, &mut |at: &StepView<Rbm>| {
+        let mut training = trainer.start(rbm, &data.x)?;
+        while let Some(at) = training.step()? {
             if wanted.contains(&at.step) {
                 let units = at.model.units().copy();
                 if let Some(path) = place(at.step) {
-                    trouble = units.write(&path).err().or(trouble.take());
+                    units.write(&path)?;
                 }
                 saved.push((at.step, units));
             }
-            Vec::new()
-        })?;
-        if let Some(e) = trouble {
-            return Err(e);
         }
+        let (mut run, rbm) = training.finish()?;
         // what an earlier call has seen
         let here: Vec<usize> = saved.iter().map(|(step, _)| *step).collect();
         for &step in wanted.iter().filter(|step| run.finished() && !here.contains(step)) {

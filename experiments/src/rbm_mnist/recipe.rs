@@ -17,14 +17,15 @@ impl Recipe {
     /// # Errors
     /// A name that is none.
     pub fn named(name: &str, config: &RbmMnist) -> Result<Self> {
-        let natural = Optim::Natural { damping: config.damping, decay: 0.95, every: 20, momentum: config.momentum };
+        let with = |momentum| Optim::Natural { damping: config.damping, decay: 0.95, every: 20, momentum };
+        let natural = with(config.momentum);
         let plain = Optim::Sgd { momentum: 0.0 };
         let weighted = Method::Jarzynski { ess_min: config.ess_min };
         let shrink = Some(TrustRegion::Shrink { ess: config.ess });
         let (word, rest) = name.split_once('-').unwrap_or((name, ""));
         let k = rest.parse().ok().filter(|k| *k > 0);
         let (method, moves, optim, region) = match (word, rest, k) {
-            ("jarzynski", "", _) => (weighted, 1, natural, shrink),
+            ("jarzynski", "", _) => (weighted, 1, with(0.0), shrink),
             ("jarzynski", "sgd", _) => (weighted, 1, plain, shrink),
             ("jarzynski", "substeps", _) => {
                 (weighted, 1, plain, Some(TrustRegion::Substeps { ess: config.ess, max: config.substeps }))
