@@ -50,6 +50,10 @@ impl Axes {
             let expected = format!("[d], [d, d], [d] with d = {d:?}");
             return Err(Error::Shape { name: "principal axes", got: square, expected });
         }
+        if !bool::try_from(variances.ge(0.0).all())? {
+            let least = variances.min().double_value(&[]);
+            return Err(Error::param("variances along the principal axes", least, "numbers ≥ 0"));
+        }
         Ok(Axes { mean, rotation, variances })
     }
 

@@ -6,7 +6,7 @@ use crate::density::{
     Axes, Base, Differentiable, Evaluation, NoisePath, Path, described, floats, kind_for, read_model, rows_as,
     take_parameters, write_model,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guard};
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -97,10 +97,7 @@ impl NoiseLadder {
             vs.double();
         }
         initialise(&vs, &mut Rng::new(shape.seed).split(0x6c61_6464), Some("last"));
-        let wide = |t: &Tensor| t.to_kind(Kind::Double).to_device(Device::Cpu);
-        let spread = wide(&axes.covariance());
-        let covariance = (&spread + spread.tr()) * 0.5 + Tensor::eye(d, (Kind::Double, Device::Cpu)) * largest.powi(2);
-        let base = Gaussian::with_covariance(&wide(axes.mean()), &covariance)?.on(kind, device)?;
+        let base = under_noise(&axes, largest)?.on(kind, device)?;
         Ok(NoiseLadder { vs, shape: shape.clone(), axes, sigma: [largest, noise], base, net, kind })
     }
 
@@ -197,16 +194,28 @@ impl NoiseLadder {
         let find = |name: &str| -> Result<Tensor> { Ok(file.get(name)?.to_kind(self.kind).to_device(device)) };
         let [mean, rotation, variances] = self.axes.tensors().map(|(name, _)| find(name));
         let axes = Axes::from_parts(mean?, rotation?, variances?)?;
-        let highest = file.get("highest")?.double_value(&[0]);
-        let wide = |t: &Tensor| t.to_kind(Kind::Double).to_device(Device::Cpu);
-        let spread = wide(&axes.covariance());
-        let unit = Tensor::eye(axes.dim(), (Kind::Double, Device::Cpu));
-        let covariance = (&spread + spread.tr()) * 0.5 + unit * highest.powi(2);
-        let base = Gaussian::with_covariance(&wide(axes.mean()), &covariance)?.on(self.kind, device)?;
+        let highest = file.get("highest")?;
+        if highest.size() != [1] {
+            return Err(Error::Shape { name: "saved highest level", got: highest.size(), expected: "[1]".into() });
+        }
+        let highest = highest.double_value(&[0]);
+        if !(highest > self.sigma[1] && highest.is_finite()) {
+            let expected = format!("a finite level above the lowest, {}", self.sigma[1]);
+            return Err(Error::param("saved highest level", highest, expected));
+        }
+        let base = guard(|| under_noise(&axes, highest)?.on(self.kind, device))?;
         take_parameters(&self.vs, "", &file)?;
         (self.axes, self.base, self.sigma[0]) = (axes, base, highest);
         Ok(())
     }
+}
+
+/// The Gaussian with the covariance that axes tell, under noise of that level; in f64 on the CPU.
+fn under_noise(axes: &Axes, sigma: f64) -> Result<Gaussian> {
+    let wide = |t: &Tensor| t.to_kind(Kind::Double).to_device(Device::Cpu);
+    let spread = wide(&axes.covariance());
+    let noise = Tensor::eye(axes.dim(), (Kind::Double, Device::Cpu)) * sigma.powi(2);
+    Gaussian::with_covariance(&wide(axes.mean()), &((&spread + spread.tr()) * 0.5 + noise))
 }
 
 impl Path for NoiseLadder {

@@ -7,7 +7,7 @@ use crate::density::{Evaluation, Model};
 use crate::error::{Error, Result};
 use crate::io::Checkpoint;
 use crate::numeric::fetch;
-use crate::run::Tally;
+use crate::run::{Health, Tally};
 use tch::{Device, Kind, Tensor, nn};
 
 /// Settings of a descent, wherever they are written down.
@@ -171,5 +171,14 @@ impl Descent {
             natural.load(from, device)?;
         }
         self.optimiser.restore(from.json("optimiser")?, |name| from.get(&format!("optimiser.{name}")))
+    }
+}
+
+/// Whether a regression can go on after a batch with that loss and that norm of its gradient. `last`: no step follows.
+pub(super) fn health(loss: f64, norm: f64, last: bool) -> Health {
+    match (loss.is_finite(), last || norm.is_finite()) {
+        (true, true) => Health::Fine,
+        (false, _) => Health::LostWithRow(format!("the loss is {loss}")),
+        (true, false) => Health::LostWithRow(format!("gradient norm is {norm}")),
     }
 }

@@ -1,7 +1,7 @@
 //! Learn a flow's velocity and energy from data, guide (121) and (122), one update as in the algorithm box.
 
 use super::batches::Batches;
-use super::descent::{Descent, non_negative};
+use super::descent::{self, Descent, non_negative};
 use super::{FlowSettings, Schedule};
 use crate::density::{At, Evaluation, Path, restore_parameters, rows_as, save_parameters};
 use crate::error::{Error, Result, guard};
@@ -291,11 +291,7 @@ impl Procedure<FlowNet> for FlowMatching {
         self.grads = if last { Vec::new() } else { Tensor::run_backward(&[&total], &self.params, false, false) };
         let (read, norm) = self.descent.read(&[total.detach()], &mut self.grads);
         self.norm = norm;
-        Ok(match (read[0].is_finite(), last || norm.is_finite()) {
-            (true, true) => Health::Fine,
-            (false, _) => Health::LostWithRow(format!("the loss is {}", read[0])),
-            (_, false) => Health::LostWithRow(format!("gradient norm is {norm}")),
-        })
+        Ok(descent::health(read[0], norm, last))
     }
 
     fn row(&mut self, _flow: &FlowNet, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {

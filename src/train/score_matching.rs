@@ -1,7 +1,7 @@
 //! Learn an energy by denoising score matching: regress ∇U on noise that was added to the data; nothing is sampled.
 
 use super::batches::Batches;
-use super::descent::{Descent, Rates};
+use super::descent::{self, Descent, Rates};
 use super::{Optim, Schedule};
 use crate::density::{Model, restore_parameters, rows_for, save_parameters};
 use crate::error::{Error, Result, guard};
@@ -241,11 +241,7 @@ impl<M: Model> Procedure<M> for Denoising {
         tally.cost.backward += if last { 1 } else { 2 } * x.size()[0] as u64;
         let (read, norm) = self.descent.read(&[loss.detach()], &mut self.grads);
         self.norm = norm;
-        Ok(match (read[0].is_finite(), last || norm.is_finite()) {
-            (true, true) => Health::Fine,
-            (false, _) => Health::LostWithRow(format!("the loss is {}", read[0])),
-            (true, false) => Health::LostWithRow(format!("gradient norm is {norm}")),
-        })
+        Ok(descent::health(read[0], norm, last))
     }
 
     fn row(&mut self, _model: &M, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {

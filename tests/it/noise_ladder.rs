@@ -7,7 +7,7 @@ use jarzynski::model::{LadderShape, Mixture, NoiseLadder};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::train::DualScoreMatching;
 use jarzynski::transport::ReverseStart;
-use jarzynski::{Base, Evaluation, Path, Rng, Transport};
+use jarzynski::{Base, Checkpointing, Evaluation, Path, Rng, Transport};
 
 fn stretched(n: i64) -> Tensor {
     let mut rng = Rng::new(5);
@@ -198,6 +198,39 @@ fn dual_score_matching_learns_masses_and_normaliser() {
     assert_eq!(mean(other.energy(0.3, &fresh)), mean(ladder.energy(0.3, &fresh)));
     let mut else_noise = NoiseLadder::new(&data, 0.3, &shape).unwrap();
     assert!(else_noise.load(&path).unwrap_err().to_string().contains("lowest"));
+}
+
+#[test]
+fn a_run_that_is_continued_has_the_same_bits() {
+    let data = stretched(60);
+    let shape = LadderShape { widths: vec![6], ..Default::default() };
+    let new = || NoiseLadder::new(&data, 0.1, &shape).unwrap();
+    let fit = || DualScoreMatching::new().steps(20).batch(24).every(1).average(0.9).progress(0.0);
+    let mut whole = new();
+    let expected = fit().train(&mut whole, &data).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut calls = 0;
+    let (part, run) = loop {
+        calls += 1;
+        let mut part = new();
+        let keep = Checkpointing::resume_or_start(dir.path()).pause_after_steps(7).every_steps(2);
+        let run = fit().checkpointing(keep).train(&mut part, &data).unwrap();
+        if run.finished() {
+            break (part, run);
+        }
+    };
+    assert_eq!(calls, 3);
+    for name in ["loss_denoising", "loss_level", "grad_norm"] {
+        let bits = |run: &jarzynski::Run| run.column(name).unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&run), bits(&expected), "{name}");
+    }
+    for (name, t) in whole.vars().variables() {
+        assert!(t.equal(&part.vars().variables()[&name]), "{name}");
+    }
+    // Twin: another seed.
+    let mut other = new();
+    fit().seed(1).train(&mut other, &data).unwrap();
+    assert!(whole.vars().variables().iter().any(|(name, t)| !t.equal(&other.vars().variables()[name])));
 }
 
 #[test]

@@ -608,9 +608,9 @@ fn the_race_of_rbms_at_smoke_size_agrees_with_annealing() {
     for (name, figure) in &out.figures {
         assert!(figure.svg().is_ok(), "{name}");
     }
-    let tiny = "data = \"digits\"\nhidden = 8\nsteps = 4\nbatch = 50\nwalkers = 50\nseeds = 1\nais_steps = 10\nevery = 2\n\
+    let tiny = "data = \"digits\"\nhidden = 30\nsteps = 4\nbatch = 50\nwalkers = 50\nseeds = 1\nais_steps = 10\nevery = 2\n\
                 checkpoints = 2\nclassifier_steps = 4\nmethods = [\"jarzynski\", \"pcd-1\", \"cd-1\"]\nrates = [0.1, 0.1, 0.1]\n\
-                multiples = [1.0, 1.0, 1.0]\nrounds = 4";
+                multiples = [1.0, 1.0, 1.0]\nrounds = 8\nchains = 5";
     let of = |letter: &str| {
         let out = run::<RbmMnist>(&format!("{tiny}\nbinarisation = \"{letter}\""));
         for (name, table) in &out.tables {

@@ -97,8 +97,8 @@ impl<L: Layers> Ladder<L> {
     }
 
     /// Draws the first replica afresh, moves the others by `sweeps` sweeps, and lets every other pair of neighbours swap, the
-    /// even and the odd ones in turn: walkers then keep their direction from one round to the next until a swap is rejected, and
-    /// cross n replicas in a time that grows as n instead of n² (Syed and others, arXiv 1905.02939). `count`: keeps the energy
+    /// even and the odd ones in turn: walkers then keep their direction from one round to the next until a swap is rejected, and,
+    /// where they relax between two swaps, cross n replicas in a time that grows as n instead of n² (arXiv 1905.02939). `count`: keeps the energy
     /// differences of all pairs.
     pub fn round(&mut self, sweeps: usize, count: bool, rng: &mut Rng) {
         let last = self.replicas.len() - 1;

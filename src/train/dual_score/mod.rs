@@ -1,7 +1,7 @@
 //! Train a ladder of noise levels by dual score matching (arXiv 2506.05310): the energy's slopes in x and in the noise level.
 
 use super::batches::Batches;
-use super::descent::{Descent, Rates};
+use super::descent::{self, Descent, Rates};
 use super::{Optim, Schedule};
 use crate::density::{NoisePath, restore_parameters, rows_as, save_parameters};
 use crate::error::{Error, Result, guard, no_grad};
@@ -323,11 +323,7 @@ impl Procedure<NoiseLadder> for DualScore {
         tally.cost.backward += if last { n } else { 2 * n };
         let (read, norm) = self.descent.read(&[loss.detach()], &mut self.grads);
         self.norm = norm;
-        Ok(match (read[0].is_finite(), last || norm.is_finite()) {
-            (true, true) => Health::Fine,
-            (false, _) => Health::LostWithRow(format!("the loss is {}", read[0])),
-            (true, false) => Health::LostWithRow(format!("gradient norm is {norm}")),
-        })
+        Ok(descent::health(read[0], norm, last))
     }
 
     fn row(&mut self, _ladder: &NoiseLadder, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
@@ -388,38 +384,4 @@ impl Procedure<NoiseLadder> for DualScore {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::density::Path;
-    use crate::model::LadderShape;
-    use tch::Device;
-
-    #[test]
-    fn slopes_are_differences_of_the_energy() {
-        let mut rng = Rng::new(3);
-        let mut random = |size: &[i64]| rng.normal(size, Kind::Double, Device::Cpu);
-        let data = random(&[50, 3]).matmul(&random(&[3, 3]));
-        let shape = LadderShape { widths: vec![7, 5], ..Default::default() };
-        let ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
-        no_grad(|| ladder.vars().trainable_variables().iter_mut().for_each(|p| p.copy_(&(random(&p.size()) * 0.7))));
-        let (z, n) = (random(&[6, 3]) * 2.0, 6);
-        for time in [0.1, 0.5, 0.9] {
-            let t = Tensor::full([n, 1], time, (Kind::Double, Device::Cpu));
-            let (slope, rate) = slopes(&ladder, &t, &z).unwrap();
-            let energy = |t: f64, z: &Tensor| no_grad(|| ladder.energy(t, &ladder.axes().from_axes(z)));
-            let h = 1e-5;
-            for j in 0..3 {
-                let step = Tensor::zeros([3], (Kind::Double, Device::Cpu)).index_fill(0, &Tensor::from(j).view(1), h);
-                let by_hand =
-                    (energy(time, &(&z + &step)) - energy(time, &(&z - &step))) / (2.0 * h) * ladder.sigma(time);
-                assert!((slope.select(1, j) - by_hand).abs().max().double_value(&[]) < 1e-8, "axis {j} at {time}");
-            }
-            let by_hand = (energy(time + h, &z) - energy(time - h, &z)) / (2.0 * h * ladder.pace());
-            let off = (&rate - &by_hand).abs().max().double_value(&[]);
-            assert!(off < 1e-7, "the slope in log σ at {time} is off by {off}");
-            // Twin: without the part of f that comes through u.
-            let gap = (rate - by_hand * 0.9).abs().max().double_value(&[]);
-            assert!(gap > 1e-3, "{gap}");
-        }
-    }
-}
+mod tests;
