@@ -33,10 +33,10 @@ figure-%: ## one experiment: ula-bias, mixture, digits, divergences, mnist, flow
 	$$jarzynski $* $(ARGS)
 
 test: ## all tests
-	@$(READY); cargo test --workspace $$JZ_CHECKED $(ARGS)
+	@$(READY); jz_test $(ARGS)
 
 test-ignored: ## the tests that need what not every machine has: a GPU, R, pandas, MNIST, a minute
-	@$(READY); cargo test --workspace $$JZ_CHECKED $(ARGS) -- --ignored
+	@$(READY); jz_test $(ARGS) -- --ignored
 
 check: ## formatting, clippy and documentation without warnings
 	@$(READY)
