@@ -1,6 +1,6 @@
 //! Move down a ladder of noise levels: the exact reverse conditional of the Gaussian part, shifted by the rest of the score.
 
-use super::{Arrival, EvalCounts, Kernel, Move, Reversal};
+use super::{Arrival, CrankNicolson, EvalCounts, Kernel, Move, Reversal, Transition};
 use crate::density::{At, Evaluation, NoisePath};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
@@ -16,15 +16,34 @@ use tch::{Kind, Tensor};
 /// ```
 ///
 /// For data that are Gaussian, f = 0, the two are each other's exact reversal: the increments are 0 for any number of steps, and
-/// weights pay only for what is not Gaussian. The backward density has no drift: its covariance costs no Jacobian.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// weights pay only for what is not Gaussian. The backward density has no drift: its covariance costs no Jacobian. The levels are
+/// the path's, at the times of the [`Transport`](crate::Transport).
+///
+/// Without [`moves`](Denoise::moves) the walkers carry every disagreement of the levels' energies to the end. Moves at each level
+/// forget it, as in annealed importance sampling: the variance of the weights then falls with the number of steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Denoise {}
+pub struct Denoise {
+    moves: usize,
+    step: f64,
+}
 
 impl Denoise {
-    /// The kernel has no setting: the levels are the path's, at the times of the [`Transport`](crate::Transport).
+    /// The step alone.
     pub fn new() -> Self {
-        Denoise {}
+        Denoise::default()
+    }
+
+    /// Followed by that many moves of [`CrankNicolson`] with that step at the new level: they leave its energy's distribution
+    /// invariant and add nothing to the weights.
+    pub fn moves(moves: usize, step: f64) -> Self {
+        Denoise { moves, step }
+    }
+
+    /// The moves at a level.
+    fn settle<P: NoisePath + ?Sized>(&self, u: &At<P>, at: &Evaluation, rng: &mut Rng) -> Option<Transition> {
+        let kernel = CrankNicolson::new(self.step);
+        (self.moves > 0).then(|| Transition::of_sweeps(&kernel, self.moves, u, at, rng))
     }
 }
 
@@ -70,12 +89,12 @@ impl Fall {
 }
 
 /// ½|·|² of rows, `[n]` in f64.
-fn half_square(rows: &Tensor) -> Tensor {
+pub(super) fn half_square(rows: &Tensor) -> Tensor {
     rows.square().sum_dim_intlist(-1, false, Kind::Double) * 0.5
 }
 
 /// z and ∂f of a state along the axes: ∇U less that of the Gaussian part.
-fn along<P: NoisePath + ?Sized>(u: &At<P>, at: &Evaluation) -> (Tensor, Tensor) {
+pub(super) fn along<P: NoisePath + ?Sized>(u: &At<P>, at: &Evaluation) -> (Tensor, Tensor) {
     let axes = u.path.axes();
     let z = axes.to_axes(&at.x);
     let slope = axes.turn(at.grad()) - &z / (axes.variances() + u.noise_variance());
@@ -92,15 +111,24 @@ impl<P: NoisePath + ?Sized> Kernel<At<'_, P>> for Denoise {
         Move::new(u.path.axes().from_axes(&y), alpha, EvalCounts::default())
     }
 
-    fn backward(&self, u: &At<P>, at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {
+    fn backward(&self, u: &At<P>, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
         let fall = Fall::before(u);
         let point = u.path.evaluate(u.t, &mv.y);
-        let cost = EvalCounts::evaluation(point.len());
+        let mut cost = EvalCounts::evaluation(point.len());
         let lambda = point.u.to_kind(Kind::Double) + fall.backward(&(&at.x - &mv.y));
-        Arrival::new(lambda, point, cost)
+        match self.settle(u, &point, rng) {
+            None => Arrival::new(lambda, point, cost),
+            Some(moved) => {
+                cost += moved.cost;
+                Arrival::new(lambda, moved.evaluation, cost).accepted(moved.acceptance)
+            }
+        }
     }
 
+    /// First the moves at the new level, each of which is its own reversal, then noise.
     fn reverse(&self, from: &At<P>, to: &At<P>, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
+        let moved = self.settle(to, at, rng);
+        let at = moved.as_ref().map_or(at, |moved| &moved.evaluation);
         let (fall, axes) = (Fall::between(from, to), to.path.axes());
         let noise = rng.normal(&at.x.size(), at.x.kind(), at.x.device()) * fall.gap.sqrt();
         let point = from.path.evaluate(from.t, &(&at.x + &noise));
@@ -108,8 +136,14 @@ impl<P: NoisePath + ?Sized> Kernel<At<'_, P>> for Denoise {
         let away = axes.to_axes(&at.x) - fall.mean(&z, &slope);
         let alpha = point.u.to_kind(Kind::Double) + fall.forward(&away);
         let lambda = at.u.to_kind(Kind::Double) + fall.backward(&noise);
-        let cost = EvalCounts::evaluation(point.len());
-        Ok(Reversal::new(point, alpha - lambda, cost))
+        let mut cost = EvalCounts::evaluation(point.len());
+        let Some(moved) = &moved else { return Ok(Reversal::new(point, alpha - lambda, cost)) };
+        cost += moved.cost;
+        Ok(Reversal::new(point, alpha - lambda, cost).accepted(moved.acceptance.shallow_clone()))
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.moves == 0 { Ok(()) } else { CrankNicolson::in_range(self.step) }
     }
 
     fn check(&self, u: &At<P>, at: &Evaluation) -> Result<()> {

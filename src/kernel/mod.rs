@@ -4,6 +4,7 @@
 //! for reverse runs, one `pub use`, one row in `tests/it/kernels.rs`. A kernel of your own, in your own crate or a notebook:
 //! [`check_kernel`](crate::transport::check_kernel).
 
+mod crank_nicolson;
 mod denoise;
 mod escorted;
 mod flow;
@@ -18,6 +19,7 @@ mod split;
 mod ula;
 mod whitened;
 
+pub use crank_nicolson::CrankNicolson;
 pub use denoise::Denoise;
 pub use escorted::{Escorted, Integrator, zeta};
 pub use flow::{FlowKernel, Order};

@@ -76,16 +76,37 @@ impl<K> Reversed<K> {
     where
         K: Invariant<E>,
     {
-        let mut all = self.kernel.sweep(u, at, rng);
-        for _ in 1..self.sweeps {
-            let next = self.kernel.sweep(u, &all.evaluation, rng);
-            all.then(next);
-        }
-        all.mean_of(self.sweeps)
+        Transition::of_sweeps(&self.kernel, self.sweeps, u, at, rng)
     }
 }
 
 impl Transition {
+    /// `sweeps` ≥ 1 moves of a kernel, one after the other, with their mean acceptance.
+    pub(super) fn of_sweeps<E: Energy + ?Sized>(
+        kernel: &impl Invariant<E>,
+        sweeps: usize,
+        u: &E,
+        at: &Evaluation,
+        rng: &mut Rng,
+    ) -> Self {
+        let mut all = kernel.sweep(u, at, rng);
+        for _ in 1..sweeps {
+            let next = kernel.sweep(u, &all.evaluation, rng);
+            all.then(next);
+        }
+        all.mean_of(sweeps)
+    }
+
+    /// To `there` with probability min(1, e^`log_ratio`), `[n]` in f64.
+    pub(super) fn metropolis(at: &Evaluation, there: Evaluation, log_ratio: &Tensor, rng: &mut Rng) -> Self {
+        let uniform = rng.uniform_tensor(&[there.len() as i64], Kind::Double, at.x.device());
+        // A NaN ratio compares false: the proposal is rejected, the walker stays where its energy is finite.
+        let accept: Tensor = uniform.log().lt_tensor(log_ratio);
+        let acceptance = log_ratio.exp().clamp_max(1.0).nan_to_num(0.0, None, None).mean(Kind::Double);
+        let cost = EvalCounts::evaluation(there.len());
+        Transition { evaluation: there.mix(&accept, at), acceptance, cost }
+    }
+
     /// Goes on with another move; the acceptances are added up.
     fn then(&mut self, next: Transition) {
         self.cost += next.cost;

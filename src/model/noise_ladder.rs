@@ -18,6 +18,9 @@ use tch::{Device, Kind, Tensor, nn};
 pub struct LadderShape {
     /// Hidden widths of the network.
     pub widths: Vec<i64>,
+    /// How many of the data's principal axes the network sees, the leading ones; `None`: those whose standard deviation is at
+    /// least half the lowest noise. Along the others the model is the Gaussian.
+    pub axes: Option<usize>,
     /// Sines and cosines of the noise level, on a logarithmic scale, that the network sees beside it.
     pub frequencies: usize,
     /// The highest noise level in units of the data's largest standard deviation along an axis.
@@ -28,7 +31,7 @@ pub struct LadderShape {
 
 impl Default for LadderShape {
     fn default() -> Self {
-        LadderShape { widths: vec![512, 512], frequencies: 3, highest: 6.0, seed: 0 }
+        LadderShape { widths: vec![512, 512], axes: None, frequencies: 3, highest: 2.0, seed: 0 }
     }
 }
 
@@ -36,12 +39,14 @@ impl Default for LadderShape {
 /// z along the data's principal axes, v their variances and u = z/√(v + σ²),
 ///
 /// ```text
-/// U_θ(t, x) = ½ |u|² + ½ Σ log 2π(v + σ²) + f_θ(u, σ)
+/// U_θ(t, x) = ½ |u|² + ½ Σ log 2π(v + σ²) + f_θ(w, σ),    w = u √v/√(v + σ²)
 /// ```
 ///
-/// with a network f whose last layer starts at zero: untrained, it is the Gaussian with the data's covariance at every level,
-/// normalised, and a [`Transport`](crate::Transport) with [`Denoise`](crate::kernel::Denoise) has constant weights for any number
-/// of steps. Trained by [`DualScoreMatching`](crate::train::DualScoreMatching), weighted walkers at t = 1 are exact for
+/// w, the Gaussian's guess of the clean point in units of the data's spread, is small where noise drowns the data, so that the
+/// network f listens to what is left of them; it sees the leading axes alone. f is one number and grows linearly far away, so that
+/// the Gaussian keeps e^{−U} normalisable. (f = ⟨net(w), w⟩ learns faster at first, and has wells of large mass away from the data.)
+/// Its last layer starts at zero: untrained, the ladder is the Gaussian with the data's covariance at every level, normalised, and a [`Transport`](crate::Transport) with
+/// [`Denoise`](crate::kernel::Denoise) has constant weights for any number of steps. Trained by [`DualScoreMatching`](crate::train::DualScoreMatching), weighted walkers at t = 1 are exact for
 /// e^{−U_θ(1, ·)}, the model of the data with noise of σ_min, and [`Run::log_z`](crate::Run::log_z) is its log Z.
 ///
 /// ```
@@ -58,6 +63,8 @@ pub struct NoiseLadder {
     vs: nn::VarStore,
     shape: LadderShape,
     axes: Axes,
+    /// How many of the axes the network sees, the last ones of `axes`.
+    seen: i64,
     /// σ at t = 0 and at t = 1.
     sigma: [f64; 2],
     base: Gaussian,
@@ -90,15 +97,16 @@ impl NoiseLadder {
             let expected = format!("below {largest}, the highest level: {} times the data's spread", shape.highest);
             return Err(Error::param("noise", noise, expected));
         }
+        let seen = seen_axes(&axes, noise, shape.axes)?;
         let (kind, device) = (data.kind(), data.device());
         let mut vs = nn::VarStore::new(device);
-        let net = TimeMlp::new(&vs.root(), d, &shape.widths, 1, shape.frequencies, 1.0);
+        let net = TimeMlp::new(&vs.root(), seen, &shape.widths, 1, shape.frequencies, 1.0);
         if kind == Kind::Double {
             vs.double();
         }
         initialise(&vs, &mut Rng::new(shape.seed).split(0x6c61_6464), Some("last"));
         let base = under_noise(&axes, largest)?.on(kind, device)?;
-        Ok(NoiseLadder { vs, shape: shape.clone(), axes, sigma: [largest, noise], base, net, kind })
+        Ok(NoiseLadder { vs, shape: shape.clone(), axes, seen, sigma: [largest, noise], base, net, kind })
     }
 
     /// The parameters θ.
@@ -138,7 +146,11 @@ impl NoiseLadder {
 
     /// f at rows u `[n, d]` and times t `[n or 1, 1]`: `[n]`.
     pub(crate) fn residual(&self, u: &Tensor, t: &Tensor) -> Tensor {
-        self.net.forward(u, t).squeeze_dim(-1)
+        let leading = |all: &Tensor| all.narrow(-1, self.dim() - self.seen, self.seen);
+        let v = leading(self.axes.variances());
+        let noise = (t * (2.0 * self.pace())).exp() * self.sigma[0].powi(2);
+        let w = leading(u) * v.sqrt() / (noise + &v).sqrt();
+        self.net.forward(&w, t).squeeze_dim(-1)
     }
 
     /// v + σ² along the axes, `[d]`.
@@ -166,8 +178,9 @@ impl NoiseLadder {
 
     /// What the ladder is beside θ and the axes, as files and checkpoints hold it.
     pub fn describe(&self) -> Value {
-        let LadderShape { widths, frequencies, highest: _, seed: _ } = &self.shape;
-        let constants = json!({ "widths": widths, "frequencies": frequencies, "lowest": self.sigma[1] });
+        let LadderShape { widths, axes: _, frequencies, highest: _, seed: _ } = &self.shape;
+        let constants =
+            json!({ "widths": widths, "axes": self.seen, "frequencies": frequencies, "lowest": self.sigma[1] });
         described("NoiseLadder", self.dim(), &self.vs, constants)
     }
 
@@ -207,6 +220,16 @@ impl NoiseLadder {
         take_parameters(&self.vs, "", &file)?;
         (self.axes, self.base, self.sigma[0]) = (axes, base, highest);
         Ok(())
+    }
+}
+
+/// How many leading axes the network sees: see [`LadderShape::axes`].
+fn seen_axes(axes: &Axes, noise: f64, wanted: Option<usize>) -> Result<i64> {
+    let d = axes.dim();
+    match wanted {
+        Some(n) if n == 0 || n as i64 > d => Err(Error::param("axes", n, format!("1 to {d}"))),
+        Some(n) => Ok(n as i64),
+        None => Ok(axes.variances().ge((0.5 * noise).powi(2)).sum(Kind::Int64).int64_value(&[]).max(1)),
     }
 }
 

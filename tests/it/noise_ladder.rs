@@ -1,8 +1,8 @@
 //! Check the ladder of noise levels: constant weights for Gaussian data, exact ones for others, both directions, training, files.
 
 use crate::common::{FAR, z_of};
-use jarzynski::density::{Axes, Differentiable, NoisePath};
-use jarzynski::kernel::Denoise;
+use jarzynski::density::{At, Axes, Differentiable, NoisePath};
+use jarzynski::kernel::{CrankNicolson, Denoise, Invariant};
 use jarzynski::model::{LadderShape, Mixture, NoiseLadder};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::train::DualScoreMatching;
@@ -51,14 +51,19 @@ impl NoisePath for Misjudged<'_> {
 #[test]
 fn gaussian_data_have_constant_weights_for_any_number_of_steps() {
     let ladder = NoiseLadder::new(&stretched(300), 0.1, &LadderShape::default()).unwrap();
-    for steps in [1, 2, 7, 40] {
-        let run = Transport::new(Denoise::new(), steps, 50, 1).quiet().run(&ladder).unwrap();
+    let alone = [1, 2, 7, 40].map(|steps| (steps, Denoise::new()));
+    for (steps, kernel) in alone.into_iter().chain([(1, Denoise::moves(1, 1.0)), (7, Denoise::moves(3, 0.4))]) {
+        let run = Transport::new(kernel, steps, 50, 1).quiet().run(&ladder).unwrap();
         let largest = deviation(&run);
         assert!(run.log_z().unwrap().value.abs() < 1e-10 && largest < 1e-10, "K = {steps}: {largest:e}");
         // the walkers that arrive are draws of the Gaussian: |z|²/(v + σ²) has the mean of χ²
         let spread = ladder.axes().variances() + ladder.sigma(1.0).powi(2);
         let z = ladder.axes().to_axes(run.walkers.x()).square() / spread;
         assert!(z_of(&z.sum_dim_intlist(-1, false, Kind::Double), 4.0).abs() < FAR, "K = {steps}");
+        // and every move is accepted
+        for accepted in run.column("acceptance").into_iter().flatten().filter(|a| a.is_finite()) {
+            assert!((accepted - 1.0).abs() < 1e-10, "{accepted}");
+        }
     }
     // Twin: at levels that are not those of the energies, weights vary.
     let run = Transport::new(Denoise::new(), 7, 50, 1).quiet().run(&Misjudged(&ladder)).unwrap();
@@ -144,6 +149,44 @@ fn weights_are_exact_for_data_that_are_not_gaussian_in_both_directions() {
         (square.value - of_draws.mean(Kind::Double).double_value(&[])) / se
     };
     assert!(far(&weighted).abs() < FAR && far(&plain).abs() > FAR, "{} {}", far(&weighted), far(&plain));
+}
+
+#[test]
+fn moves_at_a_level_leave_its_distribution_and_cost_no_weight() {
+    let path = Noisy::new();
+    let draws = path.at(1.0).sample(4_000, &mut Rng::new(7));
+    let (right, up) = (draws.select(1, 0).gt(0.0).to_kind(Kind::Double), draws.select(1, 1).square());
+    // by moves at time t of draws at time 1: z-scores of what they changed, and the share accepted
+    let moved = |t: f64, step: f64| {
+        let (at, mut rng) = (At::new(&path, t), Rng::new(8));
+        let mut now = path.evaluate(t, &draws);
+        let mut accepted = 0.0;
+        for _ in 0..20 {
+            let next = CrankNicolson::new(step).sweep(&at, &now, &mut rng);
+            (now, accepted) = (next.evaluation, next.acceptance.double_value(&[]));
+        }
+        let change = |g: &Tensor, before: &Tensor| z_of(&(g - before), 0.0);
+        let now_right = now.x.select(1, 0).gt(0.0).to_kind(Kind::Double);
+        (change(&now_right, &right), change(&now.x.select(1, 1).square(), &up), accepted)
+    };
+    for step in [0.05, 0.5, 1.0] {
+        let (right, up, accepted) = moved(1.0, step);
+        assert!(
+            right.abs() < FAR && up.abs() < FAR && accepted > 0.01 && accepted < 1.0,
+            "{step}: {right} {up} {accepted}"
+        );
+    }
+    // Twin: the moves of a level above.
+    assert!(moved(0.5, 0.5).1.abs() > FAR);
+    // along the ladder, in both directions
+    let transport = Transport::new(Denoise::moves(2, 0.3), 20, 4_000, 3).quiet();
+    let run = transport.run(&path).unwrap();
+    let z = run.log_z().unwrap();
+    assert!(((z.value - path.log_z()) / z.se).abs() < FAR && run.walkers.ess() > 0.3, "{z}, {}", path.log_z());
+    let bracket = transport.bracket(&path, &ReverseStart::exact(&draws)).unwrap();
+    let off = |z: f64| (bracket.bar.value - z) / bracket.bar.se;
+    assert!(off(path.log_z()).abs() < FAR && bracket.overlap > 0.3, "{bracket}, {}", path.log_z());
+    assert!(off(path.log_z() + 0.2).abs() > FAR);
 }
 
 #[test]
@@ -240,6 +283,13 @@ fn what_cannot_be_a_ladder_is_refused_by_name() {
     assert!(made(0.0, &LadderShape::default()).starts_with("noise = 0"));
     assert!(made(1e4, &LadderShape::default()).starts_with("noise = 10000"));
     assert!(made(0.1, &LadderShape { highest: -1.0, ..Default::default() }).starts_with("highest = -1"));
+    assert!(made(0.1, &LadderShape { axes: Some(0), ..Default::default() }).starts_with("axes = 0"));
+    assert!(made(0.1, &LadderShape { axes: Some(5), ..Default::default() }).contains("1 to 4"));
+    let path = NoiseLadder::new(&data, 0.1, &LadderShape::default()).unwrap();
+    for step in [0.0, 1.5, f64::NAN] {
+        let e = Transport::new(Denoise::moves(1, step), 2, 4, 0).quiet().run(&path).unwrap_err().to_string();
+        assert!(e.starts_with("step = "), "{e}");
+    }
     let flat = data.view([-1]);
     assert!(NoiseLadder::new(&flat, 0.1, &LadderShape::default()).unwrap_err().to_string().contains("[n, d]"));
     let mut ladder = NoiseLadder::new(&data, 0.1, &LadderShape::default()).unwrap();

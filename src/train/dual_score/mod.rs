@@ -50,8 +50,8 @@ pub struct DualScoreMatching {
     pub optim: Optim,
     /// Largest gradient norm.
     pub clip: Option<f64>,
-    /// w; `None`: such that both terms have the same spread over the points of a batch, averaged over updates.
-    pub time_score: Option<f64>,
+    /// w.
+    pub time_score: f64,
     /// The ladder is left with a running average of θ, of which this share is kept at every update, in [0, 1); 0: the last θ.
     pub average: f64,
     /// Updates between recorded rows.
@@ -76,7 +76,7 @@ impl Default for DualScoreMatching {
             schedule: Schedule::Cosine { end: 0.0 },
             optim: Optim::Adam,
             clip: None,
-            time_score: None,
+            time_score: 1.0,
             average: 0.995,
             every: 10,
             seed: 0,
@@ -165,7 +165,7 @@ impl DualScoreMatching {
             }
         }
         super::descent::non_negative("progress", self.progress)?;
-        super::descent::non_negative("time_score", self.time_score.unwrap_or(0.0))?;
+        super::descent::non_negative("time_score", self.time_score)?;
         if !(0.0..1.0).contains(&self.average) {
             return Err(Error::param("average", self.average, "a share in [0, 1)"));
         }
@@ -173,9 +173,6 @@ impl DualScoreMatching {
         self.rates().validate(Some(ladder.vars()))
     }
 }
-
-/// Share of the terms' running spreads that is kept at every update.
-const KEPT: f64 = 0.99;
 
 /// The procedure.
 #[derive(Debug)]
@@ -189,8 +186,6 @@ struct DualScore {
     params: Vec<Tensor>,
     grads: Vec<Tensor>,
     norm: f64,
-    /// Running variances of the two terms over a batch.
-    spreads: Tensor,
     /// Sum of parameters weighted by average^age.
     averaged: Vec<Tensor>,
     nobody: Walkers,
@@ -215,7 +210,6 @@ impl DualScore {
             params,
             grads: Vec::new(),
             norm: f64::NAN,
-            spreads: Tensor::zeros([2], (Kind::Double, device)),
             nobody: Walkers::none(),
             settings: s,
         })
@@ -306,15 +300,10 @@ impl Procedure<NoiseLadder> for DualScore {
         Ok(())
     }
 
-    fn measure(&mut self, ladder: &NoiseLadder, k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
+    fn measure(&mut self, ladder: &NoiseLadder, _k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
         let (first, second) = self.terms(ladder)?;
-        let spread = |t: &Tensor| t.detach().to_kind(Kind::Double).var(false);
-        let now = Tensor::stack(&[spread(&first), spread(&second)], 0);
-        self.spreads = if k == 0 { now } else { &self.spreads * KEPT + now * (1.0 - KEPT) };
-        let ratio = || (self.spreads.get(0) / self.spreads.get(1).clamp_min(1e-300)).sqrt();
-        let w = self.settings.time_score.map_or_else(ratio, |w| Tensor::from(w).to_device(first.device()));
         let (first, second) = (first.mean(None::<Kind>), second.mean(None::<Kind>));
-        let loss = &first + &second * w.to_kind(second.kind());
+        let loss = &first + &second * self.settings.time_score;
         let n = self.settings.batch as u64;
         self.grads = if last { Vec::new() } else { Tensor::f_run_backward(&[&loss], &self.params, false, false)? };
         LOSSES.iter().zip([&first, &second]).for_each(|(name, loss)| tally.sum(name, loss));
@@ -344,7 +333,6 @@ impl Procedure<NoiseLadder> for DualScore {
         save_parameters(ladder.vars(), to)?;
         self.descent.save(to)?;
         self.batches.save(to, "data")?;
-        to.put("spreads", &self.spreads);
         self.averaged.iter().enumerate().for_each(|(i, t)| to.put(format!("average.{i}"), t));
         to.put_json("rng", &self.rng)
     }
@@ -354,7 +342,6 @@ impl Procedure<NoiseLadder> for DualScore {
         let device = ladder.vars().device();
         self.descent.load(from, device)?;
         self.batches.load(from, "data")?;
-        self.spreads = from.get("spreads")?.to_device(device);
         for (i, sum) in self.averaged.iter_mut().enumerate() {
             *sum = from.get(&format!("average.{i}"))?.to_device(device);
         }
