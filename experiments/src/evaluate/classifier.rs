@@ -60,6 +60,18 @@ impl Classifier {
         self.last.forward(&self.hidden.forward(x).silu())
     }
 
+    /// Probability of the likeliest class of each row, `[n]`.
+    pub fn confidence(&self, x: &Tensor) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        self.logits(&x.to_kind(Kind::Float).to_device(self.last.ws.device())).softmax(-1, Kind::Float).amax(-1, false)
+    }
+
+    /// Its hidden units at each row, `[n, 128]`.
+    pub fn features(&self, x: &Tensor) -> Tensor {
+        let _guard = tch::no_grad_guard();
+        self.hidden.forward(&x.to_kind(Kind::Float).to_device(self.last.ws.device())).silu()
+    }
+
     /// Class of each row, `[n]`, where the net is.
     pub fn classes(&self, x: &Tensor) -> Tensor {
         let _guard = tch::no_grad_guard();

@@ -87,9 +87,50 @@ pub(crate) fn mmd_square(x: &Tensor, w: &Tensor, y: &Tensor, sigma: f64) -> f64 
     (own - squares) / (1.0 - squares) + (other - m) / (m * (m - 1.0)) - 2.0 * across
 }
 
+/// Fréchet distance |m − m'|² + tr(C + C' − 2 (C^{1/2} C' C^{1/2})^{1/2}) between the Gaussians with the means and covariances of x
+/// with weights w (summing to 1) and of y with equal ones.
+pub(crate) fn frechet(x: &Tensor, w: &Tensor, y: &Tensor) -> f64 {
+    let moments = |x: &Tensor, w: &Tensor| {
+        let (x, w) = (x.to_kind(Kind::Double), w.to_kind(Kind::Double).unsqueeze(-1));
+        let mean = (&x * &w).sum_dim_intlist(0, false, Kind::Double);
+        let away = &x - &mean;
+        let covariance = away.tr().matmul(&(&away * w));
+        (mean, covariance)
+    };
+    let root = |c: &Tensor| {
+        let (values, axes) = c.linalg_eigh("L");
+        (&axes * values.clamp_min(0.0).sqrt()).matmul(&axes.tr())
+    };
+    let m = y.size()[0];
+    let (a, c) = moments(x, w);
+    let (b, e) = moments(y, &Tensor::full([m], 1.0 / m as f64, (Kind::Double, y.device())));
+    let half = root(&c);
+    let product = half.matmul(&e).matmul(&half);
+    let common =
+        (&product + product.tr()).multiply_scalar(0.5).linalg_eigh("L").0.clamp_min(0.0).sqrt().sum(Kind::Double);
+    let trace = |t: &Tensor| t.diagonal(0, 0, 1).sum(Kind::Double).double_value(&[]);
+    (a - b).square().sum(Kind::Double).double_value(&[]) + trace(&c) + trace(&e) - 2.0 * common.double_value(&[])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_frechet_distance_of_a_shift_and_a_stretch() {
+        let x = Rng::new(4).normal(&[500, 3], Kind::Double, Device::Cpu);
+        let flat = Tensor::full([500], 1.0 / 500.0, (Kind::Double, Device::Cpu));
+        assert!(frechet(&x, &flat, &x).abs() < 1e-10);
+        assert!((frechet(&(&x + 2.0), &flat, &x) - 12.0).abs() < 1e-10);
+        // (2C)^{1/2}: tr(4C + C − 4C) = tr C
+        let away = &x - x.mean_dim(0, true, Kind::Double);
+        let trace = away.square().sum(Kind::Double).double_value(&[]) / 500.0;
+        assert!((frechet(&(&away * 2.0), &flat, &away) - trace).abs() < 1e-10);
+        // weights count: the second half alone
+        let half = Tensor::cat(&[flat.narrow(0, 0, 250) * 0.0, flat.narrow(0, 250, 250) * 2.0], 0);
+        assert!(frechet(&x, &half, &x.narrow(0, 250, 250)).abs() < 1e-10);
+        assert!(frechet(&x, &flat, &x.narrow(0, 250, 250)) > 1e-4);
+    }
 
     #[test]
     fn a_shift_is_found_and_weights_count() {
