@@ -80,13 +80,13 @@ impl Default for MnistLadder {
             widths: vec![512, 512],
             axes: 200,
             highest: 1.0,
-            steps: 3_000,
+            steps: 2_500,
             batch: 256,
             lr: 5e-3,
             weight_decay: 0.3,
             time_score: 1.0,
             levels: 100,
-            walkers: 1_024,
+            walkers: 2_048,
             moves: 0,
             move_step: 0.02,
             ess_min: 0.5,
@@ -312,7 +312,10 @@ impl MnistLadder {
         let side = (judge.training.dim() as f64).sqrt().round() as usize;
         let grid = |title: &str, x: &Tensor| Panel::images(title, &pixels(x, 48), (side, side), 12, (-1.0, 1.0));
         let mut figure = Figure::new(980, 900).title("MNIST 2, 3, 6 along a ladder of noise levels").columns(2);
-        figure = figure.panel(grid("test images with the lowest noise", &judge.noisy(judge.test, self.seed, 0x91c)));
+        let noisy = judge.noisy(judge.test, self.seed, 0x91c);
+        let pick = Tensor::from_slice(&Rng::new(self.seed).split(0x91d).permutation(judge.test.len()))
+            .to_device(noisy.device());
+        figure = figure.panel(grid("test images with the lowest noise", &noisy.index_select(0, &pick)));
         for p in sheets {
             figure = figure.panel(grid(p.method, &p.samples));
         }
