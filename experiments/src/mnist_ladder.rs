@@ -109,14 +109,14 @@ struct Population {
     samples: Tensor,
 }
 
-struct Judge<'a> {
+struct Evaluator<'a> {
     config: &'a MnistLadder,
     classifier: Classifier,
     training: &'a Dataset,
     test: &'a Dataset,
 }
 
-impl Judge<'_> {
+impl Evaluator<'_> {
     fn noisy(&self, data: &Dataset, seed: u64, split: u64) -> Tensor {
         let mut rng = Rng::new(seed).split(split);
         &data.x + rng.normal(&data.x.size(), Kind::Float, data.x.device()) * self.config.noise
@@ -215,7 +215,7 @@ impl Experiment for MnistLadder {
         let all = data::mnist(Split::Train)?.scale(-1.0, 1.0)?.with_kind(Kind::Float)?.on(context.device);
         let (training, test) = hold_out(&all, &self.labels, &self.counts)?;
         let classifier = Classifier::train(&all, &self.labels, self.noise, self.classifier_steps, self.seed)?;
-        let judge = Judge { config: self, classifier, training: &training, test: &test };
+        let evaluator = Evaluator { config: self, classifier, training: &training, test: &test };
         let mut tables = [
             frame::Rows::new(&["data", "noise", "method", "seed", "quantity", "value", "se"]),
             frame::Rows::new(&["method", "seed", "label", "data", "model", "se"]),
@@ -234,7 +234,7 @@ impl Experiment for MnistLadder {
             let exact = Estimate::new(0.0, 0.0);
             let plain = Transport::new(Denoise::new(), self.levels, self.walkers, seed).plain().quiet();
             let fit = self.population(METHODS[0], seed, plain.run(&ladder)?, exact);
-            judge.rows(&ladder, &fit, &mut tables)?;
+            evaluator.rows(&ladder, &fit, &mut tables)?;
             let mut training_run = DualScoreMatching::new()
                 .steps(self.steps)
                 .batch(self.batch.min(training.len()))
@@ -246,13 +246,13 @@ impl Experiment for MnistLadder {
             training_run.checkpointing = context.checkpointing(&format!("dual-score-{seed}"));
             let run = training_run.train(&mut ladder, &training.x)?;
             let without = self.population(METHODS[1], seed, plain.run(&ladder)?, exact);
-            judge.rows(&ladder, &without, &mut tables)?;
+            evaluator.rows(&ladder, &without, &mut tables)?;
             let weighted = self.transport(1, seed).run(&ladder)?;
             let z = known(&weighted)?;
             let twice = known(&self.transport(2, seed).run(&ladder)?)?;
             let alone = self.transport(1, seed).ess_min(0.0).run(&ladder)?.walkers.ess();
             let last = self.population(METHODS[2], seed, weighted, z);
-            judge.rows(&ladder, &last, &mut tables)?;
+            evaluator.rows(&ladder, &last, &mut tables)?;
             let of = format!("MNIST {:?}", self.labels);
             for (quantity, value, se) in
                 [("log_z_twice", twice.value, twice.se), ("ess", alone, f64::NAN), ("seconds", run.seconds, f64::NAN)]
@@ -264,7 +264,8 @@ impl Experiment for MnistLadder {
             }
             runs.push(("dual-score".to_string(), seed, run));
         }
-        let sure = judge.classifier.confidence(&judge.noisy(&test, self.seed, 0xf4e)).gt(0.9).to_kind(Kind::Double);
+        let sure =
+            evaluator.classifier.confidence(&evaluator.noisy(&test, self.seed, 0xf4e)).gt(0.9).to_kind(Kind::Double);
         let sure = sure.mean(Kind::Double).double_value(&[]);
         tables[0].push((
             &format!("MNIST {:?}", self.labels),
@@ -278,10 +279,10 @@ impl Experiment for MnistLadder {
         out.table("steps", stack(&runs, &["step", "lr", "loss_denoising", "loss_level", "grad_norm", "seconds"])?);
         out.table("summary", tables[0].finish()?);
         out.table("masses", tables[1].finish()?);
-        self.say(&mut out, &judge)?;
+        self.say(&mut out, &evaluator)?;
         #[cfg(feature = "plot")]
         {
-            let samples = self.sheet(&judge, &sheets)?;
+            let samples = self.sheet(&evaluator, &sheets)?;
             out.figure("samples", samples);
         }
         #[cfg(not(feature = "plot"))]
@@ -291,9 +292,9 @@ impl Experiment for MnistLadder {
 }
 
 impl MnistLadder {
-    fn say(&self, out: &mut Output, judge: &Judge) -> Result<()> {
-        out.note(format!("classifier's accuracy on held-out noisy images: {:.3}", judge.classifier.accuracy));
-        out.note(format!("{} test images", judge.test.len()));
+    fn say(&self, out: &mut Output, evaluator: &Evaluator) -> Result<()> {
+        out.note(format!("classifier's accuracy on held-out noisy images: {:.3}", evaluator.classifier.accuracy));
+        out.note(format!("{} test images", evaluator.test.len()));
         let means = frame::bands(out.get("summary")?, &["method", "quantity"], "seed", &["value", "se"])?;
         let (methods, quantities) = (frame::column_str(&means, "method")?, frame::column_str(&means, "quantity")?);
         let (values, over) = (frame::column_f64(&means, "value")?, frame::column_f64(&means, "value_se")?);
@@ -307,20 +308,20 @@ impl MnistLadder {
     }
 
     #[cfg(feature = "plot")]
-    fn sheet(&self, judge: &Judge, sheets: &[Population]) -> Result<jarzynski::plot::Figure> {
+    fn sheet(&self, evaluator: &Evaluator, sheets: &[Population]) -> Result<jarzynski::plot::Figure> {
         use jarzynski::plot::{Figure, Panel};
-        let side = (judge.training.dim() as f64).sqrt().round() as usize;
+        let side = (evaluator.training.dim() as f64).sqrt().round() as usize;
         let grid = |title: &str, x: &Tensor| Panel::images(title, &pixels(x, 48), (side, side), 12, (-1.0, 1.0));
         let mut figure = Figure::new(980, 900).title("MNIST 2, 3, 6 along a ladder of noise levels").columns(2);
-        let noisy = judge.noisy(judge.test, self.seed, 0x91c);
-        let pick = Tensor::from_slice(&Rng::new(self.seed).split(0x91d).permutation(judge.test.len()))
+        let noisy = evaluator.noisy(evaluator.test, self.seed, 0x91c);
+        let pick = Tensor::from_slice(&Rng::new(self.seed).split(0x91d).permutation(evaluator.test.len()))
             .to_device(noisy.device());
         figure = figure.panel(grid("test images with the lowest noise", &noisy.index_select(0, &pick)));
         for p in sheets {
             figure = figure.panel(grid(p.method, &p.samples));
         }
         if let Some(last) = sheets.last() {
-            let x = &judge.training.x;
+            let x = &evaluator.training.x;
             let gap = x.square().sum_dim_intlist(1, false, None::<Kind>)
                 - last.samples.to_kind(Kind::Float).matmul(&x.tr()) * 2.0;
             let nearest = x.index_select(0, &gap.argmin(1, false));

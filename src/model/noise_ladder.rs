@@ -45,9 +45,10 @@ impl Default for LadderShape {
 /// w, the Gaussian's guess of the clean point in units of the data's spread, is small where noise drowns the data, so that the
 /// network f listens to what is left of them; it sees the leading axes alone. f is one number and grows linearly far away, so that
 /// the Gaussian keeps e^{−U} normalisable. (f = ⟨net(w), w⟩ learns faster at first, and has wells of large mass away from the data.)
-/// Its last layer starts at zero: untrained, the ladder is the Gaussian with the data's covariance at every level, normalised, and a [`Transport`](crate::Transport) with
-/// [`Denoise`](crate::kernel::Denoise) has constant weights for any number of steps. Trained by [`DualScoreMatching`](crate::train::DualScoreMatching), weighted walkers at t = 1 are exact for
-/// e^{−U_θ(1, ·)}, the model of the data with noise of σ_min, and [`Run::log_z`](crate::Run::log_z) is its log Z.
+/// Its last layer starts at zero: untrained, the ladder is the Gaussian with the data's covariance at every level, normalised, and
+/// a [`Transport`](crate::Transport) with [`Denoise`](crate::kernel::Denoise) has constant weights for any number of steps. Trained
+/// by [`DualScoreMatching`](crate::train::DualScoreMatching), weighted walkers at t = 1 are exact for e^{−U_θ(1, ·)}, the model of
+/// the data with noise of σ_min, and [`Run::log_z`](crate::Run::log_z) is its log Z.
 ///
 /// ```
 /// use jarzynski::{Rng, Transport, kernel::Denoise, model::{LadderShape, Mixture, NoiseLadder}};
@@ -227,8 +228,10 @@ impl NoiseLadder {
 fn seen_axes(axes: &Axes, noise: f64, wanted: Option<usize>) -> Result<i64> {
     let d = axes.dim();
     match wanted {
-        Some(n) if n == 0 || n as i64 > d => Err(Error::param("axes", n, format!("1 to {d}"))),
-        Some(n) => Ok(n as i64),
+        Some(n) => i64::try_from(n)
+            .ok()
+            .filter(|n| (1..=d).contains(n))
+            .ok_or_else(|| Error::param("axes", n, format!("1 to {d}"))),
         None => Ok(axes.variances().ge((0.5 * noise).powi(2)).sum(Kind::Int64).int64_value(&[]).max(1)),
     }
 }

@@ -285,6 +285,7 @@ fn what_cannot_be_a_ladder_is_refused_by_name() {
     assert!(made(0.1, &LadderShape { highest: -1.0, ..Default::default() }).starts_with("highest = -1"));
     assert!(made(0.1, &LadderShape { axes: Some(0), ..Default::default() }).starts_with("axes = 0"));
     assert!(made(0.1, &LadderShape { axes: Some(5), ..Default::default() }).contains("1 to 4"));
+    assert!(made(0.1, &LadderShape { axes: Some(usize::MAX), ..Default::default() }).contains("1 to 4"));
     let path = NoiseLadder::new(&data, 0.1, &LadderShape::default()).unwrap();
     for step in [0.0, 1.5, f64::NAN] {
         let e = Transport::new(Denoise::moves(1, step), 2, 4, 0).quiet().run(&path).unwrap_err().to_string();

@@ -50,7 +50,7 @@ pub struct DualScoreMatching {
     pub optim: Optim,
     /// Largest gradient norm.
     pub clip: Option<f64>,
-    /// w.
+    /// The weight w ≥ 0 of the second term.
     pub time_score: f64,
     /// The ladder is left with a running average of θ, of which this share is kept at every update, in [0, 1); 0: the last θ.
     pub average: f64,

@@ -10,10 +10,16 @@ fn slopes_are_differences_of_the_energy() {
     let mut rng = Rng::new(3);
     let mut random = |size: &[i64]| rng.normal(size, Kind::Double, Device::Cpu);
     let data = random(&[50, 3]).matmul(&random(&[3, 3]));
-    let shape = LadderShape { widths: vec![7, 5], ..Default::default() };
+    // of which the network sees two
+    let shape = LadderShape { widths: vec![7, 5], axes: Some(2), ..Default::default() };
     let ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
     no_grad(|| ladder.vars().trainable_variables().iter_mut().for_each(|p| p.copy_(&(random(&p.size()) * 0.7))));
     let (z, n) = (random(&[6, 3]) * 2.0, 6);
+    let moved = |axis: i64| {
+        &z + Tensor::zeros([3], (Kind::Double, Device::Cpu)).index_fill(0, &Tensor::from(axis).view(1), 1.0)
+    };
+    let f = |z: &Tensor| no_grad(|| ladder.residual(z, &Tensor::full([1, 1], 0.5, (Kind::Double, Device::Cpu))));
+    assert!(f(&moved(0)).equal(&f(&z)) && !f(&moved(1)).equal(&f(&z)) && !f(&moved(2)).equal(&f(&z)));
     for time in [0.1, 0.5, 0.9] {
         let t = Tensor::full([n, 1], time, (Kind::Double, Device::Cpu));
         let (slope, rate) = slopes(&ladder, &t, &z).unwrap();
