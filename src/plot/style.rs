@@ -85,10 +85,15 @@ impl Looks {
     pub fn assign(labels: &[&str]) -> Self {
         let mut looks: HashMap<String, Look> = HashMap::new();
         let mut variants: HashMap<String, usize> = HashMap::new();
-        // A method itself takes the pure colour, whatever the order; its variants take shades of it.
-        let (pure, rest): (Vec<&&str>, Vec<&&str>) =
-            labels.iter().partition(|l| METHODS.iter().any(|(name, _)| name == *l));
-        for label in pure.into_iter().chain(rest).map(|l| name(l)) {
+        // A method itself takes the pure colour, whatever the order; its variants take shades of it, all others what is free.
+        let turn = |label: &str| match method_color(label) {
+            Some(_) if METHODS.iter().any(|(name, _)| *name == label) => 0,
+            Some(_) => 1,
+            None => 2,
+        };
+        let mut labels = labels.to_vec();
+        labels.sort_by_key(|label| turn(label));
+        for label in labels.into_iter().map(name) {
             if looks.contains_key(label) {
                 continue;
             }
@@ -186,6 +191,9 @@ mod tests {
         assert_eq!(a.of("jarzynski").rgb, BLUE);
         assert_ne!(a.of("jarzynski-monitor").rgb, BLUE);
         assert_eq!(a.of("N = 100").rgb, GREEN);
+        let c = Looks::assign(&["jarzynski", "ptt", "cd-1"]);
+        assert_eq!(c.of("cd-1").rgb, GREEN);
+        assert_ne!(c.of("ptt").rgb, GREEN);
     }
 
     #[test]
