@@ -47,19 +47,25 @@ impl Denoise {
     }
 }
 
-/// The factors of a step between two variances of the noise.
-struct Fall {
-    /// s_0 − s_1.
-    gap: f64,
-    /// g, `[d]`.
+/// The densities of a step between two variances of the noise, the same for all rows or one for each.
+pub(crate) struct Fall {
+    /// s_0 − s_1, `[1]` or `[n, 1]`.
+    gap: Tensor,
+    /// g, `[d]` or `[n, d]`.
     g: Tensor,
 }
 
 impl Fall {
+    /// From s_0 to s_1, `[1]` or `[n, 1]` in f64, for variances v `[d]` along the axes.
+    pub fn new(v: &Tensor, s0: &Tensor, s1: &Tensor) -> Self {
+        let near = |s: &Tensor| s.to_kind(v.kind());
+        Fall { gap: near(&(s0 - s1)), g: (v + near(s1)) / (v + near(s0)) }
+    }
+
     fn between<P: NoisePath + ?Sized>(from: &At<P>, to: &At<P>) -> Self {
-        let (s0, s1) = (from.noise_variance(), to.noise_variance());
         let v = from.path.axes().variances();
-        Fall { gap: s0 - s1, g: (v + s1) / (v + s0) }
+        let of = |u: &At<P>| Tensor::from_slice(&[u.noise_variance()]).to_device(v.device());
+        Fall::new(v, &of(from), &of(to))
     }
 
     /// From the time of a forward half to the end of its step.
@@ -73,18 +79,24 @@ impl Fall {
     }
 
     /// Mean of y for z with the slope of f there, both along the axes.
-    fn mean(&self, z: &Tensor, slope: &Tensor) -> Tensor {
-        z * &self.g - slope * (self.g.sqrt() * self.gap)
+    pub fn mean(&self, z: &Tensor, slope: &Tensor) -> Tensor {
+        z * &self.g - slope * (self.g.sqrt() * &self.gap)
+    }
+
+    /// Standard deviations of y.
+    pub fn spread(&self) -> Tensor {
+        (&self.g * &self.gap).sqrt()
     }
 
     /// −log of the forward density without Σ ½ log 2π(s_0 − s_1), which the backward one shares; `away` = y − mean.
-    fn forward(&self, away: &Tensor) -> Tensor {
-        half_square(&(away / (&self.g * self.gap).sqrt())) + self.g.to_kind(Kind::Double).log().sum(Kind::Double) * 0.5
+    pub fn forward(&self, away: &Tensor) -> Tensor {
+        let norm = self.g.to_kind(Kind::Double).log().sum_dim_intlist(-1, false, Kind::Double);
+        half_square(&(away / self.spread())) + norm * 0.5
     }
 
-    /// −log of the backward density without the same.
-    fn backward(&self, away: &Tensor) -> Tensor {
-        half_square(away) / self.gap
+    /// −log of the backward density without the same; `away` = z − y.
+    pub fn backward(&self, away: &Tensor) -> Tensor {
+        half_square(away) / self.gap.to_kind(Kind::Double).squeeze_dim(-1)
     }
 }
 
@@ -105,7 +117,7 @@ impl<P: NoisePath + ?Sized> Kernel<At<'_, P>> for Denoise {
     fn forward(&self, u: &At<P>, at: &Evaluation, rng: &mut Rng) -> Move {
         let (fall, (z, slope)) = (Fall::after(u), along(u, at));
         let xi = rng.normal(&z.size(), z.kind(), z.device());
-        let away = xi * (&fall.g * fall.gap).sqrt();
+        let away = xi * fall.spread();
         let y = fall.mean(&z, &slope) + &away;
         let alpha = at.u.to_kind(Kind::Double) + fall.forward(&away);
         Move::new(u.path.axes().from_axes(&y), alpha, EvalCounts::default())

@@ -159,9 +159,10 @@ impl NoiseLadder {
         self.axes.variances() + self.sigma(t).powi(2)
     }
 
-    /// ½ |u|² + ½ Σ log 2π(v + σ²), `[n]` in f64.
-    fn well(u: &Tensor, spread: &Tensor) -> Tensor {
-        let norm = (spread.to_kind(Kind::Double) * (2.0 * std::f64::consts::PI)).log().sum(Kind::Double);
+    /// ½ |u|² + ½ Σ log 2π(v + σ²), `[n]` in f64; v + σ² is the same for all rows, `[d]`, or of each, `[n, d]`.
+    pub(crate) fn well(u: &Tensor, spread: &Tensor) -> Tensor {
+        let norm = (spread.to_kind(Kind::Double) * (2.0 * std::f64::consts::PI)).log();
+        let norm = norm.sum_dim_intlist(-1, false, Kind::Double);
         (u.square().sum_dim_intlist(-1, false, Kind::Double) + norm) * 0.5
     }
 

@@ -144,6 +144,12 @@ pub const COLUMNS: &[Entry] = &[
         "mean ½(∂U/∂log σ − (d − |ε|²))²/d per point over the updates since the previous row, without its weight",
         "arXiv 2506.05310",
     ),
+    real(
+        "loss_balance",
+        "",
+        "½(a/h)²/d per step down the ladder, of data and of walkers with their weights; mean over the updates since the previous row",
+        "arXiv 2301.12594",
+    ),
     real("grad_norm", "", "norm of the gradient of the cross-entropy, before clipping, or of a flow's loss", "eq. (4)"),
     count("forward", "rows", "rows (images) sent forward through U since the previous row"),
     count("backward", "rows", "rows (images) sent backward since the previous row"),

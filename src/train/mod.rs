@@ -18,7 +18,7 @@ mod trajectory;
 mod trust_region;
 
 pub use batches::DataNoise;
-pub use dual_score::DualScoreMatching;
+pub use dual_score::{Balance, DualScoreMatching};
 pub use flow_matching::FlowTrainer;
 pub use monitoring::Validation;
 pub use optim::{Optim, Schedule};

@@ -5,7 +5,7 @@ use jarzynski::density::{At, Axes, Differentiable, NoisePath};
 use jarzynski::kernel::{CrankNicolson, Denoise, Invariant};
 use jarzynski::model::{LadderShape, Mixture, NoiseLadder};
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::DualScoreMatching;
+use jarzynski::train::{Balance, DualScoreMatching};
 use jarzynski::transport::ReverseStart;
 use jarzynski::{Base, Checkpointing, Evaluation, Path, Rng, Transport};
 
@@ -244,11 +244,36 @@ fn dual_score_matching_learns_masses_and_normaliser() {
 }
 
 #[test]
+fn balanced_levels_pay_less_in_weights() {
+    let modes = [vec![-2.0, 0.0, 1.0], vec![2.0, 1.0, 0.0], vec![0.0, -1.5, -1.0]];
+    let teacher =
+        Mixture::with_sigma(&modes, &[0.2, 0.3, 0.5], &[SPREAD; 3], Kind::Double, Device::Cpu).unwrap();
+    let data = teacher.sample(2_000, &mut Rng::new(2));
+    let shape = LadderShape { widths: vec![32, 32], ..Default::default() };
+    // variance of log-weights and its standard error, from the fourth moment
+    let paid = |fit: &DualScoreMatching| {
+        let mut ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
+        fit.train(&mut ladder, &data).unwrap();
+        let a = weights(&Transport::new(Denoise::new(), 100, 4_000, 3).quiet().run(&ladder).unwrap());
+        let n = a.len() as f64;
+        let mean = a.iter().sum::<f64>() / n;
+        let squares: Vec<f64> = a.iter().map(|a| (a - mean).powi(2)).collect();
+        let var = squares.iter().sum::<f64>() / n;
+        (var, (squares.iter().map(|s| (s - var).powi(2)).sum::<f64>() / n / n).sqrt())
+    };
+    let fit = DualScoreMatching::new().steps(500).batch(128).lr(5e-3).every(100).progress(0.0);
+    let (alone, se) = paid(&fit.clone());
+    let (balanced, se2) = paid(&fit.balance(Balance { data: 1.0, walkers: 3.0, ..Default::default() }));
+    assert!((0.7 * alone - balanced) / se.hypot(se2) > FAR, "{balanced} ± {se2} after {alone} ± {se}");
+}
+
+#[test]
 fn a_run_that_is_continued_has_the_same_bits() {
     let data = stretched(60);
     let shape = LadderShape { widths: vec![6], ..Default::default() };
     let new = || NoiseLadder::new(&data, 0.1, &shape).unwrap();
-    let fit = || DualScoreMatching::new().steps(20).batch(24).every(1).average(0.9).progress(0.0);
+    let balance = Balance { count: 5, ..Default::default() };
+    let fit = || DualScoreMatching::new().steps(20).batch(24).balance(balance).every(1).average(0.9).progress(0.0);
     let mut whole = new();
     let expected = fit().train(&mut whole, &data).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -263,7 +288,7 @@ fn a_run_that_is_continued_has_the_same_bits() {
         }
     };
     assert_eq!(calls, 3);
-    for name in ["loss_denoising", "loss_level", "grad_norm"] {
+    for name in ["loss_denoising", "loss_level", "loss_balance", "grad_norm"] {
         let bits = |run: &jarzynski::Run| run.column(name).unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&run), bits(&expected), "{name}");
     }
@@ -296,6 +321,15 @@ fn what_cannot_be_a_ladder_is_refused_by_name() {
     let mut ladder = NoiseLadder::new(&data, 0.1, &LadderShape::default()).unwrap();
     let e = DualScoreMatching::new().average(1.0).train(&mut ladder, &data).unwrap_err().to_string();
     assert!(e.starts_with("average = 1"), "{e}");
+    for (wrong, name) in [
+        (Balance { data: -1.0, ..Default::default() }, "balance of the data = -1"),
+        (Balance { walkers: f64::NAN, ..Default::default() }, "balance of the walkers = NaN"),
+        (Balance { count: 0, ..Default::default() }, "walkers of the balance = 0"),
+        (Balance { step: 0.0, ..Default::default() }, "step of the balance = 0"),
+    ] {
+        let e = DualScoreMatching::new().balance(wrong).train(&mut ladder, &data).unwrap_err().to_string();
+        assert!(e.starts_with(name), "{e}");
+    }
     let e = DualScoreMatching::new().train(&mut ladder, &data.narrow(1, 0, 2)).unwrap_err().to_string();
     assert!(e.contains("data"), "{e}");
 }

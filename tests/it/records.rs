@@ -5,7 +5,7 @@ use jarzynski::io::{read_metadata, write_parquet_with};
 use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, LadderShape, Mixture, NoiseLadder, Rbm, RbmShape};
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::DualScoreMatching;
+use jarzynski::train::{Balance, DualScoreMatching};
 use jarzynski::{
     Ais, Escorted, FlowTrainer, Gibbs, Mala, Method, Optim, Reversed, Rng, Run, ScoreMatching, Settings, Trainer, Ula,
     transport,
@@ -31,7 +31,7 @@ fn runs() -> Vec<Run> {
     let plain = Settings { trust_region: None, monitor: None, ..s.clone() };
     vec![
         Trainer::new(Gibbs::new(), Method::Ptt { rate: 0.3 }).settings(plain).train(&mut rbm, &binary).unwrap(),
-        DualScoreMatching::new().steps(12).batch(16).progress(0.0).train(&mut ladder, &data).unwrap(),
+        DualScoreMatching::new().steps(12).batch(16).balance(Balance::default()).progress(0.0).train(&mut ladder, &data).unwrap(),
         train(JARZYNSKI),
         Trainer::new(Ula::new(2.5), JARZYNSKI)
             .settings(s.clone())

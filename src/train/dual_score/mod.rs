@@ -1,5 +1,10 @@
 //! Train a ladder of noise levels by dual score matching (arXiv 2506.05310): the energy's slopes in x and in the noise level.
 
+mod balance;
+mod slopes;
+
+pub use balance::Balance;
+
 use super::batches::Batches;
 use super::descent::{self, Descent, Rates};
 use super::{Optim, Schedule};
@@ -10,8 +15,10 @@ use crate::model::NoiseLadder;
 use crate::numeric::Rng;
 use crate::run::{Callback, Checkpointing, Driver, Health, Outcome, Pace, Parts, Procedure, Recorder, Row, Run, Tally};
 use crate::walkers::Walkers;
+use balance::Descending;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use slopes::{Slopes, sum, variances};
 use std::borrow::Borrow;
 use tch::{Kind, Tensor};
 
@@ -23,7 +30,8 @@ use tch::{Kind, Tensor};
 ///
 /// both from one graph. The first term is denoising at each level; it leaves the constant of each level free and sees nothing of
 /// the masses of modes that are far apart. The second is the score in log σ: it ties the levels together, down from one where the
-/// model is known. What is left of the error in the normaliser, weights along the ladder measure.
+/// model is known. What is left of the error in the normaliser, weights along the ladder measure; with [`Balance`] there is a third
+/// term that makes them small.
 ///
 /// ```
 /// use jarzynski::{Rng, Transport, kernel::Denoise, train::DualScoreMatching, model::{LadderShape, Mixture, NoiseLadder}};
@@ -52,6 +60,8 @@ pub struct DualScoreMatching {
     pub clip: Option<f64>,
     /// The weight w ≥ 0 of the second term.
     pub time_score: f64,
+    /// The third term, if any: that steps down the ladder balance.
+    pub balance: Option<Balance>,
     /// The ladder is left with a running average of θ, of which this share is kept at every update, in [0, 1); 0: the last θ.
     pub average: f64,
     /// Updates between recorded rows.
@@ -77,6 +87,7 @@ impl Default for DualScoreMatching {
             optim: Optim::Adam,
             clip: None,
             time_score: 1.0,
+            balance: None,
             average: 0.995,
             every: 10,
             seed: 0,
@@ -111,6 +122,7 @@ impl DualScoreMatching {
         optim: Optim, "The optimiser.";
         clip: f64, "Largest gradient norm.";
         time_score: f64, "The weight w of the second term.";
+        balance: Balance, "The third term: that steps down the ladder balance.";
         average: f64, "Share of the running average of θ that is kept at every update.";
         every: usize, "Updates between recorded rows.";
         seed: u64, "Seed of all randomness.";
@@ -166,6 +178,7 @@ impl DualScoreMatching {
         }
         super::descent::non_negative("progress", self.progress)?;
         super::descent::non_negative("time_score", self.time_score)?;
+        self.balance.iter().try_for_each(Balance::validate)?;
         if !(0.0..1.0).contains(&self.average) {
             return Err(Error::param("average", self.average, "a share in [0, 1)"));
         }
@@ -181,6 +194,7 @@ struct DualScore {
     identity: Value,
     /// Data along the principal axes.
     batches: Batches,
+    descending: Option<Descending>,
     rng: Rng,
     descent: Descent,
     params: Vec<Tensor>,
@@ -204,6 +218,7 @@ impl DualScore {
         Ok(DualScore {
             identity: json!({ "settings": s, "data": found, "model": ladder.describe(), "schedule over": over }),
             batches: Batches::new(along, Some(s.batch), 0.0, root.split(1)),
+            descending: s.balance.map(|balance| Descending::new(balance, ladder, root.split(3))),
             rng: root.split(2),
             descent: Descent::new(&s.rates(), ladder.vars()),
             averaged: params.iter().map(|p| p.detach().zeros_like()).collect(),
@@ -215,19 +230,30 @@ impl DualScore {
         })
     }
 
-    /// Both terms at each point of a batch, without w: `[n]` and `[n]`, with the graph of θ.
-    fn terms(&mut self, ladder: &NoiseLadder) -> Result<(Tensor, Tensor)> {
+    /// The losses of a batch without their weights w, with the graph of θ.
+    fn losses(&mut self, ladder: &NoiseLadder) -> Result<Vec<Tensor>> {
         let z1 = self.batches.next();
         let (n, d) = (z1.size()[0], z1.size()[1] as f64);
-        let place = (z1.kind(), z1.device());
+        let (kind, device) = (z1.kind(), z1.device());
         // one level in each of n equal parts of the ladder
+        let place = (Kind::Double, device);
         let t = (Tensor::arange(n, place) + self.rng.uniform_tensor(&[n], place.0, place.1)) / n as f64;
         let t = t.view([n, 1]);
-        let noise = self.rng.normal(&z1.size(), place.0, place.1);
-        let (slope, rate) = slopes(ladder, &t, &(z1 + &noise * levels(ladder, &t)))?;
-        let first = sum(&(slope - &noise).square()) * 0.5;
-        let second = (rate - (d - sum(&noise.square()))).square() * (0.5 / d);
-        Ok((first, second))
+        let noise = self.rng.normal(&z1.size(), kind, device);
+        let z = &z1 + &noise * variances(ladder, &t).sqrt().to_kind(kind);
+        let all = match &self.descending {
+            None => Slopes::at(ladder, &t, &z)?,
+            Some(walkers) => {
+                let (times, rows) = walkers.rows();
+                Slopes::at(ladder, &Tensor::cat(&[&t, &times], 0), &Tensor::cat(&[&z, rows], 0))?
+            }
+        };
+        let data = all.rows(0, n);
+        let denoising = sum(&(data.score() - &noise).square()) * 0.5;
+        let level = (data.rate() - (d - sum(&noise.square()))).square() * (0.5 / d);
+        let mut losses = vec![denoising.mean(None::<Kind>), level.mean(None::<Kind>)];
+        losses.extend(self.descending.as_mut().map(|walkers| walkers.loss(&all, &z1)));
+        Ok(losses)
     }
 
     /// The running average of θ.
@@ -241,34 +267,7 @@ impl DualScore {
     }
 }
 
-fn sum(rows: &Tensor) -> Tensor {
-    rows.sum_dim_intlist(-1, false, None::<Kind>)
-}
-
-/// σ at times t `[n, 1]`.
-fn levels(ladder: &NoiseLadder, t: &Tensor) -> Tensor {
-    (t * ladder.pace()).exp() * ladder.levels()[0]
-}
-
-/// σ∇U along the principal axes `[n, d]` and ∂U/∂log σ `[n]` at rows z along the axes, each at its own time, t `[n, 1]`;
-/// differentiable in θ.
-fn slopes(ladder: &NoiseLadder, t: &Tensor, z: &Tensor) -> Result<(Tensor, Tensor)> {
-    let sigma = levels(ladder, t);
-    let spread = sigma.square() + ladder.axes().variances();
-    let root = spread.sqrt();
-    let place = z / &root;
-    let (u, t) = (place.detach().set_requires_grad(true), t.detach().set_requires_grad(true));
-    let f = tch::with_grad(|| ladder.residual(&u, &t));
-    let of_f = Tensor::f_run_backward(&[f.sum(f.kind())], &[&u, &t], true, true)?;
-    let slope = (&of_f[0] + &place) * (&sigma / &root);
-    // of the Gaussian part at fixed z, and of f through u and through t
-    let share = sigma.square() / &spread;
-    let well = sum(&(&share * (1.0 - place.square())));
-    let through = sum(&(&of_f[0] * &place * &share));
-    Ok((slope, well - through + of_f[1].squeeze_dim(-1) / ladder.pace()))
-}
-
-const LOSSES: [&str; 2] = ["loss_denoising", "loss_level"];
+const LOSSES: [&str; 3] = ["loss_denoising", "loss_level", "loss_balance"];
 
 impl Procedure<NoiseLadder> for DualScore {
     fn name(&self) -> &'static str {
@@ -301,12 +300,14 @@ impl Procedure<NoiseLadder> for DualScore {
     }
 
     fn measure(&mut self, ladder: &NoiseLadder, _k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
-        let (first, second) = self.terms(ladder)?;
-        let (first, second) = (first.mean(None::<Kind>), second.mean(None::<Kind>));
-        let loss = &first + &second * self.settings.time_score;
-        let n = self.settings.batch as u64;
+        let losses = self.losses(ladder)?;
+        // a term of no weight costs no gradient
+        let weights = [1.0, self.settings.time_score, 1.0];
+        let counted = losses.iter().zip(weights).filter(|(_, w)| *w > 0.0);
+        let loss: Tensor = counted.map(|(loss, w)| (loss * w).to_kind(Kind::Double)).sum();
         self.grads = if last { Vec::new() } else { Tensor::f_run_backward(&[&loss], &self.params, false, false)? };
-        LOSSES.iter().zip([&first, &second]).for_each(|(name, loss)| tally.sum(name, loss));
+        LOSSES.iter().zip(&losses).for_each(|(name, loss)| tally.sum(name, loss));
+        let n = (self.settings.batch + self.settings.balance.map_or(0, |b| b.count)) as u64;
         tally.updates += 1;
         tally.cost.forward += n;
         tally.cost.backward += if last { n } else { 2 * n };
@@ -317,7 +318,8 @@ impl Procedure<NoiseLadder> for DualScore {
 
     fn row(&mut self, _ladder: &NoiseLadder, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
         row.put("lr", self.descent.rate(k));
-        row.extend(LOSSES.into_iter().zip(spent.means(LOSSES)));
+        let used = if self.descending.is_some() { 3 } else { 2 };
+        row.extend(LOSSES.into_iter().zip(spent.means(LOSSES)).take(used));
         row.put("grad_norm", self.norm);
         row.extend([("forward", spent.cost.forward as f64), ("backward", spent.cost.backward as f64)]);
         Ok(())
@@ -333,6 +335,7 @@ impl Procedure<NoiseLadder> for DualScore {
         save_parameters(ladder.vars(), to)?;
         self.descent.save(to)?;
         self.batches.save(to, "data")?;
+        self.descending.iter().try_for_each(|walkers| walkers.save(to))?;
         self.averaged.iter().enumerate().for_each(|(i, t)| to.put(format!("average.{i}"), t));
         to.put_json("rng", &self.rng)
     }
@@ -342,6 +345,7 @@ impl Procedure<NoiseLadder> for DualScore {
         let device = ladder.vars().device();
         self.descent.load(from, device)?;
         self.batches.load(from, "data")?;
+        self.descending.iter_mut().try_for_each(|walkers| walkers.load(from))?;
         for (i, sum) in self.averaged.iter_mut().enumerate() {
             *sum = from.get(&format!("average.{i}"))?.to_device(device);
         }

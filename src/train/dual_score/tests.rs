@@ -1,19 +1,27 @@
 //! Check the slopes that the losses compare against differences of the energy.
 
+use super::balance::increments;
 use super::*;
-use crate::density::Path;
+use crate::density::{At, Path};
+use crate::kernel::{Denoise, Kernel};
 use crate::model::LadderShape;
 use tch::Device;
 
-#[test]
-fn slopes_are_differences_of_the_energy() {
+/// A ladder in f64 with random weights that sees two of three axes.
+fn random_ladder(scale: f64) -> (NoiseLadder, Rng) {
     let mut rng = Rng::new(3);
     let mut random = |size: &[i64]| rng.normal(size, Kind::Double, Device::Cpu);
     let data = random(&[50, 3]).matmul(&random(&[3, 3]));
-    // of which the network sees two
     let shape = LadderShape { widths: vec![7, 5], axes: Some(2), ..Default::default() };
     let ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
-    no_grad(|| ladder.vars().trainable_variables().iter_mut().for_each(|p| p.copy_(&(random(&p.size()) * 0.7))));
+    no_grad(|| ladder.vars().trainable_variables().iter_mut().for_each(|p| p.copy_(&(random(&p.size()) * scale))));
+    (ladder, rng)
+}
+
+#[test]
+fn slopes_are_differences_of_the_energy() {
+    let (ladder, mut rng) = random_ladder(0.7);
+    let mut random = |size: &[i64]| rng.normal(size, Kind::Double, Device::Cpu);
     let (z, n) = (random(&[6, 3]) * 2.0, 6);
     let moved = |axis: i64| {
         &z + Tensor::zeros([3], (Kind::Double, Device::Cpu)).index_fill(0, &Tensor::from(axis).view(1), 1.0)
@@ -22,7 +30,10 @@ fn slopes_are_differences_of_the_energy() {
     assert!(f(&moved(0)).equal(&f(&z)) && !f(&moved(1)).equal(&f(&z)) && !f(&moved(2)).equal(&f(&z)));
     for time in [0.1, 0.5, 0.9] {
         let t = Tensor::full([n, 1], time, (Kind::Double, Device::Cpu));
-        let (slope, rate) = slopes(&ladder, &t, &z).unwrap();
+        let slopes = Slopes::at(&ladder, &t, &z).unwrap();
+        let (slope, rate) = (slopes.score(), slopes.rate());
+        let energies = no_grad(|| ladder.energy(time, &ladder.axes().from_axes(&z)));
+        assert!((slopes.energy() - energies).abs().max().double_value(&[]) < 1e-10);
         let energy = |t: f64, z: &Tensor| no_grad(|| ladder.energy(t, &ladder.axes().from_axes(z)));
         let h = 1e-5;
         for j in 0..3 {
@@ -36,5 +47,28 @@ fn slopes_are_differences_of_the_energy() {
         // Twin: without the part of f that comes through u.
         let gap = (rate - by_hand * 0.9).abs().max().double_value(&[]);
         assert!(gap > 1e-3, "{gap}");
+    }
+}
+
+#[test]
+fn increments_are_those_of_the_walkers_log_weights() {
+    for (scale, untrained) in [(0.7, false), (0.0, true)] {
+        let (ladder, mut rng) = random_ladder(scale);
+        let (n, h) = (6, 0.05);
+        let x = rng.normal(&[n, 3], Kind::Double, Device::Cpu) * 2.0;
+        let from = At { h, ..At::new(&ladder, 0.4) };
+        let to = At { h, ..At::new(&ladder, 0.4 + h) };
+        let at = from.path.evaluate(from.t, &x);
+        let moved = Denoise::new().forward(&from, &at, &mut rng);
+        let (alpha, y) = (moved.alpha.shallow_clone(), ladder.axes().to_axes(&moved.y));
+        let expected = alpha - Denoise::new().backward(&to, &at, moved, &mut rng).lambda;
+        let time = |t: f64| Tensor::full([n, 1], t, (Kind::Double, Device::Cpu));
+        let upper = Slopes::at(&ladder, &time(0.4), &ladder.axes().to_axes(&x)).unwrap();
+        let found = increments(&upper, &time(0.4 + h), &y);
+        assert!((&found - &expected).abs().max().double_value(&[]) < 1e-10, "{found:?} {expected:?}");
+        assert_eq!(found.abs().max().double_value(&[]) < 1e-10, untrained, "{found:?}");
+        // Twin: a step of another length.
+        let other = increments(&upper, &time(0.4 + 1.1 * h), &y);
+        assert_eq!((other - expected).abs().max().double_value(&[]) > 1e-3, !untrained);
     }
 }

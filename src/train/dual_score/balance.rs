@@ -1,0 +1,159 @@
+//! Demand that single steps down the ladder balance: the increments of log-weights as a loss.
+
+use super::slopes::{Slopes, variances};
+use crate::density::NoisePath;
+use crate::error::{Error, Result, no_grad};
+use crate::io::Checkpoint;
+use crate::kernel::Fall;
+use crate::model::NoiseLadder;
+use crate::numeric::Rng;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+/// The loss that ties neighbouring levels together. For a step of [`Denoise`](crate::kernel::Denoise) from x at the level σ to y
+/// at σ' = σ e^{−h}, with q_θ the density of that step and a the increment of its log-weight,
+///
+/// ```text
+/// a = log [ρ_σ'(y) N(x; y, (σ² − σ'²) I)] − log [ρ_σ(x) q_θ(y | x)],    loss ½ (a/h)²/d
+/// ```
+///
+/// If ρ_σ is ρ_σ' with more noise, a vanishes with h. The first term of [`DualScoreMatching`](super::DualScoreMatching) alone
+/// leaves energies that contradict each other from level to level, which is what the weights then pay for; the second, the score in
+/// log σ, is noisy, because it compares the energy's slope with a random number of the size √d. Here the same random numbers are
+/// in both densities and cancel. Steps are taken from the data, by the noise itself, and from walkers that come down the ladder one
+/// step per update, for the θ of the moment: they go where the weights will be needed. At the top their log-weight −f counts as
+/// an increment over √h. (Known as the residual of the Fokker-Planck equation, arXiv 2210.04296, here over finite steps, and
+/// as the detailed-balance loss of generative flow networks, arXiv 2301.12594.)
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Balance {
+    /// Weight ≥ 0 of the loss on steps of the data.
+    pub data: f64,
+    /// Weight ≥ 0 of the loss on steps of the walkers.
+    pub walkers: f64,
+    /// Number of walkers.
+    pub count: usize,
+    /// Length h of a step in log σ; rounded so that the ladder is a whole number of steps.
+    pub step: f64,
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Balance { data: 15.0, walkers: 150.0, count: 256, step: 0.05 }
+    }
+}
+
+impl Balance {
+    pub(super) fn validate(&self) -> Result<()> {
+        super::super::descent::non_negative("balance of the data", self.data)?;
+        super::super::descent::non_negative("balance of the walkers", self.walkers)?;
+        if self.count == 0 {
+            return Err(Error::param("walkers of the balance", self.count, "at least 1"));
+        }
+        if self.step > 0.0 && self.step <= 1.0 {
+            return Ok(());
+        }
+        Err(Error::param("step of the balance", self.step, "a number in (0, 1]"))
+    }
+}
+
+/// Increments of the log-weights of steps from `upper` to y at times `t` `[n, 1]`, `[n]` in f64; differentiable in θ.
+pub(super) fn increments(upper: &Slopes, t: &Tensor, y: &Tensor) -> Tensor {
+    let ladder = upper.ladder;
+    let fall = fall(upper, t);
+    let spread = variances(ladder, t).to_kind(y.kind()) + ladder.axes().variances();
+    let u = y / spread.sqrt();
+    let lower = NoiseLadder::well(&u, &spread) + ladder.residual(&u, &t.to_kind(y.kind())).to_kind(Kind::Double);
+    let away = y - fall.mean(&upper.z, &upper.slope());
+    upper.energy() + fall.forward(&away) - lower - fall.backward(&(&upper.z - y))
+}
+
+fn fall(upper: &Slopes, t: &Tensor) -> Fall {
+    let ladder = upper.ladder;
+    Fall::new(ladder.axes().variances(), &variances(ladder, &upper.t), &variances(ladder, t))
+}
+
+/// Walkers that come down the ladder, one step per update, and begin again at the top.
+#[derive(Debug)]
+pub(super) struct Descending {
+    balance: Balance,
+    /// Steps from the top to the bottom.
+    steps: i64,
+    /// Along the axes, `[count, d]`.
+    z: Tensor,
+    /// Steps made, `[count, 1]` in i64.
+    made: Tensor,
+    rng: Rng,
+}
+
+impl Descending {
+    /// Spread over the levels, drawn from the data's Gaussian there.
+    pub fn new(balance: Balance, ladder: &NoiseLadder, mut rng: Rng) -> Self {
+        let steps = (-ladder.pace() / balance.step).round().max(1.0) as i64;
+        let count = balance.count as i64;
+        let made = (Tensor::arange(count, (Kind::Int64, ladder.vars().device())) * steps).floor_divide_scalar(count);
+        let made = made.view([count, 1]);
+        let t = made.to_kind(Kind::Double) / steps as f64;
+        let z = gaussian(ladder, &t, &mut rng);
+        Descending { balance, steps, z, made, rng }
+    }
+
+    /// Their times, `[count, 1]` in f64, and rows.
+    pub fn rows(&self) -> (Tensor, &Tensor) {
+        (self.made.to_kind(Kind::Double) / self.steps as f64, &self.z)
+    }
+
+    /// The loss of the data, at the first rows of `all`, and of the walkers, at the last ones, which thereby move.
+    pub fn loss(&mut self, all: &Slopes, z1: &Tensor) -> Tensor {
+        let Balance { data, walkers, count, .. } = self.balance;
+        let (n, count) = (z1.size()[0], count as i64);
+        let (h, d) = (-all.ladder.pace() / self.steps as f64, z1.size()[1] as f64);
+        // the data's lower point, given the upper one and the image
+        let upper = all.rows(0, n);
+        let t = (&upper.t + 1.0 / self.steps as f64).clamp_max(1.0);
+        let lower = variances(all.ladder, &t).to_kind(z1.kind());
+        let kept: Tensor = &lower / upper.noise();
+        let xi = self.rng.normal(&z1.size(), z1.kind(), z1.device());
+        let y = z1 + (&upper.z - z1) * &kept + xi * (&lower - &kept * &lower).clamp_min(0.0).sqrt();
+        // steps that the bottom cuts short
+        let lengths = (&t - &upper.t).squeeze_dim(-1) * -all.ladder.pace();
+        let of_data = (increments(&upper, &t, &y) / lengths.clamp_min(0.2 * h)).square().mean(Kind::Double);
+
+        let upper = all.rows(n, count);
+        let made = &self.made + 1;
+        let t = made.to_kind(Kind::Double) / self.steps as f64;
+        let fall = fall(&upper, &t);
+        let y = no_grad(|| {
+            let xi = self.rng.normal(&self.z.size(), self.z.kind(), self.z.device());
+            fall.mean(&self.z, &upper.slope()) + xi * fall.spread()
+        });
+        let start = upper.f.square() * self.made.eq(0).squeeze_dim(-1);
+        let of_walkers = (increments(&upper, &t, &y).square() / (h * h)).mean(Kind::Double) + start.mean(Kind::Double) / h;
+        let done = made.ge(self.steps);
+        let fresh = gaussian(all.ladder, &Tensor::zeros_like(&t), &mut self.rng);
+        self.z = fresh.where_self(&done, &y);
+        self.made = made * done.logical_not();
+        (of_data * data + of_walkers * walkers) * (0.5 / d)
+    }
+
+    pub fn save(&self, to: &mut Checkpoint) -> Result<()> {
+        to.put("descending.z", &self.z);
+        to.put("descending.made", &self.made);
+        to.put_json("descending.rng", &self.rng)
+    }
+
+    pub fn load(&mut self, from: &Checkpoint) -> Result<()> {
+        let device = self.z.device();
+        self.z = from.get("descending.z")?.to_device(device);
+        self.made = from.get("descending.made")?.to_device(device);
+        self.rng = from.json("descending.rng")?;
+        Ok(())
+    }
+}
+
+/// Draws of the data's Gaussian at times t `[n, 1]`, along the axes.
+fn gaussian(ladder: &NoiseLadder, t: &Tensor, rng: &mut Rng) -> Tensor {
+    let v = ladder.axes().variances();
+    let spread = (variances(ladder, t).to_kind(v.kind()) + v).sqrt();
+    rng.normal(&spread.size(), v.kind(), v.device()) * spread
+}
