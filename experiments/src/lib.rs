@@ -37,7 +37,7 @@ pub mod gaussian_rbm;
 pub mod images;
 pub mod mixture;
 pub mod mnist;
-pub mod mnist_ladder;
+pub mod mnist_one_level;
 pub mod rbm_exact;
 pub mod rbm_kernels;
 pub mod rbm_mnist;

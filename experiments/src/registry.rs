@@ -51,7 +51,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<crate::digits::Digits>(),
     Entry::of::<crate::divergences::Divergences>(),
     Entry::of::<crate::mnist::Mnist>(),
-    Entry::of::<crate::mnist_ladder::MnistLadder>(),
+    Entry::of::<crate::mnist_one_level::MnistOneLevel>(),
     Entry::of::<crate::flow_exact::FlowExact>(),
     Entry::of::<crate::flow_order::FlowOrder>(),
     Entry::of::<crate::flow_tune::FlowTune>(),

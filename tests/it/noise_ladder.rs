@@ -246,8 +246,7 @@ fn dual_score_matching_learns_masses_and_normaliser() {
 #[test]
 fn balanced_levels_pay_less_in_weights() {
     let modes = [vec![-2.0, 0.0, 1.0], vec![2.0, 1.0, 0.0], vec![0.0, -1.5, -1.0]];
-    let teacher =
-        Mixture::with_sigma(&modes, &[0.2, 0.3, 0.5], &[SPREAD; 3], Kind::Double, Device::Cpu).unwrap();
+    let teacher = Mixture::with_sigma(&modes, &[0.2, 0.3, 0.5], &[SPREAD; 3], Kind::Double, Device::Cpu).unwrap();
     let data = teacher.sample(2_000, &mut Rng::new(2));
     let shape = LadderShape { widths: vec![32, 32], ..Default::default() };
     // variance of log-weights and its standard error, from the fourth moment
@@ -324,6 +323,7 @@ fn what_cannot_be_a_ladder_is_refused_by_name() {
     for (wrong, name) in [
         (Balance { data: -1.0, ..Default::default() }, "balance of the data = -1"),
         (Balance { walkers: f64::NAN, ..Default::default() }, "balance of the walkers = NaN"),
+        (Balance { rise: 0.5, ..Default::default() }, "rise of the balance = 0.5"),
         (Balance { count: 0, ..Default::default() }, "walkers of the balance = 0"),
         (Balance { step: 0.0, ..Default::default() }, "step of the balance = 0"),
     ] {

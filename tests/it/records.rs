@@ -31,7 +31,13 @@ fn runs() -> Vec<Run> {
     let plain = Settings { trust_region: None, monitor: None, ..s.clone() };
     vec![
         Trainer::new(Gibbs::new(), Method::Ptt { rate: 0.3 }).settings(plain).train(&mut rbm, &binary).unwrap(),
-        DualScoreMatching::new().steps(12).batch(16).balance(Balance::default()).progress(0.0).train(&mut ladder, &data).unwrap(),
+        DualScoreMatching::new()
+            .steps(12)
+            .batch(16)
+            .balance(Balance::default())
+            .progress(0.0)
+            .train(&mut ladder, &data)
+            .unwrap(),
         train(JARZYNSKI),
         Trainer::new(Ula::new(2.5), JARZYNSKI)
             .settings(s.clone())

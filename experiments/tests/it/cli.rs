@@ -56,7 +56,7 @@ fn help_list_and_version() {
     assert_eq!(lines(&["list", "names"]), registry::ALL.iter().map(|e| e.name).collect::<Vec<_>>());
     let figures = lines(&["list", "figures"]);
     assert!(figures.contains(&"rbm-mnist".into()) && !figures.contains(&"mnist".into()), "{figures:?}");
-    assert_eq!(lines(&["list", "data"]), ["mnist mnist", "mnist-ladder mnist", "rbm-mnist mnist"]);
+    assert_eq!(lines(&["list", "data"]), ["mnist mnist", "mnist-one-level mnist", "rbm-mnist mnist"]);
     assert_eq!(stdout(&["--version"]).trim(), format!("jarzynski {}", env!("CARGO_PKG_VERSION")));
 }
 

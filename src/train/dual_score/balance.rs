@@ -22,15 +22,19 @@ use tch::{Kind, Tensor};
 /// log σ, is noisy, because it compares the energy's slope with a random number of the size √d. Here the same random numbers are
 /// in both densities and cancel. Steps are taken from the data, by the noise itself, and from walkers that come down the ladder one
 /// step per update, for the θ of the moment: they go where the weights will be needed. At the top their log-weight −f counts as
-/// an increment over √h. (Known as the residual of the Fokker-Planck equation, arXiv 2210.04296, here over finite steps, and
+/// an increment over √h. Both weights rise during the training, in equal ratios: first the data are learned, then the levels agree.
+///
+/// (Known as the residual of the Fokker-Planck equation, arXiv 2210.04296, here over finite steps, and
 /// as the detailed-balance loss of generative flow networks, arXiv 2301.12594.)
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Balance {
-    /// Weight ≥ 0 of the loss on steps of the data.
+    /// Weight ≥ 0 of the loss on steps of the data, in the end.
     pub data: f64,
-    /// Weight ≥ 0 of the loss on steps of the walkers.
+    /// Weight ≥ 0 of the loss on steps of the walkers, in the end.
     pub walkers: f64,
+    /// By what factor ≥ 1 these weights rise from the first update to the last; 1: constant.
+    pub rise: f64,
     /// Number of walkers.
     pub count: usize,
     /// Length h of a step in log σ; rounded so that the ladder is a whole number of steps.
@@ -39,14 +43,22 @@ pub struct Balance {
 
 impl Default for Balance {
     fn default() -> Self {
-        Balance { data: 15.0, walkers: 150.0, count: 256, step: 0.05 }
+        Balance { data: 100.0, walkers: 1_000.0, rise: 30.0, count: 256, step: 0.05 }
     }
 }
 
 impl Balance {
+    /// The share of the weights after that part of the training.
+    pub(super) fn share(&self, part: f64) -> f64 {
+        self.rise.powf(part.min(1.0) - 1.0)
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         super::super::descent::non_negative("balance of the data", self.data)?;
         super::super::descent::non_negative("balance of the walkers", self.walkers)?;
+        if !(self.rise >= 1.0 && self.rise.is_finite()) {
+            return Err(Error::param("rise of the balance", self.rise, "a finite factor of at least 1"));
+        }
         if self.count == 0 {
             return Err(Error::param("walkers of the balance", self.count, "at least 1"));
         }
@@ -103,7 +115,8 @@ impl Descending {
         (self.made.to_kind(Kind::Double) / self.steps as f64, &self.z)
     }
 
-    /// The loss of the data, at the first rows of `all`, and of the walkers, at the last ones, which thereby move.
+    /// The loss of the data, at the first rows of `all`, and of the walkers, at the last ones, which thereby move; with the weights
+    /// that they have in the end.
     pub fn loss(&mut self, all: &Slopes, z1: &Tensor) -> Tensor {
         let Balance { data, walkers, count, .. } = self.balance;
         let (n, count) = (z1.size()[0], count as i64);
@@ -128,7 +141,8 @@ impl Descending {
             fall.mean(&self.z, &upper.slope()) + xi * fall.spread()
         });
         let start = upper.f.square() * self.made.eq(0).squeeze_dim(-1);
-        let of_walkers = (increments(&upper, &t, &y).square() / (h * h)).mean(Kind::Double) + start.mean(Kind::Double) / h;
+        let of_walkers =
+            (increments(&upper, &t, &y).square() / (h * h)).mean(Kind::Double) + start.mean(Kind::Double) / h;
         let done = made.ge(self.steps);
         let fresh = gaussian(all.ladder, &Tensor::zeros_like(&t), &mut self.rng);
         self.z = fresh.where_self(&done, &y);

@@ -211,7 +211,8 @@ impl DualScore {
         let device = ladder.vars().device();
         let data = rows_as("data", data, ladder.dim(), (ladder.kind(), device))?;
         let found = if s.checkpointing.is_some() { fingerprint(&data)? } else { String::new() };
-        let over = (s.schedule != Schedule::Constant).then_some(s.steps);
+        let rising = s.balance.is_some_and(|b| b.rise > 1.0);
+        let over = (rising || s.schedule != Schedule::Constant).then_some(s.steps);
         let root = Rng::new(s.seed);
         let along = no_grad(|| ladder.axes().to_axes(&data));
         let params = ladder.vars().trainable_variables();
@@ -299,10 +300,11 @@ impl Procedure<NoiseLadder> for DualScore {
         Ok(())
     }
 
-    fn measure(&mut self, ladder: &NoiseLadder, _k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
+    fn measure(&mut self, ladder: &NoiseLadder, k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
         let losses = self.losses(ladder)?;
         // a term of no weight costs no gradient
-        let weights = [1.0, self.settings.time_score, 1.0];
+        let part = k as f64 / self.settings.steps.max(1) as f64;
+        let weights = [1.0, self.settings.time_score, self.settings.balance.map_or(0.0, |b| b.share(part))];
         let counted = losses.iter().zip(weights).filter(|(_, w)| *w > 0.0);
         let loss: Tensor = counted.map(|(loss, w)| (loss * w).to_kind(Kind::Double)).sum();
         self.grads = if last { Vec::new() } else { Tensor::f_run_backward(&[&loss], &self.params, false, false)? };
