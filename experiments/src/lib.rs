@@ -45,6 +45,7 @@ pub mod ula_bias;
 
 pub use config::{Size, configure};
 pub use context::Context;
+pub use evaluate::classifier::Classifier;
 /// For notebooks, where one dependency is loaded faster than two.
 pub use jarzynski;
 pub use output::Output;

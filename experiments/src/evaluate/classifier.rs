@@ -9,7 +9,7 @@ use jarzynski::tch::{self, Kind, Tensor};
 
 /// A small net d → 128 → classes, trained on noisy images of the classes and tested on images it never saw.
 #[derive(Debug)]
-pub(crate) struct Classifier {
+pub struct Classifier {
     hidden: nn::Linear,
     last: nn::Linear,
     _vs: nn::VarStore,
@@ -20,6 +20,9 @@ pub(crate) struct Classifier {
 impl Classifier {
     /// Trains on three quarters of `data` (class i is `labels[i]`) with Gaussian noise `noise`, tests on the rest. The net is
     /// where the data are.
+    ///
+    /// # Errors
+    /// None of its own; what the library refuses.
     pub fn train(data: &Dataset, labels: &[i64], noise: f64, steps: usize, seed: u64) -> Result<Self> {
         let mut rng = Rng::new(seed).split(0xc1a5);
         let all = data.labels.clone().unwrap_or_default();

@@ -103,9 +103,9 @@ impl Default for Mnist {
             lr: 5e-3,
             weight_decay: 0.3,
             time_score: 0.0,
-            balance_data: 90.0,
-            balance_walkers: 900.0,
-            balance_rise: 30.0,
+            balance_data: 120.0,
+            balance_walkers: 1_200.0,
+            balance_rise: 40.0,
             descending: 256,
             levels: 100,
             walkers: 2_048,
@@ -166,7 +166,7 @@ impl Experiment for Mnist {
     const ON_REQUEST: bool = true;
 
     fn full() -> Self {
-        Mnist { steps: 20_000, levels: 200, walkers: 4_096, seeds: 3, ..Default::default() }
+        Mnist { steps: 10_000, seeds: 3, ..Default::default() }
     }
 
     fn seed(&self) -> u64 {
