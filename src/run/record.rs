@@ -147,7 +147,7 @@ pub const COLUMNS: &[Entry] = &[
     real(
         "loss_balance",
         "",
-        "½(a/h)²/d per step down the ladder, of data and of walkers with their weights in the end; mean over the updates since the previous row",
+        "½(a/h)² per step down the ladder, of data and of walkers with their weights in the end; mean over the updates since the previous row",
         "arXiv 2301.12594",
     ),
     real("grad_norm", "", "norm of the gradient of the cross-entropy, before clipping, or of a flow's loss", "eq. (4)"),

@@ -262,7 +262,7 @@ fn balanced_levels_pay_less_in_weights() {
     };
     let fit = DualScoreMatching::new().steps(500).batch(128).lr(5e-3).every(100).progress(0.0);
     let (alone, se) = paid(&fit.clone());
-    let (balanced, se2) = paid(&fit.balance(Balance { data: 1.0, walkers: 3.0, ..Default::default() }));
+    let (balanced, se2) = paid(&fit.balance(Balance::default()));
     assert!((0.7 * alone - balanced) / se.hypot(se2) > FAR, "{balanced} ± {se2} after {alone} ± {se}");
 }
 

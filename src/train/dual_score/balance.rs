@@ -14,7 +14,7 @@ use tch::{Kind, Tensor};
 /// at σ' = σ e^{−h}, with q_θ the density of that step and a the increment of its log-weight,
 ///
 /// ```text
-/// a = log [ρ_σ'(y) N(x; y, (σ² − σ'²) I)] − log [ρ_σ(x) q_θ(y | x)],    loss ½ (a/h)²/d
+/// a = log [ρ_σ'(y) N(x; y, (σ² − σ'²) I)] − log [ρ_σ(x) q_θ(y | x)],    loss ½ (a/h)²
 /// ```
 ///
 /// If ρ_σ is ρ_σ' with more noise, a vanishes with h. The first term of [`DualScoreMatching`](super::DualScoreMatching) alone
@@ -43,7 +43,7 @@ pub struct Balance {
 
 impl Default for Balance {
     fn default() -> Self {
-        Balance { data: 100.0, walkers: 1_000.0, rise: 30.0, count: 256, step: 0.05 }
+        Balance { data: 0.15, walkers: 1.5, rise: 40.0, count: 256, step: 0.05 }
     }
 }
 
@@ -120,7 +120,7 @@ impl Descending {
     pub fn loss(&mut self, all: &Slopes, z1: &Tensor) -> Tensor {
         let Balance { data, walkers, count, .. } = self.balance;
         let (n, count) = (z1.size()[0], count as i64);
-        let (h, d) = (-all.ladder.pace() / self.steps as f64, z1.size()[1] as f64);
+        let h = -all.ladder.pace() / self.steps as f64;
         // the data's lower point, given the upper one and the image
         let upper = all.rows(0, n);
         let t = (&upper.t + 1.0 / self.steps as f64).clamp_max(1.0);
@@ -147,7 +147,7 @@ impl Descending {
         let fresh = gaussian(all.ladder, &Tensor::zeros_like(&t), &mut self.rng);
         self.z = fresh.where_self(&done, &y);
         self.made = made * done.logical_not();
-        (of_data * data + of_walkers * walkers) * (0.5 / d)
+        (of_data * data + of_walkers * walkers) * 0.5
     }
 
     pub fn save(&self, to: &mut Checkpoint) -> Result<()> {
