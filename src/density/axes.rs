@@ -1,6 +1,6 @@
 //! Hold the principal axes of data, and define the paths whose energies are the data's under noise of a falling level.
 
-use crate::density::{At, Differentiable, Path};
+use crate::density::{At, DataMixture, Differentiable, Path};
 use crate::error::{Error, Result, guard, no_grad};
 use tch::{Device, Kind, Tensor};
 
@@ -57,6 +57,12 @@ impl Axes {
         Ok(Axes { mean, rotation, variances })
     }
 
+    /// The same tensors.
+    pub(crate) fn shallow_clone(&self) -> Self {
+        let [mean, rotation, variances] = self.tensors().map(|(_, t)| t.shallow_clone());
+        Axes { mean, rotation, variances }
+    }
+
     /// Width d of a row.
     pub fn dim(&self) -> i64 {
         self.mean.size()[0]
@@ -101,14 +107,19 @@ impl Axes {
 /// A path whose energy at t is a model of the data with Gaussian noise of standard deviation σ(t), which falls with t:
 ///
 /// ```text
-/// U_t(x) = ½ Σ_j z_j²/(v_j + σ²) + f(t, x),    z the coordinates along the data's principal axes, v_j the variances
+/// U_t(x) = −log ρ_σ(x) + f(t, x),    ρ_σ a Gaussian or a mixture of Gaussians fitted to the data, with that noise
 /// ```
 ///
-/// up to a constant of t: the Gaussian with the data's covariance under that noise, and what it lacks. A
-/// [`Denoise`](crate::kernel::Denoise) kernel knows the first part exactly.
+/// up to a constant of t: what is known in closed form, and what it lacks. A [`Denoise`](crate::kernel::Denoise) kernel pays for
+/// f alone.
 pub trait NoisePath: Path + Differentiable {
+    /// The mixture ρ without noise.
+    fn known(&self) -> &DataMixture;
+
     /// The data's principal axes.
-    fn axes(&self) -> &Axes;
+    fn axes(&self) -> &Axes {
+        self.known().axes()
+    }
 
     /// Noise level σ(t) > 0, in units of x, falling.
     fn sigma(&self, t: f64) -> f64;
@@ -118,5 +129,10 @@ impl<P: NoisePath + ?Sized> At<'_, P> {
     /// The variance of the noise at this time.
     pub(crate) fn noise_variance(&self) -> f64 {
         self.path.sigma(self.t).powi(2)
+    }
+
+    /// The same as a tensor `[1]` in f64 on the path's device.
+    pub(crate) fn noise_tensor(&self) -> Tensor {
+        Tensor::from_slice(&[self.noise_variance()]).to_device(self.path.axes().mean().device())
     }
 }

@@ -2,6 +2,7 @@
 
 mod annealed;
 mod axes;
+mod data_mixture;
 mod energy;
 mod evaluation;
 mod files;
@@ -16,6 +17,8 @@ mod whitening;
 
 pub use annealed::Annealed;
 pub use axes::{Axes, NoisePath};
+pub use data_mixture::DataMixture;
+pub(crate) use data_mixture::{Known, NoisyMixture};
 pub use energy::{Base, Differentiable, Energy};
 pub(crate) use energy::{CURVATURE_PASSES, curvature};
 pub use evaluation::Evaluation;

@@ -1,6 +1,6 @@
-//! Move at one level of a ladder of noise by the Crank-Nicolson Langevin proposal, exact for the Gaussian part, with a Metropolis test.
+//! Move at one level of a ladder of noise by the Crank-Nicolson Langevin proposal, exact for a Gaussian, with a Metropolis test.
 
-use super::denoise::{along, half_square};
+use super::denoise::half_square;
 use super::{Invariant, reversed::Transition};
 use crate::density::{At, Evaluation, NoisePath};
 use crate::error::{Error, Result};
@@ -8,8 +8,8 @@ use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// A move that leaves e^{−U_t} of a [`NoisePath`] invariant. With u = z/√(v + σ²) along the principal axes, U = ½|u|² + f and
-/// s the step:
+/// A move that leaves e^{−U_t} of a [`NoisePath`] invariant. With u = z/√(v + σ²) along the data's principal axes,
+/// U = ½|u|² + f, so that f is what the Gaussian with the data's covariance lacks, and s the step:
 ///
 /// ```text
 /// u' = (1 − s) u − s ∂f(u) + √(1 − (1 − s)²) ξ,    accepted with probability min(1, ρ(u') q(u' → u) / ρ(u) q(u → u'))
@@ -33,6 +33,14 @@ impl CrankNicolson {
     pub(super) fn in_range(step: f64) -> Result<()> {
         if step > 0.0 && step <= 1.0 { Ok(()) } else { Err(Error::param("step", step, "a number in (0, 1]")) }
     }
+}
+
+/// z and ∂f of a state along the axes: ∇U less that of the Gaussian.
+fn along<P: NoisePath + ?Sized>(u: &At<P>, at: &Evaluation) -> (Tensor, Tensor) {
+    let axes = u.path.axes();
+    let z = axes.to_axes(&at.x);
+    let slope = axes.turn(at.grad()) - &z / (axes.variances() + u.noise_variance());
+    (z, slope)
 }
 
 impl<P: NoisePath + ?Sized> Invariant<At<'_, P>> for CrankNicolson {

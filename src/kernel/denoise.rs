@@ -1,22 +1,29 @@
-//! Move down a ladder of noise levels: the exact reverse conditional of the Gaussian part, shifted by the rest of the score.
+//! Move down a ladder of noise levels: the exact reverse conditional of the known mixture, shifted by the rest of the score.
 
 use super::{Arrival, CrankNicolson, EvalCounts, Kernel, Move, Reversal, Transition};
-use crate::density::{At, Evaluation, NoisePath};
+use crate::density::{At, DataMixture, Evaluation, Known, NoisePath};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// One step from noise level σ_k to σ_{k+1} < σ_k on a [`NoisePath`]. With s_0 = σ_k², s_1 = σ_{k+1}² and, for each principal axis
-/// of variance v, g = (v + s_1)/(v + s_0):
+/// One step from noise level σ_k to σ_{k+1} < σ_k on a [`NoisePath`]. With s_0 = σ_k², s_1 = σ_{k+1}², q the exact reverse conditional
+/// of the known mixture ρ, that is, q(ỹ | z) = ρ_{s_1}(ỹ) N(z; ỹ, s_0 − s_1)/ρ_{s_0}(z), and for each principal axis of variance v,
+/// g = (v + s_1)/(v + s_0):
 ///
 /// ```text
-/// y = g z − (s_0 − s_1) √g ∂f(z) + √((s_0 − s_1) g) ξ           forward
+/// ỹ ~ q(· | z),  y = ỹ − (s_0 − s_1) √g ∂f(z)                      forward
 /// z ~ N(y, s_0 − s_1)                                              backward: noise is added
 /// ```
 ///
-/// For data that are Gaussian, f = 0, the two are each other's exact reversal: the increments are 0 for any number of steps, and
-/// weights pay only for what is not Gaussian. The backward density has no drift: its covariance costs no Jacobian. The levels are
+/// To draw ỹ, a component is drawn from its posterior at z; the density sums over all of them, and its increment needs ρ alone:
+///
+/// ```text
+/// f_k(z) − f_{k+1}(y) + log ρ_{s_1}(y) − log ρ_{s_1}(ỹ) + (|z − ỹ|² − |z − y|²)/2(s_0 − s_1)
+/// ```
+///
+/// For data that are such a mixture, f = 0, the two halves are each other's exact reversal: the increments are 0 for any number of
+/// steps, and weights pay only for f. The backward density has no drift: its covariance costs no Jacobian. The levels are
 /// the path's, at the times of the [`Transport`](crate::Transport).
 ///
 /// Without [`moves`](Denoise::moves) the walkers carry every disagreement of the levels' energies to the end. Moves at each level
@@ -47,57 +54,57 @@ impl Denoise {
     }
 }
 
-/// The densities of a step between two variances of the noise, the same for all rows or one for each.
-pub(crate) struct Fall {
-    /// s_0 − s_1, `[1]` or `[n, 1]`.
-    gap: Tensor,
-    /// g, `[d]` or `[n, d]`.
-    g: Tensor,
+/// A step between two variances of the noise.
+struct Fall<'a> {
+    known: &'a DataMixture,
+    s0: Tensor,
+    s1: Tensor,
+    /// (s_0 − s_1) √g, `[d]`.
+    pull: Tensor,
 }
 
-impl Fall {
-    /// From s_0 to s_1, `[1]` or `[n, 1]` in f64, for variances v `[d]` along the axes.
-    pub fn new(v: &Tensor, s0: &Tensor, s1: &Tensor) -> Self {
-        let near = |s: &Tensor| s.to_kind(v.kind());
-        Fall { gap: near(&(s0 - s1)), g: (v + near(s1)) / (v + near(s0)) }
-    }
-
-    fn between<P: NoisePath + ?Sized>(from: &At<P>, to: &At<P>) -> Self {
-        let v = from.path.axes().variances();
-        let of = |u: &At<P>| Tensor::from_slice(&[u.noise_variance()]).to_device(v.device());
-        Fall::new(v, &of(from), &of(to))
+impl<'a> Fall<'a> {
+    fn between<P: NoisePath + ?Sized>(from: &At<'a, P>, to: &At<'a, P>) -> Self {
+        let (known, s0, s1) = (from.path.known(), from.noise_tensor(), to.noise_tensor());
+        let pull = pull(known, &s0, &s1);
+        Fall { known, s0, s1, pull }
     }
 
     /// From the time of a forward half to the end of its step.
-    fn after<P: NoisePath + ?Sized>(u: &At<P>) -> Self {
+    fn after<P: NoisePath + ?Sized>(u: &At<'a, P>) -> Self {
         Fall::between(u, &At::new(u.path, (u.t + u.h).min(1.0)))
     }
 
     /// To the time of a backward half from the start of its step.
-    fn before<P: NoisePath + ?Sized>(u: &At<P>) -> Self {
+    fn before<P: NoisePath + ?Sized>(u: &At<'a, P>) -> Self {
         Fall::between(&At::new(u.path, (u.t - u.h).max(0.0)), u)
     }
 
-    /// Mean of y for z with the slope of f there, both along the axes.
-    pub fn mean(&self, z: &Tensor, slope: &Tensor) -> Tensor {
-        z * &self.g - slope * (self.g.sqrt() * &self.gap)
+    /// What is known at a state, and (s_0 − s_1) √g ∂f there.
+    fn leave(&self, at: &Evaluation) -> (Known, Tensor) {
+        let axes = self.known.axes();
+        let known = self.known.at(&axes.to_axes(&at.x), &self.s0);
+        let shift = (axes.turn(at.grad()) - &known.grad) * &self.pull;
+        (known, shift)
     }
 
-    /// Standard deviations of y.
-    pub fn spread(&self) -> Tensor {
-        (&self.g * &self.gap).sqrt()
+    /// U_k(z) less the log of the forward density of ỹ, and ½ d log 2π(s_0 − s_1), which λ lacks too.
+    fn alpha(&self, at: &Evaluation, known: &Known, unshifted: &Tensor) -> Tensor {
+        let f = at.u.to_kind(Kind::Double) - &known.energy;
+        f + self.known.energy(unshifted, &self.s1) + self.noise(&(&known.z - unshifted))
     }
 
-    /// −log of the forward density without Σ ½ log 2π(s_0 − s_1), which the backward one shares; `away` = y − mean.
-    pub fn forward(&self, away: &Tensor) -> Tensor {
-        let norm = self.g.to_kind(Kind::Double).log().sum_dim_intlist(-1, false, Kind::Double);
-        half_square(&(away / self.spread())) + norm * 0.5
+    /// |z − y|²/2(s_0 − s_1).
+    fn noise(&self, away: &Tensor) -> Tensor {
+        half_square(away) / (&self.s0 - &self.s1)
     }
+}
 
-    /// −log of the backward density without the same; `away` = z − y.
-    pub fn backward(&self, away: &Tensor) -> Tensor {
-        half_square(away) / self.gap.to_kind(Kind::Double).squeeze_dim(-1)
-    }
+/// (s_0 − s_1) √g along the axes, `[d]` or `[n, d]`.
+pub(crate) fn pull(known: &DataMixture, s0: &Tensor, s1: &Tensor) -> Tensor {
+    let v = known.axes().variances();
+    let near = |s: &Tensor| s.to_kind(v.kind());
+    ((v + near(s1)) / (v + near(s0))).sqrt() * near(&(s0 - s1))
 }
 
 /// ½|·|² of rows, `[n]` in f64.
@@ -105,29 +112,20 @@ pub(super) fn half_square(rows: &Tensor) -> Tensor {
     rows.square().sum_dim_intlist(-1, false, Kind::Double) * 0.5
 }
 
-/// z and ∂f of a state along the axes: ∇U less that of the Gaussian part.
-pub(super) fn along<P: NoisePath + ?Sized>(u: &At<P>, at: &Evaluation) -> (Tensor, Tensor) {
-    let axes = u.path.axes();
-    let z = axes.to_axes(&at.x);
-    let slope = axes.turn(at.grad()) - &z / (axes.variances() + u.noise_variance());
-    (z, slope)
-}
-
 impl<P: NoisePath + ?Sized> Kernel<At<'_, P>> for Denoise {
     fn forward(&self, u: &At<P>, at: &Evaluation, rng: &mut Rng) -> Move {
-        let (fall, (z, slope)) = (Fall::after(u), along(u, at));
-        let xi = rng.normal(&z.size(), z.kind(), z.device());
-        let away = xi * fall.spread();
-        let y = fall.mean(&z, &slope) + &away;
-        let alpha = at.u.to_kind(Kind::Double) + fall.forward(&away);
-        Move::new(u.path.axes().from_axes(&y), alpha, EvalCounts::default())
+        let fall = Fall::after(u);
+        let (known, shift) = fall.leave(at);
+        let unshifted = fall.known.denoise(&known, &fall.s0, &fall.s1, rng);
+        let alpha = fall.alpha(at, &known, &unshifted);
+        Move::new(u.path.axes().from_axes(&(unshifted - shift)), alpha, EvalCounts::default())
     }
 
     fn backward(&self, u: &At<P>, at: &Evaluation, mv: Move, rng: &mut Rng) -> Arrival {
         let fall = Fall::before(u);
         let point = u.path.evaluate(u.t, &mv.y);
         let mut cost = EvalCounts::evaluation(point.len());
-        let lambda = point.u.to_kind(Kind::Double) + fall.backward(&(&at.x - &mv.y));
+        let lambda = point.u.to_kind(Kind::Double) + fall.noise(&(&at.x - &mv.y));
         match self.settle(u, &point, rng) {
             None => Arrival::new(lambda, point, cost),
             Some(moved) => {
@@ -141,13 +139,14 @@ impl<P: NoisePath + ?Sized> Kernel<At<'_, P>> for Denoise {
     fn reverse(&self, from: &At<P>, to: &At<P>, at: &Evaluation, rng: &mut Rng) -> Result<Reversal> {
         let moved = self.settle(to, at, rng);
         let at = moved.as_ref().map_or(at, |moved| &moved.evaluation);
-        let (fall, axes) = (Fall::between(from, to), to.path.axes());
-        let noise = rng.normal(&at.x.size(), at.x.kind(), at.x.device()) * fall.gap.sqrt();
+        let fall = Fall::between(from, to);
+        let noise =
+            rng.normal(&at.x.size(), at.x.kind(), at.x.device()) * (&fall.s0 - &fall.s1).to_kind(at.x.kind()).sqrt();
         let point = from.path.evaluate(from.t, &(&at.x + &noise));
-        let (z, slope) = along(from, &point);
-        let away = axes.to_axes(&at.x) - fall.mean(&z, &slope);
-        let alpha = point.u.to_kind(Kind::Double) + fall.forward(&away);
-        let lambda = at.u.to_kind(Kind::Double) + fall.backward(&noise);
+        let (known, shift) = fall.leave(&point);
+        let unshifted = fall.known.axes().to_axes(&at.x) + shift;
+        let alpha = fall.alpha(&point, &known, &unshifted);
+        let lambda = at.u.to_kind(Kind::Double) + fall.noise(&noise);
         let mut cost = EvalCounts::evaluation(point.len());
         let Some(moved) = &moved else { return Ok(Reversal::new(point, alpha - lambda, cost)) };
         cost += moved.cost;

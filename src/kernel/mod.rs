@@ -21,7 +21,7 @@ mod whitened;
 
 pub use crank_nicolson::CrankNicolson;
 pub use denoise::Denoise;
-pub(crate) use denoise::Fall;
+pub(crate) use denoise::pull;
 pub use escorted::{Escorted, Integrator, zeta};
 pub use flow::{FlowKernel, Order};
 pub use gibbs::{Gibbs, GibbsReverse};

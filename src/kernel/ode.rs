@@ -5,7 +5,7 @@ use super::escorted::check_velocity;
 use super::flow::Order;
 use super::{Arrival, EvalCounts, Kernel, Move, Reversal};
 use crate::density::{At, Evaluation, Flow};
-use crate::error::Result;
+use crate::error::{Result, no_grad};
 use crate::numeric::blocks::read;
 use crate::numeric::{Fresh, Real, Rng, combine, for_blocks, on_host};
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,22 @@ impl Map {
         (y, vec![(end, j1), (mid, j2), (mid, j3), (end, j4)])
     }
 
+    /// T_h(x) alone.
+    fn image<P: Flow + ?Sized>(self, at: &At<P>, x: &Tensor) -> Tensor {
+        let (t, h) = (at.t, at.h);
+        let b = |share: f64, x: &Tensor| no_grad(|| at.path.velocity(t + share * h, x));
+        let k1 = b(0.0, x);
+        if self == Map::Euler {
+            return combine(&[(1.0, x), (h, &k1)]);
+        }
+        let stage = |share: f64, k: &Tensor| b(share, &combine(&[(1.0, x), (share * h, k)]));
+        let k2 = stage(0.5, &k1);
+        let k3 = stage(0.5, &k2);
+        let k4 = stage(1.0, &k3);
+        let (end, mid) = (h / 6.0, h / 3.0);
+        combine(&[(1.0, x), (end, &k1), (mid, &k2), (mid, &k3), (end, &k4)])
+    }
+
     fn stages(self) -> u64 {
         if self == Map::Euler { 1 } else { 4 }
     }
@@ -138,6 +154,12 @@ impl Map {
 impl<P: Flow + ?Sized> Kernel<At<'_, P>> for Ode {
     fn forward(&self, u: &At<P>, at: &Evaluation, _rng: &mut Rng) -> Move {
         self.map.carry(u, at)
+    }
+
+    /// The map without its Jacobian, which in many dimensions costs far more than the map.
+    fn forward_unweighted(&self, u: &At<P>, at: &Evaluation, _rng: &mut Rng) -> Move {
+        let cost = EvalCounts { drift: self.map.stages() * at.len() as u64, ..Default::default() };
+        Move::new(self.map.image(u, &at.x), at.u.to_kind(Kind::Double), cost)
     }
 
     fn backward(&self, u: &At<P>, _at: &Evaluation, mv: Move, _rng: &mut Rng) -> Arrival {

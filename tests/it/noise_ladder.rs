@@ -1,13 +1,13 @@
 //! Check the ladder of noise levels: constant weights for Gaussian data, exact ones for others, both directions, training, files.
 
 use crate::common::{FAR, z_of};
-use jarzynski::density::{At, Axes, Differentiable, NoisePath};
-use jarzynski::kernel::{CrankNicolson, Denoise, Invariant};
+use jarzynski::density::{At, DataMixture, Differentiable, NoisePath};
+use jarzynski::kernel::{CrankNicolson, Denoise, Invariant, Map, Ode};
 use jarzynski::model::{LadderShape, Mixture, NoiseLadder};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::train::{Balance, DualScoreMatching};
 use jarzynski::transport::ReverseStart;
-use jarzynski::{Base, Checkpointing, Evaluation, Path, Rng, Transport};
+use jarzynski::{Base, Checkpointing, Evaluation, Flow, Path, Rng, Transport};
 
 fn stretched(n: i64) -> Tensor {
     let mut rng = Rng::new(5);
@@ -40,8 +40,8 @@ impl Path for Misjudged<'_> {
 impl Differentiable for Misjudged<'_> {}
 
 impl NoisePath for Misjudged<'_> {
-    fn axes(&self) -> &Axes {
-        self.0.axes()
+    fn known(&self) -> &DataMixture {
+        self.0.known()
     }
     fn sigma(&self, t: f64) -> f64 {
         1.1 * self.0.sigma(t)
@@ -68,6 +68,108 @@ fn gaussian_data_have_constant_weights_for_any_number_of_steps() {
     // Twin: at levels that are not those of the energies, weights vary.
     let run = Transport::new(Denoise::new(), 7, 50, 1).quiet().run(&Misjudged(&ladder)).unwrap();
     assert!(deviation(&run) > 0.01);
+}
+
+#[test]
+fn data_of_a_mixture_have_constant_weights_and_arrive_as_its_draws() {
+    let means = [vec![-2.0, 0.0, 1.0], vec![2.0, 1.0, 0.0], vec![0.0, -1.5, -1.0]];
+    let teacher = Mixture::with_sigma(&means, &[0.2, 0.3, 0.5], &[0.3, 0.6, 0.2], Kind::Double, Device::Cpu).unwrap();
+    let data = teacher.sample(900, &mut Rng::new(2));
+    let shape = LadderShape { components: 3, mixture_axes: Some(2), ..Default::default() };
+    let ladder = NoiseLadder::new(&data, 0.1, &shape).unwrap();
+    assert!((ladder.known().shares().iter().sum::<f64>() - 1.0).abs() < 1e-12 && ladder.known().count() == 3);
+    // what U says of data is what draws of e^{−U} have: the fit's own entropy, by one step from the base, which is exact
+    let energies = |x: &Tensor| jarzynski::tch::no_grad(|| ladder.energy(1.0, x));
+    let by_one = Transport::new(Denoise::new(), 1, 20_000, 4).quiet().run(&ladder).unwrap();
+    let exact = energies(by_one.walkers.x());
+    for steps in [1, 2, 7, 40] {
+        let run = Transport::new(Denoise::new(), steps, 4_000, 1).quiet().run(&ladder).unwrap();
+        let largest = deviation(&run);
+        assert!(run.log_z().unwrap().value.abs() < 1e-10 && largest < 1e-10, "K = {steps}: {largest:e}");
+        let mine = energies(run.walkers.x());
+        let z = (mine.mean(Kind::Double) - exact.mean(Kind::Double)).double_value(&[])
+            / (mine.var(true) / 4_000 + exact.var(true) / 20_000).sqrt().double_value(&[]);
+        assert!(z.abs() < FAR, "K = {steps}: {z}");
+        // backwards from them too
+        let back = ReverseStart::exact(run.walkers.x());
+        let bracket = Transport::new(Denoise::new(), steps, 4_000, 2).quiet().bracket(&ladder, &back).unwrap();
+        assert!(bracket.lower.value.abs() < 1e-10 && bracket.upper.value.abs() < 1e-10, "{bracket}");
+    }
+    // a better fit of fresh points than the one Gaussian
+    let alone = NoiseLadder::new(&data, 0.1, &LadderShape::default()).unwrap();
+    let fresh =
+        teacher.sample(4_000, &mut Rng::new(3)) + Rng::new(4).normal(&[4_000, 3], Kind::Double, Device::Cpu) * 0.1;
+    assert!(z_of(&(energies(&fresh) - alone.energy(1.0, &fresh)), 0.0) < -FAR);
+    // Twin: at levels that are not those of the energies, weights vary.
+    let run = Transport::new(Denoise::new(), 7, 50, 1).quiet().run(&Misjudged(&ladder)).unwrap();
+    assert!(deviation(&run) > 0.01);
+}
+
+/// Another path's velocity times a factor.
+struct Faster<'a>(&'a NoiseLadder, f64);
+
+impl Path for Faster<'_> {
+    fn base(&self) -> &dyn Base {
+        self.0.base()
+    }
+    fn energy(&self, t: f64, x: &Tensor) -> Tensor {
+        self.0.energy(t, x)
+    }
+}
+
+impl Differentiable for Faster<'_> {}
+
+impl Flow for Faster<'_> {
+    fn velocity(&self, t: f64, x: &Tensor) -> Tensor {
+        self.0.velocity(t, x) * self.1
+    }
+}
+
+#[test]
+fn the_probability_flow_carries_an_untrained_ladder() {
+    for components in [1, 3] {
+        let shape = LadderShape { components, ..Default::default() };
+        let ladder = NoiseLadder::new(&stretched(300), 0.5, &shape).unwrap();
+        let paid = |factor: f64, steps| {
+            let path = Faster(&ladder, factor);
+            let run = Transport::new(Ode::new(Map::Rk4), steps, 100, 1).quiet().run(&path).unwrap();
+            assert!(factor != 1.0 || run.finished(), "{:?}", run.outcome);
+            run.walkers.log_weights().square().mean(Kind::Double).double_value(&[]).sqrt()
+        };
+        // fourth order
+        let (coarse, fine) = (paid(1.0, 40), paid(1.0, 80));
+        assert!(fine < coarse / 10.0 && fine < 1e-2, "{components}: {coarse:e}, {fine:e}");
+        // Twin: a tenth too fast.
+        assert!(paid(1.1, 80) > 10.0 * fine);
+        // without weights the walkers go the same way
+        let transport = || Transport::new(Ode::new(Map::Rk4), 10, 20, 1).quiet();
+        let (with, without) = (transport().run(&ladder).unwrap(), transport().plain().run(&ladder).unwrap());
+        let gap = (with.walkers.x() - without.walkers.x()).abs().max().double_value(&[]);
+        assert!(gap < 1e-10, "{gap:e}");
+    }
+}
+
+#[test]
+fn a_fitted_mixture_is_normalised() {
+    let mut rng = Rng::new(1);
+    let mut random = |n: i64| rng.normal(&[n, 2], Kind::Double, Device::Cpu);
+    let data = Tensor::cat(&[random(300) * 0.5 - 2.0, random(100) * 0.3 + 2.0], 0);
+    for (components, mixture_axes) in [(1, None), (2, Some(1)), (3, None)] {
+        let shape = LadderShape { components, mixture_axes, ..Default::default() };
+        let ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
+        let axis = Tensor::linspace(-20.0, 20.0, 500, (Kind::Double, Device::Cpu));
+        let grid = Tensor::cartesian_prod(&[&axis, &axis]);
+        let energy = ladder.energy(1.0, &grid);
+        let total = |energy: &Tensor| (-energy).exp().sum(Kind::Double).double_value(&[]) * (40.0f64 / 499.0).powi(2);
+        assert!((total(&energy) - 1.0).abs() < 1e-10, "{components}: {}", total(&energy));
+        // Twin: without one component's norm.
+        assert!((total(&(energy + 0.1)) - 1.0).abs() > 0.05);
+        // gradients by autograd through the energy
+        let rows = grid.narrow(0, 120_000, 200).set_requires_grad(true);
+        let slope = Tensor::run_backward(&[ladder.energy(0.6, &rows).sum(Kind::Double)], &[&rows], false, false);
+        let off = (ladder.evaluate(0.6, &rows.detach()).grad() - &slope[0]).abs().max().double_value(&[]);
+        assert!(off < 1e-10, "{off:e}");
+    }
 }
 
 /// Two modes under noise, in closed form and normalised at every level.
@@ -112,8 +214,8 @@ impl Path for Noisy {
 impl Differentiable for Noisy {}
 
 impl NoisePath for Noisy {
-    fn axes(&self) -> &Axes {
-        self.axes.axes()
+    fn known(&self) -> &DataMixture {
+        self.axes.known()
     }
     fn sigma(&self, t: f64) -> f64 {
         self.axes.sigma(t)
@@ -140,8 +242,8 @@ fn weights_are_exact_for_data_that_are_not_gaussian_in_both_directions() {
     // Twin: another normaliser, by what a step that forgets its determinant is off.
     assert!(off(exact + 0.2).abs() > FAR);
     // Without weights the same walkers have the discretisation's error in the masses.
-    let plain = Transport::new(Denoise::new(), 3, 4_000, 3).plain().quiet().run(&path).unwrap();
-    let weighted = Transport::new(Denoise::new(), 3, 4_000, 3).quiet().run(&path).unwrap();
+    let plain = Transport::new(Denoise::new(), 2, 4_000, 3).plain().quiet().run(&path).unwrap();
+    let weighted = Transport::new(Denoise::new(), 2, 4_000, 3).quiet().run(&path).unwrap();
     let far = |run: &jarzynski::Run| {
         let square = run.walkers.mean(&run.walkers.x().select(1, 0).square()).unwrap();
         let of_draws = draws.select(1, 0).square();
@@ -239,6 +341,14 @@ fn dual_score_matching_learns_masses_and_normaliser() {
     let mut other = NoiseLadder::new(&(&data * 2.0), 0.2, &shape).unwrap();
     other.load(&path).unwrap();
     assert_eq!(mean(other.energy(0.3, &fresh)), mean(ladder.energy(0.3, &fresh)));
+    let two = LadderShape { components: 2, ..shape.clone() };
+    let saved = dir.path().join("two.safetensors");
+    let mixed = NoiseLadder::new(&data, 0.2, &two).unwrap();
+    mixed.save(&saved).unwrap();
+    let mut other = NoiseLadder::new(&(&data * 2.0), 0.2, &two).unwrap();
+    other.load(&saved).unwrap();
+    assert_eq!(mean(other.energy(0.3, &fresh)), mean(mixed.energy(0.3, &fresh)));
+    assert!(other.load(&path).unwrap_err().to_string().contains("components"));
     let mut else_noise = NoiseLadder::new(&data, 0.3, &shape).unwrap();
     assert!(else_noise.load(&path).unwrap_err().to_string().contains("lowest"));
 }
@@ -310,6 +420,9 @@ fn what_cannot_be_a_ladder_is_refused_by_name() {
     assert!(made(0.1, &LadderShape { axes: Some(0), ..Default::default() }).starts_with("axes = 0"));
     assert!(made(0.1, &LadderShape { axes: Some(5), ..Default::default() }).contains("1 to 4"));
     assert!(made(0.1, &LadderShape { axes: Some(usize::MAX), ..Default::default() }).contains("1 to 4"));
+    assert!(made(0.1, &LadderShape { components: 0, ..Default::default() }).starts_with("components = 0"));
+    assert!(made(0.1, &LadderShape { components: 31, ..Default::default() }).contains("1 to 30"));
+    assert!(made(0.1, &LadderShape { mixture_axes: Some(5), ..Default::default() }).starts_with("mixture_axes = 5"));
     let path = NoiseLadder::new(&data, 0.1, &LadderShape::default()).unwrap();
     for step in [0.0, 1.5, f64::NAN] {
         let e = Transport::new(Denoise::moves(1, step), 2, 4, 0).quiet().run(&path).unwrap_err().to_string();

@@ -48,7 +48,7 @@ impl Evaluator<'_> {
     pub fn rows(&self, energy: &dyn Fn(&Tensor) -> Tensor, p: &Population, out: &mut [frame::Rows; 3]) -> Result<()> {
         let [summary, masses, _] = out;
         let Mnist { labels, counts, noise, .. } = self.config;
-        let data = format!("MNIST {labels:?}");
+        let data = self.config.title();
         let n = p.x.size()[0] as f64;
         let mean = |is: &Tensor| -> Result<Estimate> {
             if let Some(walkers) = &p.weighted {

@@ -1,7 +1,6 @@
 //! Learn a normalised energy of 28×28 digits along a ladder of noise levels, and measure log Z, masses and samples by its weights.
 
 mod evaluate;
-mod mixtures;
 mod show;
 
 use crate::evaluate::classifier::Classifier;
@@ -9,7 +8,7 @@ use crate::evaluate::held_out::hold_out;
 use crate::evaluate::stack;
 use crate::{Context, Experiment, Output};
 use evaluate::{Evaluator, Population};
-use jarzynski::data::{self, Split};
+use jarzynski::data::{self, Dataset, Split};
 use jarzynski::density::NoisePath;
 use jarzynski::io::frame;
 use jarzynski::kernel::Denoise;
@@ -19,11 +18,10 @@ use jarzynski::run::Run;
 use jarzynski::tch::{Kind, Tensor, no_grad};
 use jarzynski::train::{Balance, DualScoreMatching, Optim};
 use jarzynski::{Error, Estimate, Path, Result, Transport};
-use mixtures::Mixtures;
 use serde::{Deserialize, Serialize};
 
-/// Methods: `gaussian`, the untrained ladder; `mixture-10` and `mixture-50`, that many Gaussians with full covariances by expectation
-/// maximisation; `dual-score-plain`, the trained one without weights, its energy taken for normalised;
+/// Methods: `gaussian`, `mixture-10` and `mixture-50`, untrained ladders of one, ten and fifty Gaussians, these with full covariances
+/// by expectation maximisation; `dual-score-plain`, the trained one of `components` Gaussians without weights, its energy taken for normalised;
 /// `dual-score`, the same with weights, log Z measured.
 ///
 /// Tables: `steps`, the trainings' rows; `masses`, the classes' shares of each population; `summary` with `cross_entropy_test`,
@@ -32,10 +30,12 @@ use serde::{Deserialize, Serialize};
 /// weighted share of samples that the classifier names with more than 90 %, and the same of the noisy test images as method
 /// `data`; `frechet`, the Fréchet distance to test images in the classifier's features; `seconds` of training; `descent`, ESS/N of the run without
 /// resampling against the noise level. Test images are
-/// all of the classes beyond the first `counts` of MNIST's training file, with the classes weighted as in the training data.
+/// all of the classes beyond the first `counts` of the training file, with the classes weighted as in the training data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mnist {
+    /// `mnist`, `fashion-mnist`, or `digits` of 8×8 pixels.
+    pub data: String,
     /// Classes taken.
     pub labels: Vec<i64>,
     /// Images of each class to train on: unbalanced on purpose. All others of these classes are held out.
@@ -46,7 +46,12 @@ pub struct Mnist {
     pub widths: Vec<i64>,
     /// Leading principal axes that it sees.
     pub axes: usize,
-    /// Leading principal axes in which the mixtures of Gaussians are fitted; along the others they are one Gaussian.
+    /// Components of the mixture of Gaussians that the ladder knows exactly; 1: a Gaussian.
+    pub components: usize,
+    /// Leading principal axes in which these differ; along the others they are one Gaussian. In more axes the mixture is nearer to
+    /// the data, and what is left harder to learn.
+    pub component_axes: usize,
+    /// The same of the two mixtures that are not trained further.
     pub mixture_axes: usize,
     /// The highest noise level, in units of the data's largest standard deviation along an axis.
     pub highest: f64,
@@ -91,11 +96,14 @@ pub struct Mnist {
 impl Default for Mnist {
     fn default() -> Self {
         Mnist {
+            data: "mnist".into(),
             labels: vec![2, 3, 6],
             counts: vec![5_600, 2_800, 1_400],
             noise: 0.3,
             widths: vec![512, 512],
             axes: 200,
+            components: 50,
+            component_axes: 40,
             mixture_axes: 150,
             highest: 1.0,
             steps: 2_500,
@@ -121,11 +129,30 @@ impl Default for Mnist {
 }
 
 const METHODS: [&str; 5] = ["gaussian", "mixture-10", "mixture-50", "dual-score-plain", "dual-score"];
-const MIXTURES: [(usize, &str); 2] = [(10, METHODS[1]), (50, METHODS[2])];
+const FITS: [(usize, &str); 3] = [(1, METHODS[0]), (10, METHODS[1]), (50, METHODS[2])];
 const PLAIN: &str = METHODS[3];
 const WEIGHTED: &str = METHODS[4];
 
 impl Mnist {
+    fn images(&self) -> Result<Dataset> {
+        match self.data.as_str() {
+            "mnist" => data::mnist(Split::Train),
+            "fashion-mnist" => data::fashion_mnist(Split::Train),
+            "digits" => data::digits(),
+            other => Err(Error::param("data", other, "mnist, fashion-mnist, digits")),
+        }
+    }
+
+    /// What was learned, as tables and figures name it.
+    fn title(&self) -> String {
+        let of = match self.data.as_str() {
+            "mnist" => "MNIST",
+            "fashion-mnist" => "Fashion-MNIST",
+            _ => "8×8 digits",
+        };
+        format!("{of} {:?}", self.labels)
+    }
+
     fn balance(&self) -> Balance {
         Balance {
             data: self.balance_data,
@@ -160,7 +187,7 @@ impl Experiment for Mnist {
     const NAME: &'static str = "mnist";
     const ABOUT: &'static str =
         "a normalised energy of 28×28 digits along a ladder of noise levels (needs `make datasets`)";
-    const SMALL: &'static str = "counts = [40, 20, 10]\nwidths = [8]\naxes = 5\nmixture_axes = 5\nsteps = 4\nbatch = 16\nlevels = 3\nwalkers = 16\n\
+    const SMALL: &'static str = "counts = [40, 20, 10]\nwidths = [8]\naxes = 5\ncomponents = 2\ncomponent_axes = 2\nmixture_axes = 5\nsteps = 4\nbatch = 16\nlevels = 3\nwalkers = 16\n\
          classifier_steps = 2\nevery = 2\ndescending = 8";
     const DATA: Option<&'static str> = Some("mnist");
     const ON_REQUEST: bool = true;
@@ -174,7 +201,7 @@ impl Experiment for Mnist {
     }
 
     fn run_in(&self, context: &Context) -> Result<Output> {
-        let all = data::mnist(Split::Train)?.scale(-1.0, 1.0)?.with_kind(Kind::Float)?.on(context.device);
+        let all = self.images()?.scale(-1.0, 1.0)?.with_kind(Kind::Float)?.on(context.device);
         let (training, test) = hold_out(&all, &self.labels, &self.counts)?;
         let classifier = Classifier::train(&all, &self.labels, self.noise, self.classifier_steps, self.seed)?;
         let evaluator = Evaluator { config: self, classifier, training: &training, test: &test };
@@ -186,29 +213,28 @@ impl Experiment for Mnist {
         let mut out = Output::default();
         let (mut runs, mut sheets) = (Vec::new(), Vec::new());
         for seed in (self.seed..).take(self.seeds.max(1)) {
-            let shape = LadderShape {
+            let shape = |components: usize, axes: usize| LadderShape {
                 widths: self.widths.clone(),
                 axes: Some(self.axes),
+                components: components.min(training.len()),
+                mixture_axes: Some(axes),
                 highest: self.highest,
                 seed,
                 ..Default::default()
             };
-            let mut ladder = NoiseLadder::new(&training.x, self.noise, &shape)?;
             let exact = Estimate::new(0.0, 0.0);
             let plain = Transport::new(Denoise::new(), self.levels, self.walkers, seed).plain().quiet();
-            let fit = self.population(METHODS[0], seed, plain.run(&ladder)?, exact);
-            evaluator.rows(&|x| no_grad(|| ladder.energy(1.0, x)), &fit, &mut tables)?;
-            for (count, method) in MIXTURES {
-                let mut rng = Rng::new(seed).split(0x313);
-                let mixture = Mixtures::fit(&training.x, self.noise, count, self.mixture_axes as i64, &mut rng);
-                let x = mixture.sample(self.walkers, &mut rng).to_kind(Kind::Float);
-                let samples = x.narrow(0, 0, 48.min(self.walkers as i64));
-                let population = Population { method, seed, x, weighted: None, log_z: exact, samples };
-                evaluator.rows(&|x| mixture.energy(x), &population, &mut tables)?;
-                if seed == self.seed {
+            for (components, method) in FITS {
+                let untrained = NoiseLadder::new(&training.x, self.noise, &shape(components, self.mixture_axes))?;
+                // exact at one step
+                let drawn = Transport::new(Denoise::new(), 1, self.walkers, seed).plain().quiet().run(&untrained)?;
+                let population = self.population(method, seed, drawn, exact);
+                evaluator.rows(&|x| no_grad(|| untrained.energy(1.0, x)), &population, &mut tables)?;
+                if seed == self.seed && components == 10 {
                     sheets.push(population);
                 }
             }
+            let mut ladder = NoiseLadder::new(&training.x, self.noise, &shape(self.components, self.component_axes))?;
             let mut training_run = DualScoreMatching::new()
                 .steps(self.steps)
                 .batch(self.batch.min(training.len()))
@@ -233,7 +259,7 @@ impl Experiment for Mnist {
             let alone = alone.walkers.ess();
             let last = self.population(WEIGHTED, seed, weighted, z);
             evaluator.rows(&of_ladder, &last, &mut tables)?;
-            let of = format!("MNIST {:?}", self.labels);
+            let of = self.title();
             for (quantity, value, se) in
                 [("log_z_twice", twice.value, twice.se), ("ess", alone, f64::NAN), ("seconds", run.seconds, f64::NAN)]
             {
@@ -247,15 +273,7 @@ impl Experiment for Mnist {
         let sure =
             evaluator.classifier.confidence(&evaluator.noisy(&test, self.seed, 0xf4e)).gt(0.9).to_kind(Kind::Double);
         let sure = sure.mean(Kind::Double).double_value(&[]);
-        tables[0].push((
-            &format!("MNIST {:?}", self.labels),
-            self.noise,
-            "data",
-            self.seed,
-            "confident_share",
-            sure,
-            f64::NAN,
-        ));
+        tables[0].push((&self.title(), self.noise, "data", self.seed, "confident_share", sure, f64::NAN));
         out.table(
             "steps",
             stack(&runs, &["step", "lr", "loss_denoising", "loss_level", "loss_balance", "grad_norm", "seconds"])?,

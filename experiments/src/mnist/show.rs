@@ -32,7 +32,7 @@ impl Mnist {
         let side = (evaluator.training.dim() as f64).sqrt().round() as usize;
         let grid = |title: &str, x: &Tensor| Panel::images(title, &pixels(x, 48), (side, side), 12, (-1.0, 1.0));
         let mut figure =
-            Figure::new(980, 900).title(&format!("MNIST {:?} along a ladder of noise levels", self.labels)).columns(2);
+            Figure::new(980, 780).title(&format!("{} along a ladder of noise levels", self.title())).columns(2);
         let noisy = evaluator.noisy(evaluator.test, self.seed, 0x91c);
         let pick = Tensor::from_slice(&Rng::new(self.seed).split(0x91d).permutation(evaluator.test.len()))
             .to_device(noisy.device());
@@ -69,7 +69,11 @@ impl Mnist {
             }
         }
         let masses = frame::bands(out.get("masses")?, &["method", "label"], "seed", &["model", "data", "se"])?;
-        let names: Vec<String> = self.labels.iter().map(|l| format!("digit {l}")).collect();
+        let names: Vec<String> = self
+            .labels
+            .iter()
+            .map(|l| if self.data == "fashion-mnist" { format!("class {l}") } else { format!("digit {l}") })
+            .collect();
         let mut bars = Panel::new("class masses").y("mass").categories(&names);
         for (i, method) in METHODS.iter().enumerate() {
             let part = frame::filter(&masses, "method", method)?;
@@ -95,7 +99,7 @@ impl Mnist {
         let losses = Panel::new("losses").x("updates").y("nats per image").log_y();
         let losses = band(losses, &steps, "step", "loss_denoising", "denoising, ½|σ∇U − ε|²")?;
         let losses = band(losses, &steps, "step", "loss_balance", "balance, with its final weights")?;
-        let title = format!("MNIST {:?} along a ladder of noise levels", self.labels);
+        let title = format!("{} along a ladder of noise levels", self.title());
         Ok(Figure::new(980, 700).title(&title).columns(2).panel(entropy).panel(bars).panel(ess).panel(losses))
     }
 }

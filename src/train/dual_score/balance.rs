@@ -1,10 +1,10 @@
 //! Demand that single steps down the ladder balance: the increments of log-weights as a loss.
 
-use super::slopes::{Slopes, variances};
+use super::slopes::{Slopes, sum, variances};
 use crate::density::NoisePath;
 use crate::error::{Error, Result, no_grad};
 use crate::io::Checkpoint;
-use crate::kernel::Fall;
+use crate::kernel::pull;
 use crate::model::NoiseLadder;
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
@@ -71,18 +71,16 @@ impl Balance {
 
 /// Increments of the log-weights of steps from `upper` to y at times `t` `[n, 1]`, `[n]` in f64; differentiable in θ.
 pub(super) fn increments(upper: &Slopes, t: &Tensor, y: &Tensor) -> Tensor {
-    let ladder = upper.ladder;
-    let fall = fall(upper, t);
-    let spread = variances(ladder, t).to_kind(y.kind()) + ladder.axes().variances();
-    let u = y / spread.sqrt();
-    let lower = NoiseLadder::well(&u, &spread) + ladder.residual(&u, &t.to_kind(y.kind())).to_kind(Kind::Double);
-    let away = y - fall.mean(&upper.z, &upper.slope());
-    upper.energy() + fall.forward(&away) - lower - fall.backward(&(&upper.z - y))
-}
-
-fn fall(upper: &Slopes, t: &Tensor) -> Fall {
-    let ladder = upper.ladder;
-    Fall::new(ladder.axes().variances(), &variances(ladder, &upper.t), &variances(ladder, t))
+    let (ladder, known) = (upper.ladder, upper.ladder.known());
+    let (s0, s1) = (variances(ladder, &upper.t), variances(ladder, t));
+    let shift = upper.slope() * pull(known, &s0, &s1);
+    let spread = s1.to_kind(y.kind()) + ladder.axes().variances();
+    let lower = ladder.residual(&(y / spread.sqrt()), &t.to_kind(y.kind())).to_kind(Kind::Double);
+    // |z − ỹ|² − |z − y|² with ỹ = y + shift
+    let noises = sum(&(&shift * (&shift - (&upper.z - y) * 2.0))).to_kind(Kind::Double);
+    let noises = noises / ((s0 - &s1) * 2.0).squeeze_dim(-1);
+    let known = known.energy(&(y + &shift), &s1) - known.energy(y, &s1);
+    upper.f.to_kind(Kind::Double) - lower + known + noises
 }
 
 /// Walkers that come down the ladder, one step per update, and begin again at the top.
@@ -99,14 +97,14 @@ pub(super) struct Descending {
 }
 
 impl Descending {
-    /// Spread over the levels, drawn from the data's Gaussian there.
+    /// Spread over the levels, drawn from the data's mixture there.
     pub fn new(balance: Balance, ladder: &NoiseLadder, mut rng: Rng) -> Self {
         let steps = (-ladder.pace() / balance.step).round().max(1.0) as i64;
         let count = balance.count as i64;
         let made = (Tensor::arange(count, (Kind::Int64, ladder.vars().device())) * steps).floor_divide_scalar(count);
         let made = made.view([count, 1]);
         let t = made.to_kind(Kind::Double) / steps as f64;
-        let z = gaussian(ladder, &t, &mut rng);
+        let z = drawn(ladder, &t, &mut rng);
         Descending { balance, steps, z, made, rng }
     }
 
@@ -135,16 +133,15 @@ impl Descending {
         let upper = all.rows(n, count);
         let made = &self.made + 1;
         let t = made.to_kind(Kind::Double) / self.steps as f64;
-        let fall = fall(&upper, &t);
-        let y = no_grad(|| {
-            let xi = self.rng.normal(&self.z.size(), self.z.kind(), self.z.device());
-            fall.mean(&self.z, &upper.slope()) + xi * fall.spread()
-        });
+        let (known, s0, s1) = (all.ladder.known(), variances(all.ladder, &upper.t), variances(all.ladder, &t));
+        let here = known.at(&self.z, &s0);
+        let y = known.denoise(&here, &s0, &s1, &mut self.rng);
+        let y = no_grad(|| y - upper.slope() * pull(known, &s0, &s1));
         let start = upper.f.square() * self.made.eq(0).squeeze_dim(-1);
         let of_walkers =
             (increments(&upper, &t, &y).square() / (h * h)).mean(Kind::Double) + start.mean(Kind::Double) / h;
         let done = made.ge(self.steps);
-        let fresh = gaussian(all.ladder, &Tensor::zeros_like(&t), &mut self.rng);
+        let fresh = drawn(all.ladder, &Tensor::zeros_like(&t), &mut self.rng);
         self.z = fresh.where_self(&done, &y);
         self.made = made * done.logical_not();
         (of_data * data + of_walkers * walkers) * 0.5
@@ -165,9 +162,7 @@ impl Descending {
     }
 }
 
-/// Draws of the data's Gaussian at times t `[n, 1]`, along the axes.
-fn gaussian(ladder: &NoiseLadder, t: &Tensor, rng: &mut Rng) -> Tensor {
-    let v = ladder.axes().variances();
-    let spread = (variances(ladder, t).to_kind(v.kind()) + v).sqrt();
-    rng.normal(&spread.size(), v.kind(), v.device()) * spread
+/// Draws of the data's mixture at times t `[n, 1]`, along the axes.
+fn drawn(ladder: &NoiseLadder, t: &Tensor, rng: &mut Rng) -> Tensor {
+    ladder.known().sample(t.size()[0], &variances(ladder, t), rng)
 }

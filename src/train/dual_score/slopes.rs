@@ -1,6 +1,6 @@
 //! Hold the network's value and slopes at rows that have levels of their own, and what the losses compare.
 
-use crate::density::NoisePath;
+use crate::density::{Known, NoisePath};
 use crate::error::Result;
 use crate::model::NoiseLadder;
 use tch::{Kind, Tensor};
@@ -16,6 +16,8 @@ pub(super) struct Slopes<'a> {
     spread: Tensor,
     /// z/√(v + σ²), `[n, d]`.
     u: Tensor,
+    /// −log ρ, with its slopes: along the axes, `[n, d]`, and in log σ, `[n]`.
+    well: [Tensor; 3],
     /// f, `[n]`.
     pub f: Tensor,
     /// ∂f/∂u, `[n, d]`, and ∂f/∂t, `[n]`.
@@ -37,6 +39,7 @@ impl<'a> Slopes<'a> {
     /// At rows z `[n, d]` and times t `[n, 1]` in f64.
     pub fn at(ladder: &'a NoiseLadder, t: &Tensor, z: &Tensor) -> Result<Self> {
         let spread = variances(ladder, t).to_kind(z.kind()) + ladder.axes().variances();
+        let Known { energy, grad, rate, .. } = ladder.known().at(z, &variances(ladder, t));
         let u = z / spread.sqrt();
         let (u, time) = (u.detach().set_requires_grad(true), t.to_kind(z.kind()).detach().set_requires_grad(true));
         let f = tch::with_grad(|| ladder.residual(&u, &time));
@@ -44,7 +47,7 @@ impl<'a> Slopes<'a> {
         let in_t = slopes.swap_remove(1).squeeze_dim(-1);
         let in_u = slopes.swap_remove(0);
         let (t, z, u) = (t.shallow_clone(), z.shallow_clone(), u.detach());
-        Ok(Slopes { ladder, t, z, spread, u, f, in_u, in_t })
+        Ok(Slopes { ladder, t, z, spread, u, well: [energy, grad, rate], f, in_u, in_t })
     }
 
     /// Of `n` rows from `start`.
@@ -56,6 +59,7 @@ impl<'a> Slopes<'a> {
             z: of(&self.z),
             spread: of(&self.spread),
             u: of(&self.u),
+            well: self.well.each_ref().map(of),
             f: of(&self.f),
             in_u: of(&self.in_u),
             in_t: of(&self.in_t),
@@ -68,8 +72,9 @@ impl<'a> Slopes<'a> {
     }
 
     /// U, `[n]` in f64.
+    #[cfg(test)]
     pub fn energy(&self) -> Tensor {
-        NoiseLadder::well(&self.u, &self.spread) + self.f.to_kind(Kind::Double)
+        &self.well[0] + self.f.to_kind(Kind::Double)
     }
 
     /// ∂f along the axes, `[n, d]`.
@@ -79,14 +84,13 @@ impl<'a> Slopes<'a> {
 
     /// σ∇U along the axes, `[n, d]`.
     pub fn score(&self) -> Tensor {
-        (&self.in_u + &self.u) * (self.noise() / &self.spread).sqrt()
+        (&self.well[1] + self.slope()) * self.noise().sqrt()
     }
 
-    /// ∂U/∂log σ, `[n]`: of the Gaussian part at fixed z, and of f through u and through t.
+    /// ∂U/∂log σ, `[n]`: of ρ at fixed z, and of f through u and through t.
     pub fn rate(&self) -> Tensor {
         let share = self.noise() / &self.spread;
-        let well = sum(&(&share * (1.0 - self.u.square())));
         let through = sum(&(&self.in_u * &self.u * &share));
-        well - through + &self.in_t / self.ladder.pace()
+        &self.well[2] - through + &self.in_t / self.ladder.pace()
     }
 }

@@ -7,12 +7,12 @@ use crate::kernel::{Denoise, Kernel};
 use crate::model::LadderShape;
 use tch::Device;
 
-/// A ladder in f64 with random weights that sees two of three axes.
-fn random_ladder(scale: f64) -> (NoiseLadder, Rng) {
+/// A ladder in f64 with random weights that sees two of three axes, in which its components differ.
+fn random_ladder(scale: f64, components: usize) -> (NoiseLadder, Rng) {
     let mut rng = Rng::new(3);
     let mut random = |size: &[i64]| rng.normal(size, Kind::Double, Device::Cpu);
     let data = random(&[50, 3]).matmul(&random(&[3, 3]));
-    let shape = LadderShape { widths: vec![7, 5], axes: Some(2), ..Default::default() };
+    let shape = LadderShape { widths: vec![7, 5], axes: Some(2), components, ..Default::default() };
     let ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
     no_grad(|| ladder.vars().trainable_variables().iter_mut().for_each(|p| p.copy_(&(random(&p.size()) * scale))));
     (ladder, rng)
@@ -20,7 +20,13 @@ fn random_ladder(scale: f64) -> (NoiseLadder, Rng) {
 
 #[test]
 fn slopes_are_differences_of_the_energy() {
-    let (ladder, mut rng) = random_ladder(0.7);
+    for components in [1, 3] {
+        slopes_of(components);
+    }
+}
+
+fn slopes_of(components: usize) {
+    let (ladder, mut rng) = random_ladder(0.7, components);
     let mut random = |size: &[i64]| rng.normal(size, Kind::Double, Device::Cpu);
     let (z, n) = (random(&[6, 3]) * 2.0, 6);
     let moved = |axis: i64| {
@@ -52,8 +58,8 @@ fn slopes_are_differences_of_the_energy() {
 
 #[test]
 fn increments_are_those_of_the_walkers_log_weights() {
-    for (scale, untrained) in [(0.7, false), (0.0, true)] {
-        let (ladder, mut rng) = random_ladder(scale);
+    for (scale, untrained, components) in [(0.7, false, 1), (0.0, true, 1), (0.7, false, 3), (0.0, true, 3)] {
+        let (ladder, mut rng) = random_ladder(scale, components);
         let (n, h) = (6, 0.05);
         let x = rng.normal(&[n, 3], Kind::Double, Device::Cpu) * 2.0;
         let from = At { h, ..At::new(&ladder, 0.4) };
