@@ -381,7 +381,7 @@ fn a_run_that_is_continued_has_the_same_bits() {
     let data = stretched(60);
     let shape = LadderShape { widths: vec![6], ..Default::default() };
     let new = || NoiseLadder::new(&data, 0.1, &shape).unwrap();
-    let balance = Balance { count: 5, ..Default::default() };
+    let balance = Balance { count: 5, likelihood: 0.1, ..Default::default() };
     let fit = || DualScoreMatching::new().steps(20).batch(24).balance(balance).every(1).average(0.9).progress(0.0);
     let mut whole = new();
     let expected = fit().train(&mut whole, &data).unwrap();
@@ -436,6 +436,7 @@ fn what_cannot_be_a_ladder_is_refused_by_name() {
     for (wrong, name) in [
         (Balance { data: -1.0, ..Default::default() }, "balance of the data = -1"),
         (Balance { walkers: f64::NAN, ..Default::default() }, "balance of the walkers = NaN"),
+        (Balance { likelihood: -0.1, ..Default::default() }, "likelihood of the balance = -0.1"),
         (Balance { rise: 0.5, ..Default::default() }, "rise of the balance = 0.5"),
         (Balance { count: 0, ..Default::default() }, "walkers of the balance = 0"),
         (Balance { step: 0.0, ..Default::default() }, "step of the balance = 0"),

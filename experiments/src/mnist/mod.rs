@@ -71,6 +71,8 @@ pub struct Mnist {
     pub balance_walkers: f64,
     /// By what factor both rise.
     pub balance_rise: f64,
+    /// Weight of the likelihood by these walkers, in the end.
+    pub likelihood: f64,
     /// How many these are.
     pub descending: usize,
     /// Noise levels that the walkers come down by.
@@ -103,7 +105,7 @@ impl Default for Mnist {
             widths: vec![512, 512],
             axes: 200,
             components: 50,
-            component_axes: 40,
+            component_axes: 30,
             mixture_axes: 150,
             highest: 1.0,
             steps: 2_500,
@@ -114,6 +116,7 @@ impl Default for Mnist {
             balance_data: 0.153,
             balance_walkers: 1.53,
             balance_rise: 40.0,
+            likelihood: 0.0,
             descending: 256,
             levels: 100,
             walkers: 2_048,
@@ -159,6 +162,7 @@ impl Mnist {
             walkers: self.balance_walkers,
             rise: self.balance_rise,
             count: self.descending,
+            likelihood: self.likelihood,
             ..Default::default()
         }
     }

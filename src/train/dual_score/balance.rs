@@ -24,7 +24,17 @@ use tch::{Kind, Tensor};
 /// step per update, for the θ of the moment: they go where the weights will be needed. At the top their log-weight −f counts as
 /// an increment over √h. Both weights rise during the training, in equal ratios: first the data are learned, then the levels agree.
 ///
-/// (Known as the residual of the Fokker-Planck equation, arXiv 2210.04296, here over finite steps, and
+/// The walkers carry their log-weights A, through their steps and through every change of θ, as in Prop. 1, so that they can serve
+/// as well for the gradient of the likelihood at the levels where they are,
+///
+/// ```text
+/// E ∂_θU over the data − E e^A ∂_θU over the walkers,
+/// ```
+///
+/// that of KL(data | ρ_σ) + Z_σ − log Z_σ, which is least at the data's density, normalised. A is cut at 2: a walker that a change
+/// of θ made heavy would decide alone. (They are too few at one level to divide by the sum of their weights.)
+///
+/// (The loss is known as the residual of the Fokker-Planck equation, arXiv 2210.04296, here over finite steps, and
 /// as the detailed-balance loss of generative flow networks, arXiv 2301.12594.)
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,17 +43,22 @@ pub struct Balance {
     pub data: f64,
     /// Weight ≥ 0 of the loss on steps of the walkers, in the end.
     pub walkers: f64,
-    /// By what factor ≥ 1 these weights rise from the first update to the last; 1: constant.
+    /// By what factor ≥ 1 the weights rise from the first update to the last; 1: constant.
     pub rise: f64,
     /// Number of walkers.
     pub count: usize,
+    /// Weight ≥ 0 of the likelihood, in the end. A tenth is gained from safely; at 1 a mode that no walker visits can grow.
+    pub likelihood: f64,
     /// Length h of a step in log σ; rounded so that the ladder is a whole number of steps.
     pub step: f64,
 }
 
+/// Log-weights count at most as much as this in the gradient of the likelihood.
+const CUT: f64 = 2.0;
+
 impl Default for Balance {
     fn default() -> Self {
-        Balance { data: 0.15, walkers: 1.5, rise: 40.0, count: 256, step: 0.05 }
+        Balance { data: 0.15, walkers: 1.5, rise: 40.0, count: 256, likelihood: 0.0, step: 0.05 }
     }
 }
 
@@ -56,6 +71,7 @@ impl Balance {
     pub(super) fn validate(&self) -> Result<()> {
         super::super::descent::non_negative("balance of the data", self.data)?;
         super::super::descent::non_negative("balance of the walkers", self.walkers)?;
+        super::super::descent::non_negative("likelihood of the balance", self.likelihood)?;
         if !(self.rise >= 1.0 && self.rise.is_finite()) {
             return Err(Error::param("rise of the balance", self.rise, "a finite factor of at least 1"));
         }
@@ -69,8 +85,8 @@ impl Balance {
     }
 }
 
-/// Increments of the log-weights of steps from `upper` to y at times `t` `[n, 1]`, `[n]` in f64; differentiable in θ.
-pub(super) fn increments(upper: &Slopes, t: &Tensor, y: &Tensor) -> Tensor {
+/// Increments of the log-weights of steps from `upper` to y at times `t` `[n, 1]`, and f there, `[n]` in f64; differentiable in θ.
+pub(super) fn increments(upper: &Slopes, t: &Tensor, y: &Tensor) -> (Tensor, Tensor) {
     let (ladder, known) = (upper.ladder, upper.ladder.known());
     let (s0, s1) = (variances(ladder, &upper.t), variances(ladder, t));
     let shift = upper.slope() * pull(known, &s0, &s1);
@@ -80,7 +96,7 @@ pub(super) fn increments(upper: &Slopes, t: &Tensor, y: &Tensor) -> Tensor {
     let noises = sum(&(&shift * (&shift - (&upper.z - y) * 2.0))).to_kind(Kind::Double);
     let noises = noises / ((s0 - &s1) * 2.0).squeeze_dim(-1);
     let known = known.energy(&(y + &shift), &s1) - known.energy(y, &s1);
-    upper.f.to_kind(Kind::Double) - lower + known + noises
+    (upper.f.to_kind(Kind::Double) - &lower + known + noises, lower)
 }
 
 /// Walkers that come down the ladder, one step per update, and begin again at the top.
@@ -90,9 +106,11 @@ pub(super) struct Descending {
     /// Steps from the top to the bottom.
     steps: i64,
     /// Along the axes, `[count, d]`.
-    z: Tensor,
+    pub(super) z: Tensor,
     /// Steps made, `[count, 1]` in i64.
-    made: Tensor,
+    pub(super) made: Tensor,
+    /// A + f at the place and the θ of the last update, `[count]` in f64: less f for the θ of now, it is A for that.
+    pub(super) raised: Tensor,
     rng: Rng,
 }
 
@@ -105,7 +123,8 @@ impl Descending {
         let made = made.view([count, 1]);
         let t = made.to_kind(Kind::Double) / steps as f64;
         let z = drawn(ladder, &t, &mut rng);
-        Descending { balance, steps, z, made, rng }
+        let raised = made.zeros_like().squeeze_dim(-1).to_kind(Kind::Double);
+        Descending { balance, steps, z, made, raised, rng }
     }
 
     /// Their times, `[count, 1]` in f64, and rows.
@@ -128,7 +147,7 @@ impl Descending {
         let y = z1 + (&upper.z - z1) * &kept + xi * (&lower - &kept * &lower).clamp_min(0.0).sqrt();
         // steps that the bottom cuts short
         let lengths = (&t - &upper.t).squeeze_dim(-1) * -all.ladder.pace();
-        let of_data = (increments(&upper, &t, &y) / lengths.clamp_min(0.2 * h)).square().mean(Kind::Double);
+        let of_data = (increments(&upper, &t, &y).0 / lengths.clamp_min(0.2 * h)).square().mean(Kind::Double);
 
         let upper = all.rows(n, count);
         let made = &self.made + 1;
@@ -138,18 +157,32 @@ impl Descending {
         let y = known.denoise(&here, &s0, &s1, &mut self.rng);
         let y = no_grad(|| y - upper.slope() * pull(known, &s0, &s1));
         let start = upper.f.square() * self.made.eq(0).squeeze_dim(-1);
-        let of_walkers =
-            (increments(&upper, &t, &y).square() / (h * h)).mean(Kind::Double) + start.mean(Kind::Double) / h;
+        let (step, arrived) = increments(&upper, &t, &y);
+        let of_walkers = (step.square() / (h * h)).mean(Kind::Double) + start.mean(Kind::Double) / h;
         let done = made.ge(self.steps);
         let fresh = drawn(all.ladder, &Tensor::zeros_like(&t), &mut self.rng);
         self.z = fresh.where_self(&done, &y);
+        let f = upper.f.to_kind(Kind::Double);
+        let a = self.log_weights(&f);
+        self.raised = no_grad(|| (&a + step + arrived) * done.logical_not().squeeze_dim(-1));
         self.made = made * done.logical_not();
-        (of_data * data + of_walkers * walkers) * 0.5
+        let balanced = (of_data * data + of_walkers * walkers) * 0.5;
+        if self.balance.likelihood == 0.0 {
+            return balanced;
+        }
+        let weighted = (f * a.clamp_max(CUT).exp()).mean(Kind::Double);
+        balanced + (all.rows(0, n).f.mean(Kind::Double) - weighted) * self.balance.likelihood
+    }
+
+    /// A of the walkers, given f where they are, for the θ of now.
+    pub(super) fn log_weights(&self, f: &Tensor) -> Tensor {
+        no_grad(|| &self.raised - f)
     }
 
     pub fn save(&self, to: &mut Checkpoint) -> Result<()> {
         to.put("descending.z", &self.z);
         to.put("descending.made", &self.made);
+        to.put("descending.raised", &self.raised);
         to.put_json("descending.rng", &self.rng)
     }
 
@@ -157,6 +190,7 @@ impl Descending {
         let device = self.z.device();
         self.z = from.get("descending.z")?.to_device(device);
         self.made = from.get("descending.made")?.to_device(device);
+        self.raised = from.get("descending.raised")?.to_device(device);
         self.rng = from.json("descending.rng")?;
         Ok(())
     }

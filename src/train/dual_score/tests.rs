@@ -70,11 +70,63 @@ fn increments_are_those_of_the_walkers_log_weights() {
         let expected = alpha - Denoise::new().backward(&to, &at, moved, &mut rng).lambda;
         let time = |t: f64| Tensor::full([n, 1], t, (Kind::Double, Device::Cpu));
         let upper = Slopes::at(&ladder, &time(0.4), &ladder.axes().to_axes(&x)).unwrap();
-        let found = increments(&upper, &time(0.4 + h), &y);
+        let found = increments(&upper, &time(0.4 + h), &y).0;
         assert!((&found - &expected).abs().max().double_value(&[]) < 1e-10, "{found:?} {expected:?}");
         assert_eq!(found.abs().max().double_value(&[]) < 1e-10, untrained, "{found:?}");
         // Twin: a step of another length.
-        let other = increments(&upper, &time(0.4 + 1.1 * h), &y);
+        let other = increments(&upper, &time(0.4 + 1.1 * h), &y).0;
         assert_eq!((other - expected).abs().max().double_value(&[]) > 1e-3, !untrained);
     }
+}
+
+/// Mean of e^A over the walkers while θ changes at every update, with its standard error, and the same of walkers that come down the
+/// final ladder: Prop. 1. `mend`: added to the log-weights for each change of θ.
+fn weights_under_changing_parameters(mend: f64) -> f64 {
+    let (ladder, _) = random_ladder(0.25, 2);
+    let balance = Balance { count: 40_000, step: 0.4, ..Default::default() };
+    let mut walkers = Descending::new(balance, &ladder, Rng::new(5));
+    walkers.made = walkers.made.zeros_like();
+    walkers.z = ladder.known().sample(
+        40_000,
+        &variances(&ladder, &Tensor::zeros([1, 1], (Kind::Double, Device::Cpu))),
+        &mut Rng::new(6),
+    );
+    let row = ladder.known().sample(1, &Tensor::from_slice(&[1.0]), &mut Rng::new(7));
+    let top = Tensor::zeros([1, 1], (Kind::Double, Device::Cpu));
+    let steps = (-ladder.pace() / 0.4).round() as usize;
+    let slopes = |walkers: &Descending| {
+        let (t, z) = walkers.rows();
+        Slopes::at(&ladder, &Tensor::cat(&[&top, &t], 0), &Tensor::cat(&[&row, z], 0)).unwrap()
+    };
+    for _ in 0..steps - 1 {
+        let all = slopes(&walkers);
+        let _ = walkers.loss(&all, &row);
+        no_grad(|| ladder.vars().trainable_variables().iter_mut().for_each(|p| p.copy_(&(&*p * 1.15))));
+        walkers.raised = &walkers.raised + mend;
+    }
+    let all = slopes(&walkers);
+    let a = walkers.log_weights(&all.rows(1, 40_000).f.to_kind(Kind::Double)).exp();
+    // the walkers are one step above the bottom; Z there, by a descent of its own
+    let t = 1.0 - 1.0 / steps as f64;
+    let at = Tensor::from_slice(&[ladder.sigma(t).powi(2)]);
+    let z = ladder.known().sample(40_000, &at, &mut Rng::new(8));
+    let lift = no_grad(|| {
+        -ladder.residual(
+            &(&z / (ladder.axes().variances() + &at).sqrt()),
+            &Tensor::full([1, 1], t, (Kind::Double, Device::Cpu)),
+        )
+    });
+    let lift = lift.to_kind(Kind::Double).exp();
+    let part = |t: &Tensor| (t.mean(Kind::Double).double_value(&[]), t.var(true).double_value(&[]) / 40_000.0);
+    let ((mean, square), (known, other)) = (part(&a), part(&lift));
+    (mean - known) / (square + other).sqrt()
+}
+
+#[test]
+fn log_weights_follow_steps_and_changes_of_parameters() {
+    let z = weights_under_changing_parameters(0.0);
+    assert!(z.abs() < 5.0, "{z}");
+    // Twin: a little more at every change.
+    let z = weights_under_changing_parameters(0.02);
+    assert!(z.abs() > 5.0, "{z}");
 }
