@@ -45,7 +45,13 @@ impl Evaluator<'_> {
     }
 
     /// Adds to the tables `summary` and `masses`, the first two, what is known of a population.
-    pub fn rows(&self, energy: &dyn Fn(&Tensor) -> Tensor, p: &Population, out: &mut [frame::Rows; 3]) -> Result<()> {
+    /// Cross-entropies by `energy`, if it is that of the population.
+    pub fn rows(
+        &self,
+        energy: Option<&dyn Fn(&Tensor) -> Tensor>,
+        p: &Population,
+        out: &mut [frame::Rows; 3],
+    ) -> Result<()> {
         let [summary, masses, _] = out;
         let Mnist { labels, counts, noise, .. } = self.config;
         let data = self.config.title();
@@ -60,12 +66,14 @@ impl Evaluator<'_> {
         let mut add = |quantity: &str, e: Estimate| {
             summary.push((&data, *noise, p.method, p.seed, quantity, e.value, e.se));
         };
-        let [test, train] = self.cross_entropies(energy, p.seed, p.log_z)?;
-        let bits = self.test.dim() as f64 * std::f64::consts::LN_2;
-        add("cross_entropy_test", test);
-        add("cross_entropy_train", train);
-        add("bits_per_dim_test", Estimate::new(test.value / bits, test.se / bits));
-        add("log_z", p.log_z);
+        if let Some(energy) = energy {
+            let [test, train] = self.cross_entropies(energy, p.seed, p.log_z)?;
+            let bits = self.test.dim() as f64 * std::f64::consts::LN_2;
+            add("cross_entropy_test", test);
+            add("cross_entropy_train", train);
+            add("bits_per_dim_test", Estimate::new(test.value / bits, test.se / bits));
+            add("log_z", p.log_z);
+        }
         let named = self.classifier.classes(&p.x);
         let total: usize = counts.iter().sum();
         let (mut distance, mut square) = (0.0, 0.0);

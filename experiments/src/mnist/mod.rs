@@ -11,7 +11,7 @@ use evaluate::{Evaluator, Population};
 use jarzynski::data::{self, Dataset, Split};
 use jarzynski::density::NoisePath;
 use jarzynski::io::frame;
-use jarzynski::kernel::Denoise;
+use jarzynski::kernel::{Denoise, Map, Ode};
 use jarzynski::model::{LadderShape, NoiseLadder};
 use jarzynski::numeric::Rng;
 use jarzynski::run::Run;
@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 /// Methods: `gaussian`, `mixture-10` and `mixture-50`, untrained ladders of one, ten and fifty Gaussians, these with full covariances
 /// by expectation maximisation; `dual-score-plain`, the trained one of `components` Gaussians without weights, its energy taken for normalised;
-/// `dual-score`, the same with weights, log Z measured.
+/// `dual-score-ode`, the same ladder by its probability flow, without noise; `dual-score`, with weights, log Z measured;
+/// `dual-score-ml`, trained further with the gradient of the likelihood, with weights.
 ///
 /// Tables: `steps`, the trainings' rows; `masses`, the classes' shares of each population; `summary` with `cross_entropy_test`,
 /// `cross_entropy_train` and `bits_per_dim_test` (H/(d ln 2)) of images with fresh noise; `log_z` and `log_z_twice`, with twice the
@@ -71,7 +72,11 @@ pub struct Mnist {
     pub balance_walkers: f64,
     /// By what factor both rise.
     pub balance_rise: f64,
-    /// Weight of the likelihood by these walkers, in the end.
+    /// Updates after these in which the likelihood counts too; 0: none.
+    pub likelihood_steps: usize,
+    /// Their learning rate.
+    pub likelihood_lr: f64,
+    /// The weight of the likelihood in them, by the walkers of the balance.
     pub likelihood: f64,
     /// How many these are.
     pub descending: usize,
@@ -116,7 +121,9 @@ impl Default for Mnist {
             balance_data: 0.153,
             balance_walkers: 1.53,
             balance_rise: 40.0,
-            likelihood: 0.0,
+            likelihood_steps: 500,
+            likelihood_lr: 1e-3,
+            likelihood: 0.1,
             descending: 256,
             levels: 100,
             walkers: 2_048,
@@ -131,10 +138,13 @@ impl Default for Mnist {
     }
 }
 
-const METHODS: [&str; 5] = ["gaussian", "mixture-10", "mixture-50", "dual-score-plain", "dual-score"];
+const METHODS: [&str; 7] =
+    ["gaussian", "mixture-10", "mixture-50", "dual-score-plain", "dual-score-ode", "dual-score", "dual-score-ml"];
 const FITS: [(usize, &str); 3] = [(1, METHODS[0]), (10, METHODS[1]), (50, METHODS[2])];
 const PLAIN: &str = METHODS[3];
-const WEIGHTED: &str = METHODS[4];
+const FLOWN: &str = METHODS[4];
+const WEIGHTED: &str = METHODS[5];
+const LIKELIHOOD: &str = METHODS[6];
 
 impl Mnist {
     fn images(&self) -> Result<Dataset> {
@@ -162,7 +172,6 @@ impl Mnist {
             walkers: self.balance_walkers,
             rise: self.balance_rise,
             count: self.descending,
-            likelihood: self.likelihood,
             ..Default::default()
         }
     }
@@ -175,10 +184,44 @@ impl Mnist {
             .every(steps.div_ceil(20).max(1))
     }
 
+    /// The weighted population of a trained ladder; adds what its descents tell: log Z at twice the levels, the ESS without
+    /// resampling, `seconds`.
+    fn measure(
+        &self,
+        method: &'static str,
+        seed: u64,
+        ladder: &NoiseLadder,
+        seconds: f64,
+        tables: &mut [frame::Rows; 3],
+    ) -> Result<Population> {
+        let weighted = self.transport(1, seed).run(ladder)?;
+        let z = known(&weighted)?;
+        let twice = known(&self.transport(2, seed).run(ladder)?)?;
+        let alone = self.transport(1, seed).ess_min(0.0).run(ladder)?;
+        for (t, ess) in alone.column("t")?.into_iter().zip(alone.column("ess")?) {
+            tables[2].push((method, seed, self.levels, ladder.sigma(t), ess));
+        }
+        let alone = alone.walkers.ess();
+        let of = self.title();
+        for (quantity, value, se) in
+            [("log_z_twice", twice.value, twice.se), ("ess", alone, f64::NAN), ("seconds", seconds, f64::NAN)]
+        {
+            tables[0].push((&of, self.noise, method, seed, quantity, value, se));
+        }
+        Ok(self.population(method, seed, weighted, z))
+    }
+
     fn population(&self, method: &'static str, seed: u64, run: Run, log_z: Estimate) -> Population {
         let samples = run.samples(48, &mut Rng::new(seed).split(0x5a3));
         let x = run.walkers.x().shallow_clone();
-        Population { method, seed, x, weighted: (method == WEIGHTED).then_some(run.walkers), log_z, samples }
+        Population {
+            method,
+            seed,
+            x,
+            weighted: [WEIGHTED, LIKELIHOOD].contains(&method).then_some(run.walkers),
+            log_z,
+            samples,
+        }
     }
 }
 
@@ -192,12 +235,12 @@ impl Experiment for Mnist {
     const ABOUT: &'static str =
         "a normalised energy of 28×28 digits along a ladder of noise levels (needs `make datasets`)";
     const SMALL: &'static str = "counts = [40, 20, 10]\nwidths = [8]\naxes = 5\ncomponents = 2\ncomponent_axes = 2\nmixture_axes = 5\nsteps = 4\nbatch = 16\nlevels = 3\nwalkers = 16\n\
-         classifier_steps = 2\nevery = 2\ndescending = 8";
+         classifier_steps = 2\nevery = 2\ndescending = 8\nlikelihood_steps = 2";
     const DATA: Option<&'static str> = Some("mnist");
     const ON_REQUEST: bool = true;
 
     fn full() -> Self {
-        Mnist { steps: 10_000, seeds: 3, ..Default::default() }
+        Mnist { steps: 10_000, likelihood_steps: 2_000, seeds: 3, ..Default::default() }
     }
 
     fn seed(&self) -> u64 {
@@ -212,7 +255,7 @@ impl Experiment for Mnist {
         let mut tables = [
             frame::Rows::new(&["data", "noise", "method", "seed", "quantity", "value", "se"]),
             frame::Rows::new(&["method", "seed", "label", "data", "model", "se"]),
-            frame::Rows::new(&["seed", "levels", "sigma", "ess"]),
+            frame::Rows::new(&["method", "seed", "levels", "sigma", "ess"]),
         ];
         let mut out = Output::default();
         let (mut runs, mut sheets) = (Vec::new(), Vec::new());
@@ -233,7 +276,7 @@ impl Experiment for Mnist {
                 // exact at one step
                 let drawn = Transport::new(Denoise::new(), 1, self.walkers, seed).plain().quiet().run(&untrained)?;
                 let population = self.population(method, seed, drawn, exact);
-                evaluator.rows(&|x| no_grad(|| untrained.energy(1.0, x)), &population, &mut tables)?;
+                evaluator.rows(Some(&|x| no_grad(|| untrained.energy(1.0, x))), &population, &mut tables)?;
                 if seed == self.seed && components == 10 {
                     sheets.push(population);
                 }
@@ -250,29 +293,33 @@ impl Experiment for Mnist {
                 .seed(seed);
             training_run.checkpointing = context.checkpointing(&format!("dual-score-{seed}"));
             let run = training_run.train(&mut ladder, &training.x)?;
-            let of_ladder = |x: &Tensor| no_grad(|| ladder.energy(1.0, x));
+            let of_ladder = |ladder: &NoiseLadder, x: &Tensor| no_grad(|| ladder.energy(1.0, x));
             let without = self.population(PLAIN, seed, plain.run(&ladder)?, exact);
-            evaluator.rows(&of_ladder, &without, &mut tables)?;
-            let weighted = self.transport(1, seed).run(&ladder)?;
-            let z = known(&weighted)?;
-            let twice = known(&self.transport(2, seed).run(&ladder)?)?;
-            let alone = self.transport(1, seed).ess_min(0.0).run(&ladder)?;
-            for (t, ess) in alone.column("t")?.into_iter().zip(alone.column("ess")?) {
-                tables[2].push((seed, self.levels, ladder.sigma(t), ess));
-            }
-            let alone = alone.walkers.ess();
-            let last = self.population(WEIGHTED, seed, weighted, z);
-            evaluator.rows(&of_ladder, &last, &mut tables)?;
-            let of = self.title();
-            for (quantity, value, se) in
-                [("log_z_twice", twice.value, twice.se), ("ess", alone, f64::NAN), ("seconds", run.seconds, f64::NAN)]
-            {
-                tables[0].push((&of, self.noise, WEIGHTED, seed, quantity, value, se));
+            evaluator.rows(Some(&|x| of_ladder(&ladder, x)), &without, &mut tables)?;
+            // four velocities a step and the energy where it ends: as many evaluations as the others
+            let flow = Transport::new(Ode::new(Map::Rk4), self.levels.div_ceil(5), self.walkers, seed).plain().quiet();
+            let flown = self.population(FLOWN, seed, flow.run(&ladder)?, exact);
+            evaluator.rows(None, &flown, &mut tables)?;
+            let last = self.measure(WEIGHTED, seed, &ladder, run.seconds, &mut tables)?;
+            evaluator.rows(Some(&|x| of_ladder(&ladder, x)), &last, &mut tables)?;
+            runs.push(("dual-score".to_string(), seed, run));
+            if self.likelihood_steps > 0 {
+                let mut further = DualScoreMatching {
+                    steps: self.likelihood_steps,
+                    lr: self.likelihood_lr,
+                    balance: Some(Balance { rise: 1.0, likelihood: self.likelihood, ..self.balance() }),
+                    seed: seed ^ 0x11,
+                    ..training_run
+                };
+                further.checkpointing = context.checkpointing(&format!("dual-score-ml-{seed}"));
+                let run = further.train(&mut ladder, &training.x)?;
+                let after = self.measure(LIKELIHOOD, seed, &ladder, run.seconds, &mut tables)?;
+                evaluator.rows(Some(&|x| of_ladder(&ladder, x)), &after, &mut tables)?;
+                runs.push(("dual-score-ml".to_string(), seed, run));
             }
             if seed == self.seed {
                 sheets.extend([without, last]);
             }
-            runs.push(("dual-score".to_string(), seed, run));
         }
         let sure =
             evaluator.classifier.confidence(&evaluator.noisy(&test, self.seed, 0xf4e)).gt(0.9).to_kind(Kind::Double);

@@ -1,7 +1,7 @@
 //! Say what was found, and draw it.
 
 use super::evaluate::{Evaluator, Population};
-use super::{METHODS, Mnist, WEIGHTED};
+use super::{LIKELIHOOD, METHODS, Mnist, WEIGHTED};
 use crate::Output;
 use crate::evaluate::with_error;
 use crate::images::pixels;
@@ -65,7 +65,9 @@ impl Mnist {
                 let of = frame::filter(&part, "method", method)?;
                 let column = if self.seeds > 1 { "value_se" } else { "se" };
                 let (value, se) = (frame::column_f64(&of, "value")?, frame::column_f64(&of, column)?);
-                entropy = entropy.errorbars(who, &[i as f64 + shift], &value, &se);
+                if !value.is_empty() {
+                    entropy = entropy.errorbars(who, &[i as f64 + shift], &value, &se);
+                }
             }
         }
         let masses = frame::bands(out.get("masses")?, &["method", "label"], "seed", &["model", "data", "se"])?;
@@ -81,9 +83,12 @@ impl Mnist {
                 bars = bars.bars("data", &frame::column_f64(&part, "data")?, &[]);
             }
             let column = if self.seeds > 1 { "model_se" } else { "se" };
+            if part.height() == 0 {
+                continue;
+            }
             bars = bars.bars(method, &frame::column_f64(&part, "model")?, &frame::column_f64(&part, column)?);
         }
-        let descent = frame::bands(out.get("descent")?, &["sigma"], "seed", &["ess"])?;
+        let descent = frame::bands(out.get("descent")?, &["method", "sigma"], "seed", &["ess"])?;
         let band = |panel: Panel, df: &DataFrame, x: &str, y: &str, label: &str| -> Result<Panel> {
             let (x, v) = (frame::column_f64(df, x)?, frame::column_f64(df, y)?);
             let se = frame::column_f64(df, &format!("{y}_se"))?;
@@ -92,8 +97,16 @@ impl Mnist {
         };
         let ess = Panel::new(&format!("on the way down, {} levels, no resampling", self.levels));
         let ess = ess.x("noise level σ").y("ESS / N").log_x().ylim(0.0, 1.0);
-        let ess = band(ess, &descent, "sigma", "ess", WEIGHTED)?;
-        let steps = frame::bands(out.get("steps")?, &["step"], "seed", &["loss_denoising", "loss_balance"])?;
+        let ess = [WEIGHTED, LIKELIHOOD].into_iter().try_fold(ess, |panel, method| {
+            let of = frame::filter(&descent, "method", method)?;
+            if of.height() == 0 { Ok(panel) } else { band(panel, &of, "sigma", "ess", method) }
+        })?;
+        let steps = frame::bands(
+            &frame::filter(out.get("steps")?, "method", WEIGHTED)?,
+            &["step"],
+            "seed",
+            &["loss_denoising", "loss_balance"],
+        )?;
         // no loss is known before the first update
         let steps = steps.slice(1, steps.height());
         let losses = Panel::new("losses").x("updates").y("nats per image").log_y();
