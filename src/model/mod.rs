@@ -10,6 +10,7 @@ mod mixture;
 mod net;
 mod noise_ladder;
 mod rbm;
+pub mod targets;
 mod time_mlp;
 
 pub use bridge::Bridge;

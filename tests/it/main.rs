@@ -27,6 +27,7 @@ mod resume;
 mod run;
 mod score_matching;
 mod sweep;
+mod targets;
 mod tempering;
 mod train;
 mod tune;
