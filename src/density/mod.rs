@@ -32,6 +32,7 @@ pub use model::{Along, Model, log_prob};
 pub(crate) use momenta::halves;
 pub use momenta::{Momenta, WithMomenta};
 pub use noise::Noise;
+pub(crate) use noise::between_knots;
 pub use path::{At, Flow, Geometric, Path};
 pub(crate) use path::{Grid, vector_products};
 pub(crate) use rows::{check_rows, distance_from, first_row, floats, kind_for, rows_as, rows_for};

@@ -22,6 +22,7 @@ mod models;
 mod momenta;
 mod natural;
 mod noise_ladder;
+mod pilot;
 mod rbm;
 mod records;
 mod resample;

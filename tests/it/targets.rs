@@ -1,7 +1,10 @@
 //! Hold the benchmark targets to their own claims: gradients, log Z, moments and draws, with twins that must fail.
 
 use crate::common::{FAR, z_of};
-use jarzynski::model::targets::{Banana, DoubleWell, Funnel, Logistic, ManyWell, Phi4, modes_25, modes_40};
+use jarzynski::kernel::{Hmc, Whitened};
+use jarzynski::model::targets::{
+    Banana, CoxField, CoxProcess, DoubleWell, Funnel, Logistic, ManyWell, Phi4, modes_25, modes_40,
+};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{Base, Energy, Evaluation, Geometric, Mala, Reversed, Rng, Transport};
 
@@ -19,6 +22,14 @@ fn logistic() -> Logistic {
     Logistic::new(&x, &y, 1.7).unwrap()
 }
 
+/// A process on 3 × 3 pixels of area 1/9, and its counts.
+fn cox(range: f64) -> (CoxProcess, Vec<f64>) {
+    let field = CoxField { mean: 2.0, variance: 1.5, range };
+    let counts = CoxProcess::simulate(field, 3, 1.0 / 9.0, &mut Rng::new(12)).unwrap();
+    let numbers = Vec::try_from(counts.view(-1)).unwrap();
+    (CoxProcess::new(&counts, field, 1.0 / 9.0).unwrap(), numbers)
+}
+
 /// Every target with a closed gradient, and rows where it is compared.
 fn each(mut check: impl FnMut(&str, &dyn Energy, Tensor)) {
     let rows = |d: i64, scale: f64| Rng::new(9).normal(&[40, d], Kind::Double, Device::Cpu) * scale;
@@ -30,6 +41,7 @@ fn each(mut check: impl FnMut(&str, &dyn Energy, Tensor)) {
     check("φ⁴, one site", &Phi4::new(1, -1.3, 0.7).unwrap(), rows(1, 1.0));
     check("φ⁴, two sites", &Phi4::new(2, 1.3, 0.7).unwrap(), rows(4, 1.0));
     check("logistic", &logistic(), rows(2, 2.0));
+    check("Cox", &cox(0.3).0, rows(9, 1.0));
     check("25 modes", &modes_25().unwrap(), rows(2, 4.0));
     check("40 modes", &modes_40(5).unwrap(), rows(5, 20.0));
 }
@@ -291,9 +303,44 @@ fn the_evidence_of_a_logistic_regression_is_that_of_quadrature() {
 }
 
 #[test]
+fn a_cox_process_has_the_log_z_of_its_pixels_where_they_are_independent() {
+    // a range at which e^{−1/(Mβ)} is 0
+    let (target, counts) = cox(1e-4);
+    let pixel = |y: f64, area: f64| {
+        let log = |x: f64| y * x - area * x.exp() - (x - 2.0).powi(2) / 3.0 - 0.5 * (3.0 * std::f64::consts::PI).ln();
+        jarzynski::numeric::fit::simpson(|x| log(x).exp(), -12.0, 14.0, 8_000).ln()
+    };
+    let exact = |area: f64| counts.iter().map(|y| pixel(*y, area)).sum::<f64>();
+    let path = Geometric { base: target.prior().unwrap(), target };
+    let kernel = Whitened::new(Reversed::new(Hmc::new(0.5, 3)));
+    let run = Transport::new(kernel, 30, 10_000, 3).quiet().run(&path).unwrap();
+    let z = z_of(&run.walkers.log_z(), exact(1.0 / 9.0));
+    assert!(z.abs() < FAR && run.walkers.ess() > 0.2, "{z} {}", run.walkers.ess());
+    let other = z_of(&run.walkers.log_z(), exact(1.0 / 8.0));
+    assert!(other.abs() > FAR, "the pixel's area is part of log Z: {other}");
+    // correlations are those of the formula: E (x_0 − μ)(x_5 − μ), pixels (0, 0) and (1, 2) of a 3 × 3 grid
+    let field = CoxField { mean: 2.0, variance: 1.5, range: 0.5 };
+    let x = field.on_grid(3).unwrap().sample(200_000, &mut Rng::new(1)) - 2.0;
+    let covariance = 1.5 * (-(5f64.sqrt()) / 1.5).exp();
+    assert!(z_of(&(x.select(1, 0) * x.select(1, 5)), covariance).abs() < FAR);
+    assert!(
+        z_of(&(x.select(1, 0) * x.select(1, 5)), 1.5 * (-3.0 / 1.5f64).exp()).abs() > FAR,
+        "not by the sum of steps"
+    );
+    // counts have the mean of a log-normal rate
+    let mut rng = Rng::new(2);
+    let drawn: Vec<f64> = (0..4_000)
+        .map(|_| CoxProcess::simulate(CoxField { range: 1e-4, ..field }, 2, 0.2, &mut rng).unwrap().mean(Kind::Double))
+        .map(|mean| mean.double_value(&[]))
+        .collect();
+    assert!(z_of(&drawn, 0.2 * (2.0f64 + 0.75).exp()).abs() < FAR, "{:?}", z_of(&drawn, 0.2 * (2.0f64 + 0.75).exp()));
+}
+
+#[test]
 fn bad_targets_are_refused_by_name() {
     let (x, y) = design();
     let said = |e: jarzynski::Error| e.to_string();
+    let field = CoxField::of_points(9.0);
     for (e, wanted) in [
         (said(Funnel::new(1).unwrap_err()), "d = 1"),
         (said(Banana::new(1, 1.0, 1.0).unwrap_err()), "d = 1"),
@@ -312,6 +359,11 @@ fn bad_targets_are_refused_by_name() {
         (said(Phi4::new(2, 0.0, 0.0).unwrap_err()), "mass2 = 0"),
         (said(Phi4::new(2, 1.0, 1.0).unwrap().free_field(0.0).unwrap_err()), "mass2 = 0"),
         (said(modes_40(0).unwrap_err()), "d = 0"),
+        (said(CoxProcess::new(&x, CoxField::of_points(9.0), 1.0).unwrap_err()), "counts has shape [30, 2]"),
+        (said(CoxProcess::new(&(x.narrow(0, 0, 2) * 0.0 + 0.5), field, 1.0).unwrap_err()), "counts = 0.5 in pixel 0"),
+        (said(CoxProcess::new(&(x.narrow(0, 0, 2) * 0.0), field, 0.0).unwrap_err()), "area = 0"),
+        (said(CoxField { range: 0.0, ..field }.on_grid(2).unwrap_err()), "range = 0"),
+        (said(field.on_grid(65).unwrap_err()), "side = 65"),
         (said(Logistic::new(&x, &y, 0.0).unwrap_err()), "sigma = 0"),
         (said(Logistic::new(&(&x * f64::NAN), &y, 1.0).unwrap_err()), "x is not finite in row 0"),
         (said(Logistic::new(&x, &y.narrow(0, 0, 7), 1.0).unwrap_err()), "y has shape [7]"),

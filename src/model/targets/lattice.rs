@@ -39,7 +39,7 @@ pub struct Phi4 {
 }
 
 /// Sites of the largest lattice: the free field holds a matrix of their number squared.
-const SITES: i64 = 4_096;
+pub(super) const SITES: i64 = 4_096;
 
 impl Phi4 {
     /// Side L, m² and λ ≥ 0.

@@ -7,6 +7,7 @@
 //! | [`Banana`] | 0 | exact | Haario, Saksman, Tamminen 1999 |
 //! | [`ManyWell`] | one-dimensional quadrature | exact | Midgley et al. 2023 (pairs), Berner et al. 2024 (separated wells) |
 //! | [`Phi4`] | closed form at λ = 0 | exact at λ = 0 | Albergo, Kanwar, Shanahan 2019 |
+//! | [`CoxProcess`] | – (quadrature without correlations) | – | Møller, Syversveen, Waagepetersen 1998; the pixel's area stated |
 //! | [`Logistic`] | – (quadrature where p ≤ 2) | – | Neal & Murray; the user's own design matrix |
 //!
 //! A target with exact draws is a [`Base`](crate::Base): a reverse run can start from it, so that
@@ -25,6 +26,7 @@
 //! ```
 
 mod banana;
+mod cox;
 mod funnel;
 mod lattice;
 mod logistic;
@@ -33,6 +35,7 @@ mod mixtures;
 mod well;
 
 pub use banana::Banana;
+pub use cox::{CoxField, CoxProcess};
 pub use funnel::Funnel;
 pub use lattice::Phi4;
 pub use logistic::Logistic;
