@@ -161,6 +161,25 @@ struct Found {
     coverage: f64,
 }
 
+/// The kernel as the pilot left it, for any K.
+fn fixed<K: Clone>(found: &Piloted<K>) -> impl Fn(usize) -> Stepped<K> + use<K> {
+    let kernel = found.kernel.clone();
+    move |_| kernel.clone()
+}
+
+/// The acceptance at which kernels that do not reject are piloted, and the standard deviation of one increment there: for a normal
+/// one, 1 − acceptance = 2Φ(σ/2) − 1.
+const PILOTED: f64 = 0.9;
+const DEVIATION: f64 = 0.251;
+/// The variance that all increments of a run may have together.
+const VARIANCE: f64 = 0.3;
+
+/// Knots of steps at which K increments have the variance `VARIANCE` in all, where one is of this order in the step.
+fn lowered(knots: &[[f64; 2]], k: usize, order: f64) -> Vec<[f64; 2]> {
+    let factor = ((VARIANCE / k as f64).sqrt() / DEVIATION).min(1.0).powf(1.0 / order);
+    knots.iter().map(|[t, step]| [*t, step * factor]).collect()
+}
+
 impl SamplerBench {
     fn validate(&self) -> Result<()> {
         let budget = self.budgets.iter().copied().min().unwrap_or(0);
@@ -189,10 +208,11 @@ impl SamplerBench {
         Pilot::new(self.pilot, seed).share(SHARE).acceptance(acceptance).run(kernel, path)
     }
 
-    /// The run that the evaluations left by the pilot pay for, each step costing `each`: with `kernel`, along the pilot's times.
+    /// The run that the evaluations left by the pilot pay for, each step costing `each`: K steps along the pilot's times with the
+    /// kernel that `kernel` makes for K.
     fn run<P: Path, K, F>(
         &self,
-        (kernel, each): (Stepped<K>, usize),
+        (kernel, each): (impl Fn(usize) -> Stepped<K>, usize),
         found: Piloted<F>,
         (path, annealing): (&P, &Annealing),
         (budget, seed): (usize, u64),
@@ -204,7 +224,7 @@ impl SamplerBench {
         let left = (budget * self.walkers) as u64;
         let steps = (left.saturating_sub(spent) / (self.walkers * each) as u64).max(1) as usize;
         let times = found.in_steps(steps)?.times;
-        let transport = Transport::new(kernel, steps, self.walkers, seed).times(&times).ess_min(0.5).quiet();
+        let transport = Transport::new(kernel(steps), steps, self.walkers, seed).times(&times).ess_min(0.5).quiet();
         let run: Run = transport.run(path)?;
         let lowest = run.column("ess")?.into_iter().fold(f64::INFINITY, f64::min);
         let x = run.walkers.x().narrow(1, 0, annealing.target.dim());
@@ -216,37 +236,37 @@ impl SamplerBench {
         })
     }
 
-    /// Kernels that do not reject take their steps from pilots of the ones that do, at a higher acceptance.
+    /// Kernels that do not reject have the knots of a pilot of the one that does, with a step that [`lowered`] makes for K.
     fn measure(&self, method: &str, annealing: &Annealing, budget: usize, seed: u64) -> Result<Found> {
         let at = (budget, seed);
         let plain = (annealing, annealing);
         match method {
             "ula" => {
-                let found = self.pilot(Reversed::new(Mala::new(0.1)), 0.9, annealing, seed)?;
-                let kernel = Stepped::new(Ula::new(1.0), &found.kernel.knots);
-                self.run((kernel, 1), found, plain, at)
+                let found = self.pilot(Reversed::new(Mala::new(0.1)), PILOTED, annealing, seed)?;
+                let knots = found.kernel.knots.clone();
+                self.run((|k| Stepped::new(Ula::new(1.0), &lowered(&knots, k, 1.5)), 1), found, plain, at)
             }
             "mala" => {
                 let found = self.pilot(Reversed::new(Mala::new(0.1)), 0.7, annealing, seed)?;
-                self.run((found.kernel.clone(), 2), found, plain, at)
+                self.run((fixed(&found), 2), found, plain, at)
             }
             "hmc" => {
                 let found = self.pilot(Reversed::new(Hmc::new(0.5, self.leapfrogs)), 0.8, annealing, seed)?;
-                self.run((found.kernel.clone(), 1 + self.leapfrogs), found, plain, at)
+                self.run((fixed(&found), 1 + self.leapfrogs), found, plain, at)
             }
             "underdamped" => {
-                let found = self.pilot(Reversed::new(Hmc::new(0.5, 1)), 0.9, annealing, seed)?;
-                let kernel = Stepped::new(Underdamped::new(1.0, self.friction), &found.kernel.knots);
-                let with_momenta = WithMomenta::new(annealing);
-                self.run((kernel, 1), found, (&with_momenta, annealing), at)
+                let found = self.pilot(Reversed::new(Hmc::new(0.5, 1)), PILOTED, annealing, seed)?;
+                let knots = found.kernel.knots.clone();
+                let kernel = |k| Stepped::new(Underdamped::new(1.0, self.friction), &lowered(&knots, k, 3.0));
+                self.run((kernel, 1), found, (&WithMomenta::new(annealing), annealing), at)
             }
             "barker" => {
                 let found = self.pilot(Reversed::new(Barker::new(1.0)), 0.57, annealing, seed)?;
-                self.run((found.kernel.clone(), 2), found, plain, at)
+                self.run((fixed(&found), 2), found, plain, at)
             }
             _ => {
                 let found = self.pilot(Reversed::new(RandomWalk::new(1.0)), 0.3, annealing, seed)?;
-                self.run((found.kernel.clone(), 2), found, plain, at)
+                self.run((fixed(&found), 2), found, plain, at)
             }
         }
     }
