@@ -684,7 +684,7 @@ fn every_kernel_of_the_bench_meets_log_z_where_the_start_covers_the_target() {
         let read = |c: &str| column_f64(&own, c).unwrap();
         let (z, se, exact, spent) = (read("log_z"), read("se"), read("exact"), read("evaluations"));
         let far: Vec<f64> = (0..z.len()).filter(|i| se[*i].is_finite()).map(|i| (z[i] - exact[i]) / se[i]).collect();
-        assert!(far.len() >= 10 && near(&far), "{method}: {far:?}");
+        assert!(far.len() >= 5 && near(&far), "{method}: {far:?}");
         // the pilot's evaluations are taken off the run's
         assert!(spent.iter().enumerate().all(|(i, n)| *n <= if i % 6 < 3 { 1e5 } else { 2e5 } * 1.02), "{spent:?}");
         assert!(spent.iter().all(|n| *n > 0.9e5), "{spent:?}");
