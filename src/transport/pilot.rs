@@ -194,7 +194,7 @@ impl Pilot {
         K: for<'a> Kernel<At<'a, P>> + StepSize,
     {
         let Some(target) = self.acceptance else { return Ok(f64::NAN) };
-        let mut accepted = f64::NAN;
+        let (mut accepted, mut gain, mut before) = (f64::NAN, 1.5, 0.0);
         let trials = TRIALS[usize::from(u.t > 0.0)];
         for trial in 1..=trials {
             let moved = kernel.with_step_size(*step).step(u, walkers.evaluation(), rng);
@@ -209,7 +209,13 @@ impl Pilot {
             if (accepted - target).abs() < NEAR || trial == trials {
                 break;
             }
-            *step *= (1.5 * (accepted - target)).exp();
+            // Kesten's rule: whoever overshoots takes smaller steps from then on
+            let excess = accepted - target;
+            if excess * before < 0.0 {
+                gain *= 0.5;
+            }
+            before = excess;
+            *step *= (gain * excess).exp();
         }
         Ok(accepted)
     }

@@ -58,7 +58,7 @@ impl CoxField {
 /// Factors of the likelihood that do not depend on x, a^{y_i}/y_i!, are left out, as in the tables for the 126 Finnish pines with
 /// M = 40. There a is 1/M², a pixel's share of the unit square; **other values of a circulate, and log Z differs**, so that a is an
 /// argument and belongs beside every number. The pines themselves are not part of this library: give their counts, or
-/// [`simulate`](CoxProcess::simulate) some.
+/// [`simulate`](CoxProcess::simulate) some. Computed on the CPU.
 ///
 /// log Z has no closed form. The start is the [`prior`](CoxProcess::prior), in whose coordinates kernels move inside
 /// [`Whitened`](crate::kernel::Whitened).
@@ -146,7 +146,7 @@ impl CoxProcess {
     fn of_counts(&self, x: &Tensor) -> (Tensor, Tensor) {
         use crate::density::Base;
         let rate = x.exp() * self.area;
-        let counts = self.counts.to_kind(x.kind()).to_device(x.device());
+        let counts = self.counts.to_kind(x.kind());
         let u = (&rate - x * counts).sum_dim_intlist(-1, false, None::<Kind>) + self.prior.log_z();
         (rate, u)
     }
@@ -157,15 +157,16 @@ impl Differentiable for CoxProcess {}
 impl Energy for CoxProcess {
     fn energy(&self, x: &Tensor) -> Tensor {
         let x = floats(x, self.dim(), Kind::Double);
-        self.of_counts(&x).1 + self.prior.energy(&x)
+        self.of_counts(&x).1 + self.prior.energy(&x.to_kind(Kind::Double)).to_kind(x.kind())
     }
 
     fn evaluate(&self, x: &Tensor) -> Evaluation {
         no_grad(|| {
             let rows = floats(x, self.dim(), Kind::Double);
-            let (before, (rate, u)) = (self.prior.evaluate(&rows), self.of_counts(&rows));
-            let counts = self.counts.to_kind(rows.kind()).to_device(rows.device());
-            Evaluation::new(x.shallow_clone(), u + &before.u, before.grad() + rate - counts)
+            let (before, (rate, u)) = (self.prior.evaluate(&rows.to_kind(Kind::Double)), self.of_counts(&rows));
+            let kind = rows.kind();
+            let grad = before.grad().to_kind(kind) + rate - self.counts.to_kind(kind);
+            Evaluation::new(x.shallow_clone(), u + before.u.to_kind(kind), grad)
         })
     }
 }
