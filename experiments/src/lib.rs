@@ -41,6 +41,7 @@ pub mod mnist_one_level;
 pub mod rbm_exact;
 pub mod rbm_kernels;
 pub mod rbm_mnist;
+pub mod sampler_bench;
 pub mod ula_bias;
 
 pub use config::{Size, configure};

@@ -120,6 +120,11 @@ impl Evaluation {
         Evaluation { x, grad, kept, ..self }
     }
 
+    /// The same with other energies, which differ by what does not depend on θ.
+    pub(crate) fn with_energies(self, u: Tensor) -> Self {
+        Evaluation { u, ..self }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.x.size()[0] as usize

@@ -33,14 +33,7 @@ impl Noise {
     pub fn at(&self, t: f64) -> f64 {
         match self {
             Noise::Constant(eps) => *eps,
-            Noise::Knots(knots) => {
-                let after = knots.partition_point(|k| k[0] < t);
-                match (after.checked_sub(1).map(|i| knots[i]), knots.get(after).copied()) {
-                    (Some([a, ea]), Some([b, eb])) => ea + (eb - ea) * (t - a) / (b - a),
-                    (Some([_, e]), None) | (None, Some([_, e])) => e,
-                    (None, None) => f64::NAN,
-                }
-            }
+            Noise::Knots(knots) => between_knots(knots, t),
         }
     }
 
@@ -70,5 +63,15 @@ impl Noise {
                 knots.iter().try_for_each(|k| positive(k[1]))
             }
         }
+    }
+}
+
+/// The value at time t, linear between knots `[t, value]` with rising t, constant before the first and after the last.
+pub(crate) fn between_knots(knots: &[[f64; 2]], t: f64) -> f64 {
+    let after = knots.partition_point(|k| k[0] < t);
+    match (after.checked_sub(1).map(|i| knots[i]), knots.get(after).copied()) {
+        (Some([a, ea]), Some([b, eb])) => ea + (eb - ea) * (t - a) / (b - a),
+        (Some([_, e]), None) | (None, Some([_, e])) => e,
+        (None, None) => f64::NAN,
     }
 }

@@ -36,6 +36,24 @@ pub trait Path {
     }
 }
 
+impl<P: Path + ?Sized> Path for &P {
+    fn base(&self) -> &dyn Base {
+        (**self).base()
+    }
+    fn energy(&self, t: f64, x: &Tensor) -> Tensor {
+        (**self).energy(t, x)
+    }
+    fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {
+        (**self).evaluate(t, x)
+    }
+    fn rate(&self, t: f64, x: &Tensor) -> Tensor {
+        (**self).rate(t, x)
+    }
+    fn weighable(&self) -> Result<()> {
+        (**self).weighable()
+    }
+}
+
 /// A path with a velocity b that would carry ρ_t along by itself: ∂_tρ + ∇·(bρ) = 0 (Prop. 2 prints the wrong sign).
 ///
 /// The weights are exact for *any* b; the nearer it is to solving that equation, the less they vary.

@@ -100,6 +100,18 @@ impl Whitening {
         Ok(Whitening { mean: place(&self.mean), scale })
     }
 
+    /// The map for rows [x, p]: this one for x, the identity for p of the same width.
+    pub(crate) fn beside_identity(&self) -> Self {
+        let (d, options) = (self.dim(), (self.mean.kind(), self.mean.device()));
+        let mean = Tensor::cat(&[&self.mean, &self.mean.zeros_like()], 0);
+        let blocks = |m: &Tensor| Tensor::block_diag(&[m, &Tensor::eye(d, options)]);
+        let scale = match &self.scale {
+            Scale::Diagonal(sigma) => Scale::Diagonal(Tensor::cat(&[sigma, &sigma.ones_like()], 0)),
+            Scale::Lower { l, inverse } => Scale::Lower { l: blocks(l), inverse: blocks(inverse) },
+        };
+        Whitening { mean, scale }
+    }
+
     /// Dimension d.
     pub fn dim(&self) -> i64 {
         self.mean.size()[0]

@@ -37,7 +37,7 @@ impl<E: Energy + Differentiable + ?Sized> Invariant<E> for Mala {
     }
 
     fn validate(&self) -> Result<()> {
-        check_step(self.h)
+        check_step("h", self.h)
     }
 
     fn identity(&self) -> Result<serde_json::Value> {

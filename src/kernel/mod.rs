@@ -4,34 +4,44 @@
 //! for reverse runs, one `pub use`, one row in `tests/it/kernels.rs`. A kernel of your own, in your own crate or a notebook:
 //! [`check_kernel`](crate::transport::check_kernel).
 
+mod barker;
 mod crank_nicolson;
 mod denoise;
 mod escorted;
 mod flow;
 mod gibbs;
+mod hmc;
 mod langevin;
 mod mala;
 mod matched;
 mod ode;
+mod random_walk;
 mod reversal;
 mod reversed;
 mod split;
+mod stepped;
 mod ula;
+mod underdamped;
 mod whitened;
 
+pub use barker::Barker;
 pub use crank_nicolson::CrankNicolson;
 pub use denoise::Denoise;
 pub(crate) use denoise::pull;
 pub use escorted::{Escorted, Integrator, zeta};
 pub use flow::{FlowKernel, Order};
 pub use gibbs::{Gibbs, GibbsReverse};
+pub use hmc::Hmc;
 pub use mala::Mala;
 pub use matched::Matched;
 pub use ode::{Map, Ode};
+pub use random_walk::RandomWalk;
 pub use reversal::Reversal;
 pub use reversed::{Invariant, Reversed, Transition};
 pub use split::{Langevin, Split};
+pub use stepped::{StepSize, Stepped};
 pub use ula::{ReverseAt, Ula};
+pub use underdamped::Underdamped;
 pub use whitened::{InWhitened, Whitened};
 
 use crate::density::{Energy, Evaluation};

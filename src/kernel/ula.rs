@@ -105,7 +105,7 @@ impl<E: Energy + Differentiable + ?Sized> Kernel<E> for Ula {
     }
 
     fn validate(&self) -> Result<()> {
-        check_step(self.h)
+        check_step("h", self.h)
     }
 
     fn identity(&self) -> Result<serde_json::Value> {
@@ -113,9 +113,10 @@ impl<E: Energy + Differentiable + ?Sized> Kernel<E> for Ula {
     }
 }
 
-pub(super) fn check_step(h: f64) -> Result<()> {
+pub(super) fn check_step(name: &'static str, h: f64) -> Result<()> {
     if h > 0.0 && h.is_finite() {
         return Ok(());
     }
-    Err(Error::param("h", h, "a positive, finite step size"))
+    let what = if name == "friction" { "friction" } else { "step size" };
+    Err(Error::param(name, h, format!("a positive, finite {what}")))
 }

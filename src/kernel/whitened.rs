@@ -1,7 +1,7 @@
 //! Let any kernel move in whitened coordinates while walkers stay in those of the data.
 
 use super::{Arrival, BoundedStep, Kernel, Move, Reversal, Step};
-use crate::density::{Differentiable, Energy, Evaluation, Whiten, Whitening, curvature};
+use crate::density::{Differentiable, Energy, Evaluation, Momenta, Whiten, Whitening, curvature};
 use crate::error::Result;
 use crate::numeric::Rng;
 use serde::{Deserialize, Serialize};
@@ -118,6 +118,21 @@ impl<E: Energy + Whiten + ?Sized> Energy for InWhitened<'_, E> {
 }
 
 impl<E: Differentiable + ?Sized> Differentiable for InWhitened<'_, E> {}
+
+/// Coordinates that leave p as it is: what is known in x takes the same p.
+impl<E: Momenta + Whiten + ?Sized> Momenta for InWhitened<'_, E> {
+    fn with_momenta(&self, at: Evaluation, p: &Tensor) -> Evaluation {
+        let (width, d) = (self.map().dim(), p.size()[1]);
+        let kept = at.kept().map(|kept| {
+            let beside = |from: i64| Tensor::cat(&[&kept.narrow(1, from, width - d), p], 1);
+            let rest = kept.narrow(1, 2 * width, kept.size()[1] - 2 * width);
+            Tensor::cat(&[beside(0), beside(width), rest], 1)
+        });
+        let at = at.with_momenta(p);
+        let (z, grad) = (at.x.shallow_clone(), at.grad().shallow_clone());
+        at.replaced(z, grad, kept)
+    }
+}
 
 /// The largest curvature at rows x, in z.
 fn curvature_in_z<E: Energy + Whiten + ?Sized>(u: &E, x: &Tensor) -> f64 {

@@ -9,7 +9,9 @@ mod interpolation;
 mod mixture;
 mod net;
 mod noise_ladder;
+mod preconditioned;
 mod rbm;
+pub mod targets;
 mod time_mlp;
 
 pub use bridge::Bridge;
@@ -22,6 +24,7 @@ pub use mixture::Mixture;
 pub use net::{Cnn, CnnShape, Mlp, MlpShape, NetEnergy, initialise};
 pub(crate) use net::{ZEROS, widths_in_range};
 pub use noise_ladder::{LadderShape, NoiseLadder};
+pub use preconditioned::Preconditioned;
 pub use rbm::{
     Bernoulli, Exact, Ising, Normal, Potts, Rbm, RbmShape, Replicas, Tempered, Tempering, Units, Visible, exact_draws,
     exact_log_z, one_hot,

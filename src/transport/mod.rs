@@ -3,11 +3,13 @@
 mod ais;
 mod bracket;
 mod check;
+mod pilot;
 mod procedure;
 
 pub use ais::{Ais, Route};
 pub use bracket::{Bracket, ReverseStart};
 pub use check::{Contract, Drifting, check_kernel};
+pub use pilot::{Pilot, Piloted};
 
 use crate::density::{Annealed, At, Grid, Path};
 use crate::error::{Error, Result};

@@ -5,8 +5,8 @@ use crate::common;
 use common::{Drifting, FAR, walk, worst, z_of, z_scores};
 use jarzynski::io::frame::mean_se;
 use jarzynski::kernel::{
-    Arrival, Escorted, EvalCounts, FlowKernel, Integrator, Invariant, Kernel, Langevin, Mala, Map, Matched, Move,
-    Reversal, Reversed, Split, Transition, Ula,
+    Arrival, Barker, Escorted, EvalCounts, FlowKernel, Hmc, Integrator, Invariant, Kernel, Langevin, Mala, Map,
+    Matched, Move, RandomWalk, Reversal, Reversed, Split, Stepped, Transition, Ula,
 };
 use jarzynski::tch::{Kind, Tensor};
 use jarzynski::walkers::bar;
@@ -33,6 +33,12 @@ fn contract<R>(mut row: impl FnMut(&str, &dyn for<'a> Kernel<At<'a, Drifting>>) 
         row("ula, backward at θ_k, coarse", &Ula::new(0.4).reverse_at(jarzynski::ReverseAt::Old)),
         row("mala reversed", &Reversed::new(Mala::new(0.2))),
         row("mala reversed, 3 sweeps", &Reversed::sweeps(Mala::new(0.2), 3)),
+        row("hmc, 1 leapfrog", &Reversed::new(Hmc::new(0.6, 1))),
+        row("hmc, 4 leapfrogs, 2 sweeps", &Reversed::sweeps(Hmc::new(0.4, 4), 2)),
+        row("random walk", &Reversed::sweeps(RandomWalk::new(1.0), 3)),
+        row("barker", &Reversed::sweeps(Barker::new(1.2), 2)),
+        row("ula, h of t", &Stepped::new(Ula::new(1.0), &[[0.0, 0.3], [0.5, 0.05], [1.0, 0.2]])),
+        row("hmc, step of t", &Stepped::new(Reversed::new(Hmc::new(1.0, 3)), &[[0.2, 0.8], [0.9, 0.3]])),
     ];
     flows.into_iter().chain(others).collect()
 }
@@ -379,6 +385,18 @@ fn bad_steps_are_refused_by_name() {
     for (kernel, wanted) in [(Ula::new(0.0), "h = 0"), (Ula::new(f64::NAN), "h = NaN"), (Ula::new(-1.0), "h = -1")] {
         let e = jarzynski::transport(kernel, &path, 3, 10, 0).unwrap_err().to_string();
         assert!(e.contains(wanted) && e.contains("positive"), "{e}");
+    }
+    let refused = |kernel: &dyn for<'a> Kernel<At<'a, Drifting>>| {
+        jarzynski::transport(kernel, &path, 3, 10, 0).unwrap_err().to_string()
+    };
+    for (e, wanted) in [
+        (refused(&Reversed::new(Hmc::new(0.0, 3))), "step = 0"),
+        (refused(&Reversed::new(Hmc::new(f64::INFINITY, 3))), "step = inf"),
+        (refused(&Reversed::new(Hmc::new(0.1, 0))), "leapfrogs = 0"),
+        (refused(&Reversed::new(RandomWalk::new(-1.0))), "step = -1"),
+        (refused(&Reversed::new(Barker::new(f64::NAN))), "step = NaN"),
+    ] {
+        assert!(e.contains(wanted), "{e}");
     }
     let e = jarzynski::transport(Reversed::sweeps(Mala::new(0.1), 0), &path, 3, 10, 0).unwrap_err().to_string();
     assert!(e.contains("sweeps = 0"), "{e}");

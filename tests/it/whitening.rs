@@ -1,7 +1,7 @@
 //! Check fits of Gaussians and nets that start from them: exact densities, gradients, log Z, and kernels that move in z.
 
 use crate::common::{FAR, worst, z_of};
-use jarzynski::kernel::Whitened;
+use jarzynski::kernel::{Barker, Hmc, RandomWalk, Whitened};
 use jarzynski::model::{Cnn, CnnShape, Gaussian, Mlp, MlpShape};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::transport::ReverseStart;
@@ -392,11 +392,14 @@ fn z_scores<'a, K: Kernel<MovingAt<'a>>>(kernel: &K, moving: &'a Moving, spoil: 
 fn kernels_in_z_keep_the_contract() {
     let moving = Moving::new();
     type Any = dyn for<'a> Kernel<MovingAt<'a>>;
-    let table: [(&str, &Any); 4] = [
+    let table: [(&str, &Any); 7] = [
         ("ula", &Whitened::new(Ula::new(0.1))),
         ("ula, backward at θ_k", &Whitened::new(Ula::new(0.1).reverse_at(ReverseAt::Old))),
         ("mala", &Whitened::new(Reversed::new(Mala::new(0.2)))),
         ("mala, 3 sweeps", &Whitened::new(Reversed::sweeps(Mala::new(0.2), 3))),
+        ("hmc", &Whitened::new(Reversed::new(Hmc::new(0.4, 4)))),
+        ("random walk", &Whitened::new(Reversed::sweeps(RandomWalk::new(1.0), 3))),
+        ("barker", &Whitened::new(Reversed::sweeps(Barker::new(1.2), 2))),
     ];
     for (name, kernel) in table {
         let (ess, z) = z_scores(&kernel, &moving, 0.0);
@@ -442,6 +445,9 @@ fn a_kernel_in_z_makes_the_moves_of_the_kernel_on_the_energy_of_z() {
         both(Ula::new(0.2), 4, &u, &at, &of_z, &at_z),
         both(Ula::new(0.2).reverse_at(ReverseAt::Old), 5, &u, &at, &of_z, &at_z),
         both(Reversed::sweeps(Mala::new(0.8), 2), 6, &u, &at, &of_z, &at_z),
+        both(Reversed::new(Hmc::new(0.9, 3)), 8, &u, &at, &of_z, &at_z),
+        both(Reversed::new(Barker::new(1.5)), 9, &u, &at, &of_z, &at_z),
+        both(Reversed::new(RandomWalk::new(1.5)), 10, &u, &at, &of_z, &at_z),
     ] {
         assert!(close(&outer.evaluation.x, &inner.evaluation.x));
         assert!(most(&(&outer.increment - &inner.increment)) < 1e-9);

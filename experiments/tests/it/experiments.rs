@@ -9,7 +9,7 @@ use jarzynski_experiments::{
     Experiment, Output, Size, bracket::Brackets, configure, continuous::Continuous, digits::Digits,
     divergences::Divergences, find, flow_exact::FlowExact, flow_learned::FlowLearned, flow_order::FlowOrder,
     flow_tune::FlowTune, gaussian_rbm::GaussianRbm, mixture::MixtureModes, rbm_exact::RbmExact,
-    rbm_kernels::RbmKernels, rbm_mnist::RbmMnist, registry, ula_bias::UlaBias,
+    rbm_kernels::RbmKernels, rbm_mnist::RbmMnist, registry, sampler_bench::SamplerBench, ula_bias::UlaBias,
 };
 
 const FAR: f64 = 5.0;
@@ -659,4 +659,46 @@ fn brackets_hold_the_exact_log_z_unless_they_start_from_data() {
         assert!((column_f64(crooks, name).unwrap().iter().sum::<f64>() - 1.0).abs() < 1e-12, "{crooks}");
     }
     assert!(refusal::<Brackets>("walkers = 0").contains("walkers = 0"));
+}
+
+#[test]
+fn every_kernel_of_the_bench_meets_log_z_where_the_start_covers_the_target() {
+    let out = run::<SamplerBench>("targets = [\"banana\", \"many-well-54\"]\nbudgets = [200, 400]\nseeds = 3");
+    let errors = out.get("errors").unwrap();
+    let wanted = [
+        "target",
+        "package",
+        "method",
+        "evaluations",
+        "seed",
+        "log_z",
+        "se",
+        "exact",
+        "ess",
+        "coverage_modes",
+        "seconds",
+    ];
+    assert_eq!((columns(errors), errors.height()), (wanted.to_vec(), 2 * 6 * 2 * 3));
+    for method in distinct(errors, "method").unwrap() {
+        let own = filter(errors, "method", &method).unwrap();
+        let read = |c: &str| column_f64(&own, c).unwrap();
+        let (z, se, exact, spent) = (read("log_z"), read("se"), read("exact"), read("evaluations"));
+        let far: Vec<f64> = (0..z.len()).filter(|i| se[*i].is_finite()).map(|i| (z[i] - exact[i]) / se[i]).collect();
+        assert!(far.len() >= 5 && near(&far), "{method}: {far:?}");
+        // the pilot's evaluations are taken off the run's
+        assert!(spent.iter().enumerate().all(|(i, n)| *n <= if i % 6 < 3 { 1e5 } else { 2e5 } * 1.02), "{spent:?}");
+        assert!(spent.iter().all(|n| *n > 0.9e5), "{spent:?}");
+        let modes = column_f64(&filter(&own, "target", "many-well-54").unwrap(), "coverage_modes").unwrap();
+        // a random walk loses modes at the smaller budget, the first three
+        let from = if method == "random walk" { 3 } else { 0 };
+        assert!(modes[from..].iter().all(|m| *m == 1.0), "{method}: {modes:?}");
+    }
+    let calibration = out.get("calibration").unwrap();
+    assert_eq!(column_f64(calibration, "runs").unwrap(), [6.0; 12]);
+    let bad = refusal::<SamplerBench>("methods = [\"nuts\"]");
+    assert!(bad.contains("nuts") && bad.contains("underdamped"), "{bad}");
+    let bad = refusal::<SamplerBench>("targets = [\"lj-13\"]");
+    assert!(bad.contains("lj-13") && bad.contains("many-well-32"), "{bad}");
+    let bad = refusal::<SamplerBench>("budgets = []");
+    assert!(bad.contains("budgets = 0"), "{bad}");
 }
