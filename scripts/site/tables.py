@@ -33,7 +33,7 @@ def fixed(value, decimals):
 
 
 def shown(values):
-    """Mean ± one standard error over seeds, the error with two digits; a single value with four."""
+    """Mean ± one standard error over seeds, not broken into lines, the error with two digits; a single value with about four."""
     values = [v for v in values if math.isfinite(v)]
     if not values:
         return "–"
@@ -41,7 +41,7 @@ def shown(values):
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     scale = error if error > 0 else abs(mean) / 100
     decimals = 0 if scale == 0 else min(8, max(0, 1 - math.floor(math.log10(scale))))
-    return fixed(mean, decimals) + (f" ± {fixed(error, decimals)}" if error > 0 else "")
+    return fixed(mean, decimals) + (f"\u00a0±\u00a0{fixed(error, decimals)}" if error > 0 else "")
 
 
 def sentence(text):
@@ -69,7 +69,7 @@ def over_seeds(rows, quantities):
     lines = []
     for values, group in grouped(rows, keys).items():
         seeds = len({r["seed"] for r in group})
-        lines.append([*values, seeds, *(shown([number(r[q]) for r in group]) for q in quantities)])
+        lines.append([*(v if math.isfinite(number(v)) else f"`{v}`" for v in values), seeds, *(shown([number(r[q]) for r in group]) for q in quantities)])
     said = ", ".join(f"`{k}` {rows[0][k]}" for k in same)
     text = table([f"`{k}`" for k in keys] + ["seeds"] + [f"`{q}`" for q in quantities], lines)
     return (f"All rows: {said}.\n\n" if said else "") + text

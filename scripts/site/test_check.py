@@ -90,8 +90,8 @@ class Rewriting(unittest.TestCase):
 
 class Numbers(unittest.TestCase):
     def test_means_and_errors(self):
-        self.assertEqual(tables.shown([1.0, 2.0, 3.0]), "2.00 ± 0.58")        # √(1/3)
-        self.assertEqual(tables.shown([-90.0, -91.0]), "−90.50 ± 0.50")
+        self.assertEqual(tables.shown([1.0, 2.0, 3.0]), "2.00\u00a0±\u00a00.58")        # √(1/3)
+        self.assertEqual(tables.shown([-90.0, -91.0]), "−90.50\u00a0±\u00a00.50")
         self.assertEqual(tables.shown([float("nan")]), "–")
         self.assertEqual(tables.shown([0.0]), "0")
         self.assertEqual(tables.shown([1234.6]), "1235")
@@ -106,7 +106,7 @@ class Numbers(unittest.TestCase):
                "seconds": "1", "ess": "NaN", "round_trips": "NaN"}
         rows = [{**row, "seed": s, "update": u, "log_lik_test": v} for s in "01" for u, v in (("0", "-100"), ("5", f"-9{s}"))]
         text = tables.likelihoods(rows)
-        self.assertIn("−90.50 ± 0.50", text)
+        self.assertIn("−90.50\u00a0±\u00a00.50", text)
         self.assertNotIn("100", text)
 
     def test_figures_belong_to_the_longest_name(self):
