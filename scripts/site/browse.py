@@ -17,6 +17,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import check
 from tornado.websocket import websocket_connect
 
 WIDTHS = {390: 844, 1280: 800, 1920: 1080}
@@ -170,7 +171,7 @@ def main():
     if not program():
         print(f"SKIPPED: none of {', '.join(NAMES)} is installed, NO PAGE WAS OPENED IN A BROWSER")
         return
-    pages = given.pages or [p.relative_to(given.folder).as_posix() for p in sorted(given.folder.rglob("*.html"))]
+    pages = given.pages or [p.relative_to(given.folder).as_posix() for p in check.written(given.folder)]
     if given.pictures:
         given.pictures.mkdir(parents=True, exist_ok=True)
     found = faults(given.folder, pages, given.pictures)

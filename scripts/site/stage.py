@@ -178,6 +178,11 @@ def shown(match):
         return tables.index(ROOT)
     if file == "tests/it/layers.rs":
         return tables.layers(ROOT)
+    if file == "rustdoc":
+        # copied beside the pages by site.sh where `make doc` has been run
+        made = Path(os.environ["JZ_DOC"], "jarzynski/index.html").exists()
+        return '<a href="api/jarzynski/index.html">The library\'s own pages</a> are part of this site.' if made else \
+            "This site was built without them: run the command, then `make site` again."
     if what == "opening":
         return opening(file)
     if what.startswith("example "):
@@ -186,13 +191,11 @@ def shown(match):
         return (ROOT / file).read_text().strip()
     heading, _, part = what.partition(" / ")
     text = section(file, heading)
-    if part.startswith("table "):
-        found = re.findall(r"(?:^\|.*\n?)+", text, re.M)
-        return found[int(part.removeprefix("table ")) - 1].strip()
-    if part.startswith("code "):
-        found = re.findall(r"^```.*?^```$", text, re.M | re.S)
-        return found[int(part.removeprefix("code ")) - 1]
-    return text
+    kind, _, number = part.partition(" ")
+    found = {"": [text], "table": re.findall(r"(?:^\|.*\n?)+", text, re.M), "code": re.findall(r"^```.*?^```$", text, re.M | re.S)}.get(kind, [])
+    if len(found) < int(number or 1):
+        raise SystemExit(f"{file}, {heading}: a page of docs/site/ shows {part}, but there are {len(found)}")
+    return found[int(number or 1) - 1].strip()
 
 
 def main(folder):

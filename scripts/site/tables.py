@@ -61,6 +61,10 @@ def grouped(rows, names):
     return groups
 
 
+class Shape(ValueError):
+    """A table has another shape than a summary of it takes: averages of it could mix different runs."""
+
+
 def over_seeds(rows, quantities):
     """One line per setting: means over seeds of `quantities`. Columns that are the same everywhere are said once, above."""
     keys = [k for k in KEYS if k in rows[0] and k not in quantities]
@@ -69,6 +73,8 @@ def over_seeds(rows, quantities):
     lines = []
     for values, group in grouped(rows, keys).items():
         seeds = len({r["seed"] for r in group})
+        if seeds != len(group):
+            raise Shape(f"{len(group)} rows of {seeds} seeds at {values}")
         lines.append([*(v if math.isfinite(number(v)) else f"`{v}`" for v in values), seeds, *(shown([number(r[q]) for r in group]) for q in quantities)])
     said = ", ".join(f"`{k}` {rows[0][k]}" for k in same)
     text = table([f"`{k}`" for k in keys] + ["seeds"] + [f"`{q}`" for q in quantities], lines)
@@ -77,10 +83,15 @@ def over_seeds(rows, quantities):
 
 def long_form(rows):
     """A table with columns `quantity` and `value`: one column per quantity."""
+    if unknown := set(rows[0]) - {*KEYS, "seed", "quantity", "value", "se"}:
+        raise Shape(f"columns {sorted(unknown)}")
     wide, names = {}, []
     for row in rows:
         key = tuple((k, v) for k, v in row.items() if k not in ("quantity", "value", "se"))
-        wide.setdefault(key, dict(key))[row["quantity"]] = row["value"]
+        line = wide.setdefault(key, dict(key))
+        if row["quantity"] in line:
+            raise Shape(f"{row['quantity']} twice at {key}")
+        line[row["quantity"]] = row["value"]
         if row["quantity"] not in names:
             names.append(row["quantity"])
     wide = [{**dict.fromkeys(names, ""), **row} for row in wide.values()]
@@ -90,7 +101,12 @@ def long_form(rows):
 def last_rows(rows, place, quantities, what):
     """The end of every run, then means over seeds."""
     keys = [k for k in KEYS if k in rows[0] and k != place] + ["seed"]
-    ends = [group[-1] for group in grouped(rows, keys).values()]
+    runs = grouped(rows, keys).values()
+    for run in runs:
+        places = [number(r[place]) for r in run]
+        if places not in (sorted(set(places)), sorted(set(places), reverse=True)):
+            raise Shape(f"{place} goes back and forth: more than one run")
+    ends = [run[-1] for run in runs]
     quantities = [q for q in quantities if any(math.isfinite(number(r[q])) for r in ends)]
     return f"{what} Means over seeds, ± one standard error over them.\n\n" + over_seeds(ends, quantities)
 
@@ -98,7 +114,8 @@ def last_rows(rows, place, quantities, what):
 def likelihoods(rows):
     for row in rows:
         row["log_z_monitor − log_z_bar"] = number(row["log_z_monitor"]) - number(row["log_z_bar"])
-    quantities = ["log_lik_test", "log_lik_train", "log_lik_lower", "log_lik_upper", "seconds", "log_z_monitor − log_z_bar", "ess", "round_trips"]
+    quantities = [q for q in ("log_lik_test", "log_lik_train", "log_lik_lower", "log_lik_upper", "seconds", "log_z_monitor − log_z_bar", "ess", "round_trips")
+                  if q in rows[0]]
     return last_rows(rows, "update", quantities, "The last row of every run; likelihoods in nats per image.")
 
 
@@ -108,6 +125,8 @@ def distances(rows):
     keys = [k for k in KEYS if k in rows[0] and k != "data"] + ["seed"]
     lines = []
     for values, group in grouped(rows, keys).items():
+        if len({r["label"] for r in group}) != len(group):
+            raise Shape(f"a label twice at {values}")
         distance = sum(abs(number(r["model"]) - number(r["data"])) for r in group) / 2
         lines.append({**dict(zip(keys, values)), "distance": distance})
     return ("Total variation distance of the masses of the classes from the data's. Means over seeds, ± one standard error over them.\n\n"
@@ -118,15 +137,18 @@ def of_file(path):
     """What a page shows of one table."""
     rows = read(path)
     columns = set(rows[0]) if rows else set()
-    if {"quantity", "value", "seed"} <= columns:
-        return long_form(rows)
-    if {"label", "model", "data", "seed"} <= columns:
-        return distances(rows)
-    if {"log_lik_test", "update", "seed"} <= columns:
-        return likelihoods(rows)
-    if {"sigma", "ess", "seed"} <= columns:
-        return last_rows(rows, "sigma", ["sigma", "ess"], "The end of every way down the ladder.")
-    return ""
+    try:
+        if {"quantity", "value", "seed"} <= columns:
+            return long_form(rows)
+        if {"label", "model", "data", "seed"} <= columns:
+            return distances(rows)
+        if {"log_lik_test", "log_z_monitor", "log_z_bar", "update", "seed"} <= columns:
+            return likelihoods(rows)
+        if {"sigma", "ess", "seed"} <= columns:
+            return last_rows(rows, "sigma", ["sigma", "ess"], "The end of every way down the ladder.")
+    except Shape:
+        pass
+    return "No summary: this page knows how to average other tables than this one."
 
 
 def changed(root, folder):

@@ -109,6 +109,20 @@ class Numbers(unittest.TestCase):
         self.assertIn("−90.50\u00a0±\u00a00.50", text)
         self.assertNotIn("100", text)
 
+    def test_tables_that_could_mix_runs_are_not_averaged(self):
+        mass = {"method": "m", "seed": "0", "label": "1", "data": "1", "model": "1"}
+        with self.assertRaises(tables.Shape):
+            tables.distances([mass, mass])
+        long = {"method": "m", "seed": "0", "quantity": "q", "value": "1", "se": "NaN"}
+        tables.long_form([long])
+        with self.assertRaises(tables.Shape):
+            tables.long_form([{**long, "K": "4"}, {**long, "K": "8"}])
+        ladder = {"seed": "0", "sigma": "1", "ess": "1"}
+        with self.assertRaises(tables.Shape):
+            tables.last_rows([ladder, {**ladder, "sigma": "0.5"}, ladder], "sigma", ["ess"], "")
+        with self.assertRaises(tables.Shape):
+            tables.over_seeds([ladder, ladder], ["ess"])
+
     def test_figures_belong_to_the_longest_name(self):
         self.assertEqual(tables.owner("mnist-one-level-samples", ["mnist", "mnist-one-level"]), "mnist-one-level")
         self.assertIsNone(tables.owner("mnistics", ["mnist"]))
