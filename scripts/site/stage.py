@@ -160,9 +160,9 @@ def example(file, number):
 
 
 def opening(file):
-    """The `//!` documentation that opens a Rust file, as text, without its examples."""
-    lines = re.findall(r"^//! ?(.*)$", (ROOT / file).read_text(), re.M)
-    text = re.sub(r"```.*?```\n?", "", "\n".join(lines), flags=re.S).strip()
+    """The `//!` documentation that opens a Rust file, without its tested examples."""
+    text = "\n".join(re.findall(r"^//! ?(.*)$", (ROOT / file).read_text(), re.M))
+    text = re.sub(r"^```(.*)\n(?:.*\n)*?```$", lambda m: m[0] if m[1] == "text" else "", text, flags=re.M).strip()
     # a link to another item of the documentation is a name here
     return re.sub(r"\[(`[^`]+`)\](?:\([^)]*\))?", r"\1", text)
 

@@ -162,7 +162,7 @@ def pages(root):
     about = {row[0]: row[1] for row in experiments(root)}
     for folder in sorted(p for p in (root / "docs/results").iterdir() if p.is_dir()):
         name, when = folder.name, changed(root, folder)
-        parts = [f"# Tables of `{name}`", sentence(about[name]) + f" (`make figure-{name}`)." if name in about else "",
+        parts = [f"# Tables of `{name}`", f"{sentence(about[name])}. `make figure-{name}` runs the experiment." if name in about else "",
                  "Every number on this page is computed from the files named here when the site is built." +
                  (f" They were committed on {when}." if when else "") + " What was concluded from them: [results](measured.md)."]
         for path in sorted(folder.glob("*.csv")):
