@@ -9,7 +9,7 @@ READY := scripts/setup.sh build; . scripts/env.sh
 PROGRAM := $(READY); cargo build --quiet -p jarzynski-experiments; jarzynski=$$CARGO_TARGET_DIR/$$CARGO_BUILD_TARGET/debug/jarzynski
 NAMES = $(patsubst notebooks/%.ipynb,%,$(wildcard notebooks/*.ipynb))
 
-.PHONY: help setup figures test test-ignored check bench bench-peers interop notebooks lab doc datasets mnist clean clean-cache
+.PHONY: help setup figures test test-ignored check bench bench-peers interop notebooks lab site site-serve site-test doc datasets mnist clean clean-cache
 
 help: ## this list
 	@grep -hE '^[a-zA-Z%-]+:.*## ' Makefile | sed -E 's/:.*## /\t/; s/%/NAME/' | awk -F'\t' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -64,14 +64,23 @@ notebook-%: ## execute one notebook in place
 lab: ## JupyterLab with the Rust kernel, in notebooks/
 	@scripts/lab.sh $(ARGS)
 
+site: ## the documentation as web pages, in site/html; prints where it is
+	@scripts/site.sh build
+
+site-serve: ## builds the site and serves it on port 8000 of this machine (ARGS=8080: another port)
+	@scripts/site.sh serve $(ARGS)
+
+site-test: ## builds the site and tests it: links, titles, alternative texts, every page in headless Chromium
+	@scripts/site.sh test
+
 doc: ## the library's documentation; prints where it is
 	@$(READY); cargo doc --no-deps && echo "$$CARGO_TARGET_DIR/$$CARGO_BUILD_TARGET/doc/jarzynski/index.html"
 
 datasets: ## get MNIST and Fashion-MNIST, checksummed
 	@python3 scripts/datasets.py $(ARGS)
 
-clean: ## remove results/ and this crate's own build; the cache stays
-	@. scripts/env.sh; cargo clean --quiet -p jarzynski -p jarzynski-experiments; rm -rf results target notebooks/.ipynb_checkpoints
+clean: ## remove results/, site/ and this crate's own build; the cache stays
+	@. scripts/env.sh; cargo clean --quiet -p jarzynski -p jarzynski-experiments; rm -rf results site target notebooks/.ipynb_checkpoints
 
 clean-cache: ## remove all that setup and the builds put in the cache folder
 	@. scripts/env.sh; cd "$$JZ_CACHE" 2> /dev/null || exit 0; \

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs in the cache folder what is missing: `setup.sh check | build | notebooks | lab` (each includes the ones before it).
+# Installs in the cache folder what is missing: `setup.sh check | build | notebooks | lab` (each includes the ones before it),
+# or `setup.sh site`, which needs Python alone.
 #
 # Every step installs to NAME.part and renames it when it is complete, so a finished name is the stamp and an
 # interrupted set-up goes on where it was. What is there already costs a fraction of a second.
@@ -18,9 +19,12 @@ need_tools() {
   command -v "${CXX:-c++}" > /dev/null || need "a C++ compiler (${CXX:-c++}): on Debian and Ubuntu, the package g++"
   if [ -z "$JZ_RUSTC" ] || ! command -v cargo > /dev/null; then need "cargo and rustc: a stable Rust toolchain, 1.89 or newer"
   elif [ "$(printf '%s\n' 1.89 "$JZ_RUSTC" | sort -V | head -1)" != 1.89 ]; then need "rustc 1.89 or newer: this one is $JZ_RUSTC (rustup update stable)"; fi
-  if ! command -v python3 > /dev/null; then need "python3, 3.11 or newer"
-  elif ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then need "python3 3.11 or newer: this one is $(python3 -V)"; fi
+  need_python || bad=1
   [ $bad = 0 ] || exit 1
+}
+need_python() {
+  if ! command -v python3 > /dev/null; then say "missing: python3, 3.11 or newer"; return 1; fi
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { say "missing: python3 3.11 or newer: this one is $(python3 -V)"; return 1; }
 }
 need_pip() { python3 -m pip --version > /dev/null 2>&1 || die "missing: pip for python3 (on Debian and Ubuntu, the package python3-pip)"; }
 need_venv() { python3 -c 'import venv, ensurepip' 2> /dev/null || die "missing: venv for python3 (on Debian and Ubuntu, the package python3-venv)"; }
@@ -175,7 +179,7 @@ setup_venv() {
 }
 
 # --- parts ------------------------------------------------------------------------------------------------------------------
-need_tools
+if [ "${1:-build}" = site ]; then need_python || exit 1; else need_tools; fi
 case ${1:-build} in
   check) check_libtorch ;;
   build)
@@ -190,5 +194,6 @@ case ${1:-build} in
     step "$JZ_KERNEL" "the notebooks' Rust kernel, evcxr $JZ_EVCXR (compiled once: 9 to 15 minutes on 2 cores)" fill_evcxr
     write_kernel_spec
     ;;
-  *) die "unknown part $1: expected check, build, notebooks or lab" ;;
+  site) setup_venv site "build the documentation's site" ;;
+  *) die "unknown part $1: expected check, build, notebooks, lab or site" ;;
 esac
