@@ -2,7 +2,7 @@
 
 use crate::evaluate::{signed_with_error, stack, with_error};
 use crate::images::pixels;
-use crate::rbm_exact::{COLUMNS, METHODS, named};
+use crate::rbm_exact::{self, COLUMNS, named};
 use crate::{Context, Experiment, Output};
 use jarzynski::data;
 use jarzynski::density::Model;
@@ -14,10 +14,14 @@ use jarzynski::numeric::{Rng, Threads, side_by_side};
 use jarzynski::run::Run;
 use jarzynski::run::StepView;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::{Optim, Settings, Trainer};
+use jarzynski::train::{Optim, Schedule, Settings, Trainer};
 use jarzynski::transport::Ais;
 use jarzynski::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+/// `jarzynski` with Adam and with natural gradients, PCD and CD with Adam.
+const METHODS: [&str; 4] = [rbm_exact::METHODS[0], NATURAL, rbm_exact::METHODS[1], rbm_exact::METHODS[2]];
+const NATURAL: &str = "jarzynski-natural";
 
 /// Visible units are real, (46), with learned variances; hidden units are few, so that log Z is a sum over them.
 ///
@@ -50,6 +54,8 @@ pub struct GaussianRbm {
     /// Adam's learning rates of `jarzynski`, `pcd-1` and `cd-1` for each data set: the best of .0005, .001, .002, .005 and
     /// .01 there, the smaller of two that do not differ by their error.
     pub rates: Vec<Vec<f64>>,
+    /// Damping of the natural gradients of `jarzynski-natural`, whose step is as long as the ESS limit allows.
+    pub damping: f64,
     /// Least conditional ESS of one update of the Jarzynski method.
     pub ess: f64,
     /// Resample below this ESS/N.
@@ -78,6 +84,7 @@ impl Default for GaussianRbm {
             steps: 1_500,
             batch: 500,
             rates: vec![vec![0.01, 0.005, 0.01], vec![0.005, 0.0005, 0.005]],
+            damping: 0.01,
             ess: 0.95,
             ess_min: 0.5,
             every: 75,
@@ -114,7 +121,7 @@ impl GaussianRbm {
             let expected = format!("one number for each of the {} data sets", self.sets.len());
             return Err(Error::param("hidden", format!("{:?}", self.hidden), expected));
         }
-        if self.rates.len() != self.sets.len() || self.rates.iter().any(|r| r.len() != METHODS.len()) {
+        if self.rates.len() != self.sets.len() || self.rates.iter().any(|r| r.len() != rbm_exact::METHODS.len()) {
             let expected = "for each data set one for each of jarzynski, pcd-1, cd-1";
             return Err(Error::param("rates", format!("{:?}", self.rates), expected));
         }
@@ -163,12 +170,19 @@ impl GaussianRbm {
             let shape = RbmShape { hidden, seed, scale: self.scale, ..Default::default() };
             let mut rbm = Rbm::gaussian(&(&case.train + noise), &shape)?;
             let keep = context.checkpointing(&format!("{set}-{method}-{seed}"));
+            let natural = Optim::Natural { damping: self.damping, decay: 0.95, every: 20, momentum: 0.0 };
+            let (method, optim, schedule) = match method {
+                // the noise of the last natural steps is the noise of the result
+                NATURAL => (rbm_exact::METHODS[0], natural, Schedule::Linear { end: 0.1 }),
+                plain => (plain, Optim::Adam, Schedule::Constant),
+            };
             let (method, update) = named(method, self.ess, self.ess_min);
             let mut trainer = Trainer::new(Gibbs::new(), method).settings(Settings {
                 walkers: self.walkers,
                 steps: self.steps,
                 lr,
-                optim: Optim::Adam,
+                optim,
+                schedule,
                 trust_region: update,
                 batch: Some(self.batch.min(case.train.size()[0] as usize)),
                 data_noise: case.noise.into(),
@@ -219,7 +233,8 @@ impl Experiment for GaussianRbm {
         for ((set, &hidden), rates) in self.sets.iter().zip(&self.hidden).zip(&self.rates) {
             let known = self.case(set, context.device)?.known;
             let mut runs = Vec::new();
-            for (method, lr) in METHODS.into_iter().zip(rates.iter().copied()) {
+            let rates = [rates[0], 1.0, rates[1], rates[2]];
+            for (method, lr) in METHODS.into_iter().zip(rates) {
                 let (mut finals, mut seen) = (Vec::new(), Vec::new());
                 for t in self.train(method, lr, set, hidden, context)? {
                     for (column, of) in [("log_lik", &mut finals), ("log_lik_train", &mut seen)] {
@@ -249,7 +264,7 @@ impl Experiment for GaussianRbm {
                 summary.push((set, method, "log_lik", mean, se, known));
                 summary.push((set, method, "log_lik_train", train, train_se, f64::NAN));
                 notes.push(format!(
-                    "{set:<8} {method:<9} test log-likelihood {} nats, training {}, exact",
+                    "{set:<8} {method:<17} test log-likelihood {} nats, training {}, exact",
                     with_error(mean, se, 3),
                     with_error(train, train_se, 3)
                 ));
@@ -281,15 +296,17 @@ impl GaussianRbm {
         for who in ["log_z_monitor", "log_z_walkers"] {
             let rows = frame::filter(out.get("summary")?, "quantity", who)?;
             let read = |c: &str| frame::column_f64(&rows, c);
-            let (value, exact, se, case) =
-                (read("value")?, read("exact")?, read("se")?, frame::column_str(&rows, "case")?);
-            for set in &self.sets {
-                let of: Vec<usize> = (0..value.len()).filter(|i| case[*i].starts_with(set.as_str())).collect();
+            let (value, exact, se) = (read("value")?, read("exact")?, read("se")?);
+            let (case, by) = (frame::column_str(&rows, "case")?, frame::column_str(&rows, "method")?);
+            let pairs = self.sets.iter().flat_map(|set| [METHODS[0], NATURAL].map(|method| (set, method)));
+            for (set, method) in pairs {
+                let mine = |i: &usize| case[*i].starts_with(set.as_str()) && by[*i] == method;
+                let of: Vec<usize> = (0..value.len()).filter(mine).collect();
                 let (mean, error) = frame::mean_se(&of.iter().map(|&i| value[i] - exact[i]).collect::<Vec<_>>());
                 let square: f64 = of.iter().map(|&i| ((value[i] - exact[i]) / se[i]).powi(2)).sum();
                 let rms = (square / of.len() as f64).sqrt();
                 out.note(format!(
-                    "{set:<8} {who}: mean error {} nats, rms z {rms:.2}",
+                    "{set:<8} {method:<17} {who}: mean error {} nats, rms z {rms:.2}",
                     signed_with_error(mean, error, 3)
                 ));
             }
@@ -299,7 +316,7 @@ impl GaussianRbm {
             let rows = frame::filter(&all, "method", method)?;
             let (v, se) = (frame::column_f64(&rows, "value")?, frame::column_f64(&rows, "value_se")?);
             let text: Vec<String> = v.iter().zip(se).map(|(v, s)| with_error(*v, s, 3)).collect();
-            out.note(format!("masses   {method:<9} {} of {:?}", text.join("  "), self.weights));
+            out.note(format!("masses   {method:<17} {} of {:?}", text.join("  "), self.weights));
         }
         Ok(())
     }
@@ -357,7 +374,7 @@ impl GaussianRbm {
         use jarzynski::plot::{Figure, Panel};
         let grid = |title: &str, images: &[Vec<f32>]| Panel::images(title, images, (8, 8), 12, (-1.0, 1.0));
         let mut figure =
-            Figure::new(980, 440).columns(2).title("Grey digits: data and visible means of weighted samples");
+            Figure::new(980, 640).columns(2).title("Grey digits: data and visible means of weighted samples");
         figure = figure.panel(grid("data", &pixels(&self.case("digits", Device::Cpu)?.train, 48)));
         for (method, images) in samples {
             figure = figure.panel(grid(method, images));

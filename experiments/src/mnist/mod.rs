@@ -121,7 +121,7 @@ impl Default for Mnist {
             balance_data: 0.153,
             balance_walkers: 1.53,
             balance_rise: 40.0,
-            likelihood_steps: 500,
+            likelihood_steps: 0,
             likelihood_lr: 1e-3,
             likelihood: 0.1,
             descending: 256,
