@@ -21,7 +21,8 @@ pub struct LadderShape {
     /// How many of the data's principal axes the network sees, the leading ones; `None`: those whose standard deviation is at
     /// least half the lowest noise. Along the others the model is the Gaussian.
     pub axes: Option<usize>,
-    /// Components of the mixture of Gaussians that is known exactly; 1: the Gaussian with the data's covariance.
+    /// Components of the mixture of Gaussians that is known exactly; 1: the Gaussian with the data's covariance. More give samples
+    /// that look like the data and masses of modes near theirs; the likelihood is learned a little slower.
     pub components: usize,
     /// How many leading axes the components differ in; `None`: as many as the network sees. Along the others they are one Gaussian.
     pub mixture_axes: Option<usize>,

@@ -246,7 +246,10 @@ where
         }
         let (of, walkers, rng) = (&self.of, &mut self.walkers, &mut self.rng);
         let (now, next) = At::step(path, self.grid.at(k), self.grid.at(k + 1));
-        let mut mv = of.kernel.forward(&now, walkers.evaluation(), rng);
+        let mut mv = match of.weighted {
+            true => of.kernel.forward(&now, walkers.evaluation(), rng),
+            false => of.kernel.forward_unweighted(&now, walkers.evaluation(), rng),
+        };
         tally.add((mv.cost, mv.acceptance.take()));
         let (alpha, fault) = (mv.alpha.shallow_clone(), mv.fault.clone().filter(|_| of.weighted));
         let mut arrival = of.kernel.backward(&next, walkers.evaluation(), mv, rng);

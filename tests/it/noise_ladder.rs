@@ -146,6 +146,10 @@ fn the_probability_flow_carries_an_untrained_ladder() {
         let (with, without) = (transport().run(&ladder).unwrap(), transport().plain().run(&ladder).unwrap());
         let gap = (with.walkers.x() - without.walkers.x()).abs().max().double_value(&[]);
         assert!(gap < 1e-10, "{gap:e}");
+        // and need no Jacobian
+        let total = |run: &jarzynski::Run, name: &str| run.column(name).unwrap().iter().sum::<f64>();
+        assert_eq!([total(&with, "jacobian"), total(&without, "jacobian")], [800.0, 0.0]);
+        assert!(total(&without, "drift") >= 800.0);
     }
 }
 
@@ -163,7 +167,23 @@ fn a_fitted_mixture_is_normalised() {
         let total = |energy: &Tensor| (-energy).exp().sum(Kind::Double).double_value(&[]) * (40.0f64 / 499.0).powi(2);
         assert!((total(&energy) - 1.0).abs() < 1e-10, "{components}: {}", total(&energy));
         // Twin: without one component's norm.
-        assert!((total(&(energy + 0.1)) - 1.0).abs() > 0.05);
+        assert!((total(&(&energy + 0.1)) - 1.0).abs() > 0.05);
+        // mean energy of what arrives, and of the start, against the same integral
+        for (t, x) in [
+            (
+                1.0,
+                Transport::new(Denoise::new(), 3, 4_000, 3).quiet().run(&ladder).unwrap().walkers.x().shallow_clone(),
+            ),
+            (0.0, ladder.base().sample(4_000, &mut Rng::new(5))),
+        ] {
+            let wide = &grid * (ladder.sigma(t) / ladder.sigma(1.0)).max(1.0).min(2.0);
+            let cell = (40.0f64 / 499.0 * (wide.get(0).get(0) / grid.get(0).get(0)).double_value(&[])).powi(2);
+            let energy = ladder.energy(t, &wide);
+            let entropy = (&energy * (-&energy).exp()).sum(Kind::Double).double_value(&[]) * cell;
+            let z = z_of(&ladder.energy(t, &x), entropy);
+            assert!(z.abs() < FAR, "{components} at {t}: {z}");
+            assert!(z_of(&(ladder.energy(t, &x) + 0.1), entropy).abs() > FAR);
+        }
         // gradients by autograd through the energy
         let rows = grid.narrow(0, 120_000, 200).set_requires_grad(true);
         let slope = Tensor::run_backward(&[ladder.energy(0.6, &rows).sum(Kind::Double)], &[&rows], false, false);
