@@ -32,7 +32,7 @@ impl Mnist {
         let side = (evaluator.training.dim() as f64).sqrt().round() as usize;
         let grid = |title: &str, x: &Tensor| Panel::images(title, &pixels(x, 48), (side, side), 12, (-1.0, 1.0));
         let mut figure =
-            Figure::new(980, 780).title(&format!("{} along a ladder of noise levels", self.title())).columns(2);
+            Figure::new(980, 620).title(&format!("{} along a ladder of noise levels", self.title())).columns(2);
         let noisy = evaluator.noisy(evaluator.test, self.seed, 0x91c);
         let pick = Tensor::from_slice(&Rng::new(self.seed).split(0x91d).permutation(evaluator.test.len()))
             .to_device(noisy.device());
