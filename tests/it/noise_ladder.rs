@@ -176,7 +176,7 @@ fn a_fitted_mixture_is_normalised() {
             ),
             (0.0, ladder.base().sample(4_000, &mut Rng::new(5))),
         ] {
-            let wide = &grid * (ladder.sigma(t) / ladder.sigma(1.0)).max(1.0).min(2.0);
+            let wide = &grid * (ladder.sigma(t) / ladder.sigma(1.0)).clamp(1.0, 2.0);
             let cell = (40.0f64 / 499.0 * (wide.get(0).get(0) / grid.get(0).get(0)).double_value(&[])).powi(2);
             let energy = ladder.energy(t, &wide);
             let entropy = (&energy * (-&energy).exp()).sum(Kind::Double).double_value(&[]) * cell;
