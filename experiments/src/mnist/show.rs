@@ -1,7 +1,7 @@
 //! Say what was found, and draw it.
 
 use super::evaluate::{Evaluator, Population};
-use super::{LIKELIHOOD, METHODS, Mnist, WEIGHTED};
+use super::{LIKELIHOOD, Mnist, WEIGHTED};
 use crate::Output;
 use crate::evaluate::with_error;
 use crate::images::pixels;
@@ -9,6 +9,17 @@ use jarzynski::Result;
 use jarzynski::io::frame;
 use jarzynski::numeric::Rng;
 use jarzynski::tch::{Kind, Tensor};
+
+/// The methods that figures show, and what they are called there.
+#[cfg(feature = "plot")]
+const SHOWN: [(&str, &str); 6] = [
+    ("gaussian", "Gaussian"),
+    ("mixture-10", "mixture 10"),
+    ("mixture-50", "mixture 50"),
+    ("dual-score-plain", "no weights"),
+    (WEIGHTED, "weighted"),
+    (LIKELIHOOD, "likelihood"),
+];
 
 impl Mnist {
     pub(super) fn say(&self, out: &mut Output, evaluator: &Evaluator) -> Result<()> {
@@ -56,12 +67,12 @@ impl Mnist {
         use jarzynski::polars::prelude::DataFrame;
         let summary = frame::bands(out.get("summary")?, &["method", "quantity"], "seed", &["value", "se"])?;
         let mut entropy = Panel::new("cross-entropy: test images, and training images beside them").y("H / nats");
-        entropy = entropy.categories(&METHODS);
+        entropy = entropy.categories(&SHOWN.map(|(_, name)| name));
         for (quantity, shift, who) in
             [("cross_entropy_test", -0.12, "test images"), ("cross_entropy_train", 0.12, "training images")]
         {
             let part = frame::filter(&summary, "quantity", quantity)?;
-            for (i, method) in METHODS.iter().enumerate() {
+            for (i, (method, _)) in SHOWN.iter().enumerate() {
                 let of = frame::filter(&part, "method", method)?;
                 let column = if self.seeds > 1 { "value_se" } else { "se" };
                 let (value, se) = (frame::column_f64(&of, "value")?, frame::column_f64(&of, column)?);
@@ -77,7 +88,7 @@ impl Mnist {
             .map(|l| if self.data == "fashion-mnist" { format!("class {l}") } else { format!("digit {l}") })
             .collect();
         let mut bars = Panel::new("class masses").y("mass").categories(&names);
-        for (i, method) in METHODS.iter().enumerate() {
+        for (i, (method, name)) in SHOWN.iter().enumerate() {
             let part = frame::filter(&masses, "method", method)?;
             if i == 0 {
                 bars = bars.bars("data", &frame::column_f64(&part, "data")?, &[]);
@@ -86,7 +97,7 @@ impl Mnist {
             if part.height() == 0 {
                 continue;
             }
-            bars = bars.bars(method, &frame::column_f64(&part, "model")?, &frame::column_f64(&part, column)?);
+            bars = bars.bars(name, &frame::column_f64(&part, "model")?, &frame::column_f64(&part, column)?);
         }
         let descent = frame::bands(out.get("descent")?, &["method", "sigma"], "seed", &["ess"])?;
         let band = |panel: Panel, df: &DataFrame, x: &str, y: &str, label: &str| -> Result<Panel> {
@@ -97,9 +108,9 @@ impl Mnist {
         };
         let ess = Panel::new(&format!("on the way down, {} levels, no resampling", self.levels));
         let ess = ess.x("noise level σ").y("ESS / N").log_x().ylim(0.0, 1.0);
-        let ess = [WEIGHTED, LIKELIHOOD].into_iter().try_fold(ess, |panel, method| {
+        let ess = SHOWN[4..].iter().try_fold(ess, |panel, (method, name)| {
             let of = frame::filter(&descent, "method", method)?;
-            if of.height() == 0 { Ok(panel) } else { band(panel, &of, "sigma", "ess", method) }
+            if of.height() == 0 { Ok(panel) } else { band(panel, &of, "sigma", "ess", name) }
         })?;
         let steps = frame::bands(
             &frame::filter(out.get("steps")?, "method", WEIGHTED)?,
