@@ -172,14 +172,14 @@ fn farthest(draws: &Tensor, tests: &[Claim]) -> (String, f64) {
 fn exact_draws_have_the_exact_moments() {
     const N: usize = 200_000;
     let column = |x: &Tensor, i: i64| x.select(1, i);
-    let judge = |name: &str, x: &Tensor, tests: &dyn Fn(&Tensor) -> Vec<Claim>| {
+    let examine = |name: &str, x: &Tensor, tests: &dyn Fn(&Tensor) -> Vec<Claim>| {
         let (which, z) = farthest(x, &tests(x));
         assert!(z < FAR, "{name}: {which} {z}");
         let (_, z) = farthest(x, &tests(&(x * 1.02)));
         assert!(z > FAR, "{name}: draws that are 2 % too wide must be noticed, {z}");
     };
     let funnel = Funnel::new(10).unwrap();
-    judge("funnel", &funnel.sample(N, &mut Rng::new(1)), &|x| {
+    examine("funnel", &funnel.sample(N, &mut Rng::new(1)), &|x| {
         let scaled = column(x, 9) * (column(x, 0) * -0.5).exp();
         vec![
             ("x_0", column(x, 0), 0.0),
@@ -189,13 +189,13 @@ fn exact_draws_have_the_exact_moments() {
         ]
     });
     let banana = Banana::new(3, 2.0, 0.3).unwrap();
-    judge("banana", &banana.sample(N, &mut Rng::new(2)), &|x| {
+    examine("banana", &banana.sample(N, &mut Rng::new(2)), &|x| {
         let v = banana.variances();
         let squares = (0..3).map(|i| ("x_i²", column(x, i).square(), v[i as usize]));
         squares.chain([("x_1", column(x, 1), 0.0)]).collect()
     });
     let pairs = ManyWell::pairs(4).unwrap();
-    judge("pairs", &pairs.sample(N, &mut Rng::new(3)), &|x| {
+    examine("pairs", &pairs.sample(N, &mut Rng::new(3)), &|x| {
         let moment = |p| pairs.well().moment(p);
         vec![
             ("x_0", column(x, 0), moment(1)),
@@ -206,7 +206,7 @@ fn exact_draws_have_the_exact_moments() {
         ]
     });
     let modes = modes_25().unwrap();
-    judge("25 modes", &modes.sample(N, &mut Rng::new(4)), &|x| {
+    examine("25 modes", &modes.sample(N, &mut Rng::new(4)), &|x| {
         vec![("x_0²", column(x, 0).square(), 50.3), ("x_1²", column(x, 1).square(), 50.3)]
     });
 }
@@ -215,7 +215,7 @@ fn exact_draws_have_the_exact_moments() {
 fn draws_follow_the_energy() {
     // E_ρ e^{−V + U} = Z_V/Z_U for any V that is covered: here V is U of draws that are moved
     const N: usize = 200_000;
-    let judge = |name: &str, u: &dyn Base, shift: f64| {
+    let examine = |name: &str, u: &dyn Base, shift: f64| {
         let x = u.sample(N, &mut Rng::new(6));
         let ratio = (u.energy(&x) - u.energy(&(&x + shift))).clamp_max(50.0).exp();
         let z = z_of(&ratio, 1.0);
@@ -224,9 +224,9 @@ fn draws_follow_the_energy() {
         let ratio = (u.energy(&wrong) - u.energy(&(&wrong + shift))).exp();
         assert!(z_of(&ratio, 1.0).abs() > FAR, "{name}: {}", z_of(&ratio, 1.0));
     };
-    judge("pairs", &ManyWell::pairs(2).unwrap(), 0.3);
-    judge("wells", &ManyWell::separated(2, 2.0).unwrap(), 0.2);
-    judge("banana", &Banana::new(2, 1.0, 0.5).unwrap(), 0.3);
+    examine("pairs", &ManyWell::pairs(2).unwrap(), 0.3);
+    examine("wells", &ManyWell::separated(2, 2.0).unwrap(), 0.2);
+    examine("banana", &Banana::new(2, 1.0, 0.5).unwrap(), 0.3);
 }
 
 #[test]

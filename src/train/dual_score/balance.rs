@@ -47,7 +47,8 @@ pub struct Balance {
     pub rise: f64,
     /// Number of walkers.
     pub count: usize,
-    /// Weight ≥ 0 of the likelihood, in the end. A tenth is gained from safely; at 1 a mode that no walker visits can grow.
+    /// Weight ≥ 0 of the likelihood, in the end. At 1 a mode that no walker visits can grow; what .1
+    /// gave is in docs/results.md under `mnist`.
     pub likelihood: f64,
     /// Length h of a step in log σ; rounded so that the ladder is a whole number of steps.
     pub step: f64,
