@@ -540,10 +540,12 @@ fn gaussian_rbms_at_smoke_size_have_exact_likelihoods_and_their_tables() {
     );
     let summary = out.get("summary").unwrap();
     assert_eq!(columns(summary), ["case", "method", "quantity", "value", "se", "exact"]);
-    // few walkers: one of eight monitors may be left without an error bar
-    let monitors = z(&filter(summary, "quantity", "log_z_monitor").unwrap(), "exact");
-    let known: Vec<f64> = monitors.iter().copied().filter(|z| z.is_finite()).collect();
-    assert!(monitors.len() == 8 && known.len() >= 7 && near(&known), "{monitors:?}");
+    let monitors = filter(summary, "quantity", "log_z_monitor").unwrap();
+    assert!(near(&z(&filter(&monitors, "method", "jarzynski").unwrap(), "exact")));
+    // the longer steps of natural gradients leave one of four with too few lineages for an error bar
+    let natural = z(&filter(&monitors, "method", "jarzynski-natural").unwrap(), "exact");
+    let known: Vec<f64> = natural.iter().copied().filter(|z| !z.is_nan()).collect();
+    assert!(natural.len() == 4 && known.len() == 3 && near(&known), "{natural:?}");
     let mixture = filter(&filter(summary, "quantity", "log_lik").unwrap(), "case", "mixture").unwrap();
     let (value, known) = (column_f64(&mixture, "value").unwrap(), column_f64(&mixture, "exact").unwrap());
     assert!(value.iter().zip(&known).all(|(v, k)| v < k), "no model is likelier than the true distribution: {mixture}");
