@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::places::{Variables, named_folder, usual_places};
 use super::source::Source;
 use super::{Dataset, read_idx_pair};
 use crate::error::{Error, Result};
-use crate::io::expand_home;
 
 /// Which part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,11 +73,9 @@ fn load(set: &Known, split: Split, var: impl Fn(&str) -> Option<OsString>) -> Re
         Split::Train => "train",
         Split::Test => "t10k",
     };
-    // as in a shell's ${NAME:-…}, an empty variable is an absent one
-    let folder = |key: &str| var(key).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let (images, labels) = match folder("JARZYNSKI_DATA") {
-        Some(named) => in_named(set, part, &expand_home(&named)?)?,
-        None => in_usual(set, part, folder("JARZYNSKI_CACHE"), folder("XDG_CACHE_HOME"), folder("HOME"))?,
+    let (images, labels) = match named_folder(&var)? {
+        Some(named) => in_named(set, part, &named)?,
+        None => in_usual(set, part, &var)?,
     };
     let digest = digest(&labels)?;
     if let Some(other) =
@@ -95,9 +93,6 @@ fn load(set: &Known, split: Split, var: impl Fn(&str) -> Option<OsString>) -> Re
 /// Images and labels in the folder that the user names, and nowhere else.
 fn in_named(set: &Known, part: &str, named: &Path) -> Result<(PathBuf, PathBuf)> {
     let refused = |expected: String| Err(Error::data(named, "named by JARZYNSKI_DATA", expected));
-    if !named.is_dir() {
-        return refused("a folder (unset the variable to look in the usual places)".into());
-    }
     let folders: Vec<PathBuf> = set.folders.iter().map(|f| named.join(f)).collect();
     if let Some(pair) = pair(&folders, part)? {
         return Ok(pair);
@@ -115,17 +110,8 @@ fn in_named(set: &Known, part: &str, named: &Path) -> Result<(PathBuf, PathBuf)>
 }
 
 /// Images and labels below the working directory, else in the cache.
-fn in_usual(
-    set: &Known,
-    part: &str,
-    cache: Option<PathBuf>,
-    caches: Option<PathBuf>,
-    home: Option<PathBuf>,
-) -> Result<(PathBuf, PathBuf)> {
-    let usual = || caches.or_else(|| home.map(|home| home.join(".cache"))).map(|caches| caches.join("jarzynski"));
-    let cache = cache.map(|cache| expand_home(&cache)).transpose()?.or_else(usual);
-    let places = [Some("datasets/downloaded".into()), cache.map(|cache| cache.join("datasets"))];
-    let places: Vec<PathBuf> = places.into_iter().flatten().collect();
+fn in_usual(set: &Known, part: &str, var: &Variables) -> Result<(PathBuf, PathBuf)> {
+    let places = usual_places(var)?;
     let folders: Vec<PathBuf> = places.iter().flat_map(|place| set.folders.iter().map(|f| place.join(f))).collect();
     pair(&folders, part)?.ok_or_else(|| {
         let looked: Vec<String> = places.iter().map(|p| p.join(set.folders[0]).display().to_string()).collect();

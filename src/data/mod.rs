@@ -1,6 +1,7 @@
-//! Hold real data as one tensor with its labels, and read it from CSV, Parquet and IDX files.
+//! Hold real data as one tensor with its labels, and read it from CSV, Parquet, IDX and CIFAR files.
 
 mod binarise;
+mod cifar;
 mod csv;
 mod dataset;
 mod digits;
@@ -9,11 +10,13 @@ mod labels;
 mod missing;
 mod mnist;
 mod parquet;
+mod places;
 mod source;
 mod split;
 mod synthetic;
 
 pub use binarise::Binarisation;
+pub use cifar::{cifar10, read_cifar10};
 pub use csv::{Column, CsvOptions, RowNames, Separator, read_csv};
 pub use dataset::Dataset;
 pub use digits::digits;

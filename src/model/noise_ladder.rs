@@ -1,7 +1,7 @@
 //! Learn an energy at every level of noise: a Gaussian or a mixture of Gaussians, exactly, and a network for the rest.
 
-use super::time_mlp::TimeMlp;
-use super::{initialise, widths_in_range};
+use super::initialise;
+use super::ladder_net::{LadderNet, Net, within};
 use crate::density::{
     Axes, Base, DataMixture, Differentiable, Evaluation, Flow, NoisePath, NoisyMixture, Path, described, floats,
     kind_for, read_model, rows_as, take_parameters, write_model,
@@ -16,15 +16,14 @@ use tch::{Kind, Tensor, nn};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LadderShape {
-    /// Hidden widths of the network.
-    pub widths: Vec<i64>,
-    /// How many of the data's principal axes the network sees, the leading ones; `None`: those whose standard deviation is at
-    /// least half the lowest noise. Along the others the model is the Gaussian.
-    pub axes: Option<usize>,
+    /// The network.
+    pub net: LadderNet,
+    /// Its layers below the last one in bfloat16, for processors and GPUs with units for it; parameters stay as they are.
+    pub mixed: bool,
     /// Components of the mixture of Gaussians that is known exactly; 1: the Gaussian with the data's covariance. More give samples
     /// that look like the data and masses of modes near theirs; the likelihood is learned a little slower.
     pub components: usize,
-    /// How many leading axes the components differ in; `None`: as many as the network sees. Along the others they are one Gaussian.
+    /// How many leading axes the components differ in; `None`: as many as an MLP sees, or stand out of the noise. Along the others they are one Gaussian.
     pub mixture_axes: Option<usize>,
     /// Sines and cosines of the noise level, on a logarithmic scale, that the network sees beside it.
     pub frequencies: usize,
@@ -37,8 +36,8 @@ pub struct LadderShape {
 impl Default for LadderShape {
     fn default() -> Self {
         LadderShape {
-            widths: vec![512, 512],
-            axes: None,
+            net: LadderNet::mlp(&[512, 512]),
+            mixed: false,
             components: 1,
             mixture_axes: None,
             frequencies: 3,
@@ -57,17 +56,17 @@ impl Default for LadderShape {
 /// ```
 ///
 /// w, a Gaussian's guess of the clean point in units of the data's spread, is small where noise drowns the data, so that the
-/// network f listens to what is left of them; it sees the leading axes alone. f is one number and grows linearly far away, so that
+/// network f listens to what is left of them; an MLP sees the leading axes alone, a CNN the pixels of the guess (see [`LadderNet`]). f is one number and grows linearly far away, so that
 /// ρ keeps e^{−U} normalisable. (f = ⟨net(w), w⟩ learns faster at first, and has wells of large mass away from the data.)
 /// Its last layer starts at zero: untrained, the ladder is ρ_σ at every level, normalised, and a [`Transport`](crate::Transport) with [`Denoise`](crate::kernel::Denoise) has constant weights for any number of steps. Trained
 /// by [`DualScoreMatching`](crate::train::DualScoreMatching), weighted walkers at t = 1 are exact for e^{−U_θ(1, ·)}, the model of
 /// the data with noise of σ_min, and [`Run::log_z`](crate::Run::log_z) is its log Z.
 ///
 /// ```
-/// use jarzynski::{Rng, Transport, kernel::Denoise, model::{LadderShape, Mixture, NoiseLadder}};
+/// use jarzynski::{Rng, Transport, kernel::Denoise, model::{LadderNet, LadderShape, Mixture, NoiseLadder}};
 /// # fn main() -> jarzynski::Result<()> {
 /// let data = Mixture::new(&[vec![-1.0, 0.0], vec![1.0, 0.5]], &[0.5, 0.5])?.sample(500, &mut Rng::new(1));
-/// let ladder = NoiseLadder::new(&data, 0.3, &LadderShape { widths: vec![32], ..Default::default() })?;
+/// let ladder = NoiseLadder::new(&data, 0.3, &LadderShape { net: LadderNet::mlp(&[32]), ..Default::default() })?;
 /// let run = Transport::new(Denoise::new(), 10, 200, 0).quiet().run(&ladder)?;
 /// assert!(run.log_z().unwrap().value.abs() < 1e-9);     // nothing learned yet: the mixture, normalised
 /// # Ok(()) }
@@ -77,12 +76,10 @@ pub struct NoiseLadder {
     vs: nn::VarStore,
     shape: LadderShape,
     known: DataMixture,
-    /// How many of the axes the network sees, the last ones.
-    seen: i64,
     /// σ at t = 0 and at t = 1.
     sigma: [f64; 2],
     base: NoisyMixture,
-    net: TimeMlp,
+    net: Net,
     kind: Kind,
 }
 
@@ -104,22 +101,22 @@ impl NoiseLadder {
         if !(shape.highest > 0.0 && shape.highest.is_finite()) {
             return Err(Error::param("highest", shape.highest, "a positive, finite number"));
         }
-        widths_in_range("widths", &shape.widths)?;
         let axes = Axes::of(&data)?;
         let largest = axes.variances().max().double_value(&[]).sqrt() * shape.highest;
         if !(largest > noise && largest.is_finite()) {
             let expected = format!("below {largest}, the highest level: {} times the data's spread", shape.highest);
             return Err(Error::param("noise", noise, expected));
         }
-        let seen = seen_axes(&axes, noise, shape.axes)?;
+        let standing_out = axes.variances().ge((0.5 * noise).powi(2)).sum(Kind::Int64).int64_value(&[]).max(1);
         let rows = data.size()[0];
         let count = i64::try_from(shape.components).ok().filter(|c| (1..=rows).contains(c)).ok_or_else(|| {
             Error::param("components", shape.components, format!("1 to {rows}, as many as there are rows"))
         })?;
-        let differing = shape.mixture_axes.map_or(Ok(seen), |n| within("mixture_axes", n, d))?;
         let (kind, device) = (data.kind(), data.device());
         let mut vs = nn::VarStore::new(device);
-        let net = TimeMlp::new(&vs.root(), seen, &shape.widths, 1, shape.frequencies, 1.0);
+        let net = Net::new(&vs.root(), &shape.net, d, standing_out, shape.frequencies, shape.mixed)?;
+        let most = if matches!(shape.net, LadderNet::Mlp { .. }) { net.seen } else { standing_out };
+        let differing = shape.mixture_axes.map_or(Ok(most), |n| within("mixture_axes", n, d))?;
         if kind == Kind::Double {
             vs.double();
         }
@@ -127,7 +124,7 @@ impl NoiseLadder {
         let known =
             DataMixture::fit(&data, axes, count, differing, noise, &mut Rng::new(shape.seed).split(0x6d69_7874))?;
         let base = known.under_noise(largest);
-        Ok(NoiseLadder { vs, shape: shape.clone(), known, seen, sigma: [largest, noise], base, net, kind })
+        Ok(NoiseLadder { vs, shape: shape.clone(), known, sigma: [largest, noise], base, net, kind })
     }
 
     /// The parameters θ.
@@ -167,11 +164,8 @@ impl NoiseLadder {
 
     /// f at rows u `[n, d]` and times t `[n or 1, 1]`: `[n]`.
     pub(crate) fn residual(&self, u: &Tensor, t: &Tensor) -> Tensor {
-        let leading = |all: &Tensor| all.narrow(-1, self.dim() - self.seen, self.seen);
-        let v = leading(self.known.axes().variances());
         let noise = (t * (2.0 * self.pace())).exp() * self.sigma[0].powi(2);
-        let w = leading(u) * v.sqrt() / (noise + &v).sqrt();
-        self.net.forward(&w, t).squeeze_dim(-1)
+        self.net.forward(self.axes(), u, &noise, t)
     }
 
     fn time(&self, t: f64) -> Tensor {
@@ -191,12 +185,20 @@ impl NoiseLadder {
 
     /// What the ladder is beside θ and the axes, as files and checkpoints hold it.
     pub fn describe(&self) -> Value {
-        let LadderShape { widths, axes: _, components, mixture_axes: _, frequencies, highest: _, seed: _ } =
-            &self.shape;
-        let constants = json!({
-            "widths": widths, "axes": self.seen, "components": components, "frequencies": frequencies,
-            "lowest": self.sigma[1],
+        let LadderShape { net, mixed, components, mixture_axes: _, frequencies, highest: _, seed: _ } = &self.shape;
+        let mut constants = json!({
+            "mixed": mixed, "components": components, "frequencies": frequencies, "lowest": self.sigma[1],
         });
+        match net {
+            LadderNet::Mlp { widths, axes: _ } => {
+                constants["widths"] = json!(widths);
+                constants["axes"] = json!(self.net.seen);
+            }
+            LadderNet::Cnn { channels, image } => {
+                constants["channels"] = json!(channels);
+                constants["image"] = json!(image);
+            }
+        }
         described("NoiseLadder", self.dim(), &self.vs, constants)
     }
 
@@ -235,20 +237,6 @@ impl NoiseLadder {
         (self.known, self.base, self.sigma[0]) = (known, base, highest);
         Ok(())
     }
-}
-
-/// How many leading axes the network sees: see [`LadderShape::axes`].
-fn seen_axes(axes: &Axes, noise: f64, wanted: Option<usize>) -> Result<i64> {
-    let d = axes.dim();
-    match wanted {
-        Some(n) => within("axes", n, d),
-        None => Ok(axes.variances().ge((0.5 * noise).powi(2)).sum(Kind::Int64).int64_value(&[]).max(1)),
-    }
-}
-
-fn within(name: &'static str, n: usize, d: i64) -> Result<i64> {
-    let found = i64::try_from(n).ok().filter(|n| (1..=d).contains(n));
-    found.ok_or_else(|| Error::param(name, n, format!("1 to {d}")))
 }
 
 impl Path for NoiseLadder {

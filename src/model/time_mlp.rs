@@ -1,7 +1,8 @@
 //! Give the network of position and time that learned flows are made of, with its tangents in forward mode.
 
-use tch::Tensor;
+use super::net::linear;
 use tch::nn::{self, Module};
+use tch::{Kind, Tensor};
 
 /// (x, t) → widths → outputs with SiLU; t enters the first layer through t, cos kπt and sin kπt.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(crate) struct TimeMlp {
     last: nn::Linear,
     frequencies: usize,
     scale: f64,
+    /// What the layers below the last one compute in, where it is not the kind of the parameters.
+    pub inner: Option<Kind>,
 }
 
 impl TimeMlp {
@@ -27,25 +30,17 @@ impl TimeMlp {
             last: linear("last", widths[widths.len() - 1], outputs),
             frequencies,
             scale,
+            inner: None,
         }
-    }
-
-    /// t `[n or 1, 1]` → `[n or 1, features]`.
-    fn features(&self, t: &Tensor) -> Tensor {
-        let mut all = vec![t.shallow_clone()];
-        for k in 1..=self.frequencies {
-            let angle = t * (std::f64::consts::PI * k as f64);
-            all.push(angle.cos());
-            all.push(angle.sin());
-        }
-        Tensor::cat(&all, -1)
     }
 
     /// x `[n, d]`, t `[n or 1, 1]` → `[n, outputs]`.
     pub fn forward(&self, x: &Tensor, t: &Tensor) -> Tensor {
-        let first = self.place.forward(&(x * self.scale)) + self.time.forward(&self.features(t));
-        let h = self.hidden.iter().fold(first.silu(), |h, layer| layer.forward(&h).silu());
-        self.last.forward(&h)
+        let inner = self.inner;
+        let level = linear(&self.time, &time_features(t, self.frequencies), inner);
+        let first = linear(&self.place, &(x * self.scale), inner) + level;
+        let h = self.hidden.iter().fold(first.silu(), |h, layer| linear(layer, &h, inner).silu());
+        self.last.forward(&h.to_kind(x.kind()))
     }
 
     /// The value and the Jacobian in x applied to tangents `[n, d, m]` (the Jacobian itself for none): `[n, outputs]` and
@@ -57,7 +52,7 @@ impl TimeMlp {
             Some(v) => through(&self.place, &(v.transpose(1, 2) * self.scale)),
             None => (self.place.ws.tr() * self.scale).unsqueeze(0),
         };
-        let mut z = self.place.forward(&(x * self.scale)) + self.time.forward(&self.features(t));
+        let mut z = self.place.forward(&(x * self.scale)) + self.time.forward(&time_features(t, self.frequencies));
         let mut layers = self.hidden.iter();
         loop {
             let (value, slope) = silu(&z);
@@ -68,6 +63,17 @@ impl TimeMlp {
             }
         }
     }
+}
+
+/// t, cos kπt and sin kπt for k to `frequencies`: `[n or 1, 1]` → `[n or 1, 1 + 2 frequencies]`.
+pub(super) fn time_features(t: &Tensor, frequencies: usize) -> Tensor {
+    let mut all = vec![t.shallow_clone()];
+    for k in 1..=frequencies {
+        let angle = t * (std::f64::consts::PI * k as f64);
+        all.push(angle.cos());
+        all.push(angle.sin());
+    }
+    Tensor::cat(&all, -1)
 }
 
 /// z σ(z) and its derivative σ(z)(1 + z(1 − σ(z))).

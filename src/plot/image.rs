@@ -31,9 +31,9 @@ impl Tiles {
         if !(lo < hi && (hi - lo).is_finite()) {
             return Err(Error::param("range", format!("{lo}..{hi}"), "white below black, finite"));
         }
-        match self.images.iter().find(|image| image.len() != h * w) {
+        match self.images.iter().find(|image| ![h * w, 3 * h * w].contains(&image.len())) {
             Some(image) => {
-                let expected = format!("[{}] (height {h} × width {w})", h * w);
+                let expected = format!("[{}] (height {h} × width {w}), or three times as many in colour", h * w);
                 Err(Error::Shape { name: "image", got: vec![image.len() as i64], expected })
             }
             None => Ok(()),
@@ -60,9 +60,9 @@ impl Tiles {
             // A hairline around each image: white images on white paper need an edge.
             for (r, c) in (y0 - 1..=y0 + h * block).flat_map(|r| (x0 - 1..=x0 + w * block).map(move |c| (r, c))) {
                 let inside = r >= y0 && c >= x0 && r < y0 + h * block && c < x0 + w * block;
-                let grey = if inside { self.grey(image[(r - y0) / block * w + (c - x0) / block]) } else { 200 };
                 let at = (r * full_w + c) * 4;
-                data[at..at + 3].fill(grey);
+                let rgb = if inside { self.pixel(image, (r - y0) / block * w + (c - x0) / block) } else { [200; 3] };
+                data[at..at + 3].copy_from_slice(&rgb);
             }
         }
         let zoom = (width / full_w as f64).min(height / full_h as f64).max(0.01);
@@ -70,10 +70,16 @@ impl Tiles {
         Ok(Some(Shape::Image { png: encode(&pixmap)?, at: (x + (width - size.0) / 2.0, y), size }))
     }
 
-    fn grey(&self, v: f32) -> u8 {
+    /// One number is ink on white paper; three, red, green and blue, are light on black.
+    fn pixel(&self, image: &[f32], at: usize) -> [u8; 3] {
         let (lo, hi) = self.range;
-        let share = if v.is_nan() { 0.0 } else { ((v - lo) / (hi - lo)).clamp(0.0, 1.0) };
-        (255.0 * (1.0 - share)).round() as u8
+        let share = |v: f32| if v.is_nan() { 0.0 } else { ((v - lo) / (hi - lo)).clamp(0.0, 1.0) };
+        let size = self.shape.0 * self.shape.1;
+        if image.len() == size {
+            [(255.0 * (1.0 - share(image[at]))).round() as u8; 3]
+        } else {
+            [0, 1, 2].map(|channel| (255.0 * share(image[channel * size + at])).round() as u8)
+        }
     }
 }
 

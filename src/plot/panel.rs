@@ -100,7 +100,8 @@ impl Panel {
     }
 
     /// A grid of images, `shape` = (height, width) pixels each, row-major, `columns` per row of the grid.
-    /// Values at `range.0` are white, at `range.1` black.
+    /// Values at `range.0` are white, at `range.1` black. Images of three times as many numbers are red, green and blue, one
+    /// after the other; there `range.0` is dark.
     pub fn images(title: &str, images: &[Vec<f32>], shape: (usize, usize), columns: usize, range: (f32, f32)) -> Self {
         let tiles = Tiles { images: images.to_vec(), shape, columns, range };
         Panel { title: title.into(), tiles: Some(tiles), ..Default::default() }

@@ -17,6 +17,7 @@ mod flow_net;
 mod flows;
 mod invariants;
 mod kernels;
+mod ladder_nets;
 mod layers;
 mod models;
 mod momenta;

@@ -3,7 +3,7 @@
 use crate::common::{FAR, z_of};
 use jarzynski::density::{At, DataMixture, Differentiable, NoisePath};
 use jarzynski::kernel::{CrankNicolson, Denoise, Invariant, Map, Ode};
-use jarzynski::model::{LadderShape, Mixture, NoiseLadder};
+use jarzynski::model::{LadderNet, LadderShape, Mixture, NoiseLadder};
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::train::{Balance, DualScoreMatching};
 use jarzynski::transport::ReverseStart;
@@ -330,7 +330,7 @@ fn dual_score_matching_learns_masses_and_normaliser() {
         Mixture::with_sigma(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[SPREAD; 2], Kind::Double, Device::Cpu)
             .unwrap();
     let data = teacher.sample(4_000, &mut Rng::new(2));
-    let shape = LadderShape { widths: vec![48, 48], ..Default::default() };
+    let shape = LadderShape { net: LadderNet::mlp(&[48, 48]), ..Default::default() };
     let mut ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
     let fit = DualScoreMatching::new().steps(1_500).batch(256).lr(5e-3).every(50).progress(0.0);
     let run = fit.train(&mut ladder, &data).unwrap();
@@ -378,7 +378,7 @@ fn balanced_levels_pay_less_in_weights() {
     let modes = [vec![-2.0, 0.0, 1.0], vec![2.0, 1.0, 0.0], vec![0.0, -1.5, -1.0]];
     let teacher = Mixture::with_sigma(&modes, &[0.2, 0.3, 0.5], &[SPREAD; 3], Kind::Double, Device::Cpu).unwrap();
     let data = teacher.sample(2_000, &mut Rng::new(2));
-    let shape = LadderShape { widths: vec![32, 32], ..Default::default() };
+    let shape = LadderShape { net: LadderNet::mlp(&[32, 32]), ..Default::default() };
     // variance of log-weights and its standard error, from the fourth moment
     let paid = |fit: &DualScoreMatching| {
         let mut ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
@@ -399,7 +399,7 @@ fn balanced_levels_pay_less_in_weights() {
 #[test]
 fn a_run_that_is_continued_has_the_same_bits() {
     let data = stretched(60);
-    let shape = LadderShape { widths: vec![6], ..Default::default() };
+    let shape = LadderShape { net: LadderNet::mlp(&[6]), ..Default::default() };
     let new = || NoiseLadder::new(&data, 0.1, &shape).unwrap();
     let balance = Balance { count: 5, likelihood: 0.1, ..Default::default() };
     let fit = || DualScoreMatching::new().steps(20).batch(24).balance(balance).every(1).average(0.9).progress(0.0);
@@ -437,9 +437,21 @@ fn what_cannot_be_a_ladder_is_refused_by_name() {
     assert!(made(0.0, &LadderShape::default()).starts_with("noise = 0"));
     assert!(made(1e4, &LadderShape::default()).starts_with("noise = 10000"));
     assert!(made(0.1, &LadderShape { highest: -1.0, ..Default::default() }).starts_with("highest = -1"));
-    assert!(made(0.1, &LadderShape { axes: Some(0), ..Default::default() }).starts_with("axes = 0"));
-    assert!(made(0.1, &LadderShape { axes: Some(5), ..Default::default() }).contains("1 to 4"));
-    assert!(made(0.1, &LadderShape { axes: Some(usize::MAX), ..Default::default() }).contains("1 to 4"));
+    assert!(
+        made(0.1, &LadderShape { net: LadderNet::Mlp { widths: vec![8], axes: Some(0) }, ..Default::default() })
+            .starts_with("axes = 0")
+    );
+    assert!(
+        made(0.1, &LadderShape { net: LadderNet::Mlp { widths: vec![8], axes: Some(5) }, ..Default::default() })
+            .contains("1 to 4")
+    );
+    assert!(
+        made(
+            0.1,
+            &LadderShape { net: LadderNet::Mlp { widths: vec![8], axes: Some(usize::MAX) }, ..Default::default() }
+        )
+        .contains("1 to 4")
+    );
     assert!(made(0.1, &LadderShape { components: 0, ..Default::default() }).starts_with("components = 0"));
     assert!(made(0.1, &LadderShape { components: 31, ..Default::default() }).contains("1 to 30"));
     assert!(made(0.1, &LadderShape { mixture_axes: Some(5), ..Default::default() }).starts_with("mixture_axes = 5"));

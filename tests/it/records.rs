@@ -2,7 +2,9 @@
 
 use jarzynski::io::frame::{Rows, column_str};
 use jarzynski::io::{read_metadata, write_parquet_with};
-use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, LadderShape, Mixture, NoiseLadder, Rbm, RbmShape};
+use jarzynski::model::{
+    Bridge, FlowNet, FlowShape, Interpolant, LadderNet, LadderShape, Mixture, NoiseLadder, Rbm, RbmShape,
+};
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::train::{Balance, DualScoreMatching};
@@ -27,7 +29,8 @@ fn runs() -> Vec<Run> {
     let small = data.to_kind(Kind::Float);
     let shape = FlowShape { widths: vec![8], ..Default::default() };
     let mut flow = FlowNet::from_noise(&Bridge::default(), &small, &shape).unwrap();
-    let mut ladder = NoiseLadder::new(&data, 0.2, &LadderShape { widths: vec![8], ..Default::default() }).unwrap();
+    let mut ladder =
+        NoiseLadder::new(&data, 0.2, &LadderShape { net: LadderNet::mlp(&[8]), ..Default::default() }).unwrap();
     let plain = Settings { trust_region: None, monitor: None, ..s.clone() };
     vec![
         Trainer::new(Gibbs::new(), Method::Ptt { rate: 0.3 }).settings(plain).train(&mut rbm, &binary).unwrap(),

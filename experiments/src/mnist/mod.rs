@@ -12,7 +12,7 @@ use jarzynski::data::{self, Dataset, Split};
 use jarzynski::density::NoisePath;
 use jarzynski::io::frame;
 use jarzynski::kernel::{Denoise, Map, Ode};
-use jarzynski::model::{LadderShape, NoiseLadder};
+use jarzynski::model::{LadderNet, LadderShape, NoiseLadder};
 use jarzynski::numeric::Rng;
 use jarzynski::run::Run;
 use jarzynski::tch::{Kind, Tensor, no_grad};
@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mnist {
-    /// `mnist`, `fashion-mnist`, or `digits` of 8×8 pixels.
+    /// `mnist`, `fashion-mnist`, `cifar-10` (see [`cifar10`](data::cifar10)), or `digits` of 8×8 pixels.
     pub data: String,
     /// Classes taken.
     pub labels: Vec<i64>,
@@ -47,6 +47,10 @@ pub struct Mnist {
     pub widths: Vec<i64>,
     /// Leading principal axes that it sees.
     pub axes: usize,
+    /// Channels of a CNN of the pixels in place of the MLP, whose settings then do not matter; none: the MLP.
+    pub channels: Vec<i64>,
+    /// Layers below the last one in bfloat16.
+    pub mixed: bool,
     /// Components of the mixture of Gaussians that the ladder knows exactly; 1: a Gaussian.
     pub components: usize,
     /// Leading principal axes in which these differ; along the others they are one Gaussian. In more axes the mixture is nearer to
@@ -109,6 +113,8 @@ impl Default for Mnist {
             noise: 0.3,
             widths: vec![512, 512],
             axes: 200,
+            channels: Vec::new(),
+            mixed: false,
             components: 50,
             component_axes: 30,
             mixture_axes: 150,
@@ -152,7 +158,8 @@ impl Mnist {
             "mnist" => data::mnist(Split::Train),
             "fashion-mnist" => data::fashion_mnist(Split::Train),
             "digits" => data::digits(),
-            other => Err(Error::param("data", other, "mnist, fashion-mnist, digits")),
+            "cifar-10" => data::cifar10(Split::Train),
+            other => Err(Error::param("data", other, "mnist, fashion-mnist, cifar-10, digits")),
         }
     }
 
@@ -161,6 +168,7 @@ impl Mnist {
         let of = match self.data.as_str() {
             "mnist" => "MNIST",
             "fashion-mnist" => "Fashion-MNIST",
+            "cifar-10" => "CIFAR-10",
             _ => "8×8 digits",
         };
         format!("{of} {:?}", self.labels)
@@ -260,9 +268,14 @@ impl Experiment for Mnist {
         let mut out = Output::default();
         let (mut runs, mut sheets) = (Vec::new(), Vec::new());
         for seed in (self.seed..).take(self.seeds.max(1)) {
+            let net = if self.channels.is_empty() {
+                LadderNet::Mlp { widths: self.widths.clone(), axes: Some(self.axes) }
+            } else {
+                LadderNet::cnn(&self.channels, &training.shape)
+            };
             let shape = |components: usize, axes: usize| LadderShape {
-                widths: self.widths.clone(),
-                axes: Some(self.axes),
+                net: net.clone(),
+                mixed: self.mixed,
                 components: components.min(training.len()),
                 mixture_axes: Some(axes),
                 highest: self.highest,

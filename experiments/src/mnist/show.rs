@@ -40,8 +40,9 @@ impl Mnist {
     #[cfg(feature = "plot")]
     pub(super) fn sheet(&self, evaluator: &Evaluator, sheets: &[Population]) -> Result<jarzynski::plot::Figure> {
         use jarzynski::plot::{Figure, Panel};
-        let side = (evaluator.training.dim() as f64).sqrt().round() as usize;
-        let grid = |title: &str, x: &Tensor| Panel::images(title, &pixels(x, 48), (side, side), 12, (-1.0, 1.0));
+        let shape = &evaluator.training.shape;
+        let side = |from_end: usize| shape.iter().rev().nth(from_end).map_or(1, |side| *side as usize);
+        let grid = |title: &str, x: &Tensor| Panel::images(title, &pixels(x, 48), (side(1), side(0)), 12, (-1.0, 1.0));
         let mut figure =
             Figure::new(980, 620).title(&format!("{} along a ladder of noise levels", self.title())).columns(2);
         let noisy = evaluator.noisy(evaluator.test, self.seed, 0x91c);
@@ -85,7 +86,13 @@ impl Mnist {
         let names: Vec<String> = self
             .labels
             .iter()
-            .map(|l| if self.data == "fashion-mnist" { format!("class {l}") } else { format!("digit {l}") })
+            .map(|l| {
+                if self.data.ends_with("digits") || self.data == "mnist" {
+                    format!("digit {l}")
+                } else {
+                    format!("class {l}")
+                }
+            })
             .collect();
         let mut bars = Panel::new("class masses").y("mass").categories(&names);
         for (i, (method, name)) in SHOWN.iter().enumerate() {

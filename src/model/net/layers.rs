@@ -6,7 +6,7 @@ use tch::nn::{self, Module};
 use tch::{Kind, Tensor};
 
 /// A linear layer, computed in `inner` if that is given; the parameters stay as they are.
-fn linear(layer: &nn::Linear, x: &Tensor, inner: Option<Kind>) -> Tensor {
+pub(in crate::model) fn linear(layer: &nn::Linear, x: &Tensor, inner: Option<Kind>) -> Tensor {
     match inner {
         None => layer.forward(x),
         Some(kind) => {
@@ -15,11 +15,11 @@ fn linear(layer: &nn::Linear, x: &Tensor, inner: Option<Kind>) -> Tensor {
     }
 }
 
-/// The same for a convolution of the [`Cnn`]: stride 2, half a kernel of padding.
-fn convolve(layer: &nn::Conv2D, x: &Tensor, inner: Option<Kind>) -> Tensor {
+/// The same for a convolution with half a kernel of padding.
+pub(in crate::model) fn convolve(layer: &nn::Conv2D, x: &Tensor, stride: i64, inner: Option<Kind>) -> Tensor {
     let Some(kind) = inner else { return layer.forward(x) };
     let (ws, bs) = (layer.ws.to_kind(kind), layer.bs.as_ref().map(|b| b.to_kind(kind)));
-    x.to_kind(kind).conv2d(&ws, bs.as_ref(), [2; 2], [ws.size()[2] / 2; 2], [1; 2], 1)
+    x.to_kind(kind).conv2d(&ws, bs.as_ref(), [stride; 2], [ws.size()[2] / 2; 2], [1; 2], 1)
 }
 
 impl Mlp {
@@ -45,7 +45,7 @@ impl Cnn {
         let inner = self.well.inner;
         let mut h = x.view([-1, 1, self.side, self.side]);
         for layer in &self.convs {
-            let z = convolve(layer, &h, inner);
+            let z = convolve(layer, &h, 2, inner);
             seen(&layer.ws, layer.bs.as_ref(), &h, &z);
             h = z.silu();
         }

@@ -2,6 +2,8 @@
 
 mod layers;
 
+pub(super) use layers::{convolve, linear};
+
 use super::Gaussian;
 use crate::density::{Base, Differentiable, Energy, Evaluation, Fisher, Model, Whiten, Whitening, floats, write_model};
 use crate::error::{Error, Result};

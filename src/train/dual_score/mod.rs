@@ -34,10 +34,10 @@ use tch::{Kind, Tensor};
 /// term that makes them small.
 ///
 /// ```
-/// use jarzynski::{Rng, Transport, kernel::Denoise, train::DualScoreMatching, model::{LadderShape, Mixture, NoiseLadder}};
+/// use jarzynski::{Rng, Transport, kernel::Denoise, train::DualScoreMatching, model::{LadderNet, LadderShape, Mixture, NoiseLadder}};
 /// # fn main() -> jarzynski::Result<()> {
 /// let data = Mixture::new(&[vec![-2.0, 0.0], vec![2.0, 0.0]], &[0.3, 0.7])?.sample(2_000, &mut Rng::new(1));
-/// let mut ladder = NoiseLadder::new(&data, 0.2, &LadderShape { widths: vec![32, 32], ..Default::default() })?;
+/// let mut ladder = NoiseLadder::new(&data, 0.2, &LadderShape { net: LadderNet::mlp(&[32, 32]), ..Default::default() })?;
 /// let run = DualScoreMatching::new().steps(50).batch(256).progress(0.0).train(&mut ladder, &data)?;
 /// let weighted = Transport::new(Denoise::new(), 50, 500, 0).ess_min(0.5).quiet().run(&ladder)?;
 /// assert!(run.finished() && weighted.log_z().unwrap().se > 0.0);
