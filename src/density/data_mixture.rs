@@ -1,6 +1,7 @@
 //! Fit a mixture of Gaussians to data by expectation maximisation, and give its density under noise of any level in closed form.
 
-use crate::density::{Axes, Base, Energy, Evaluation, floats};
+use super::noisy_mixture::NoisyMixture;
+use crate::density::Axes;
 use crate::error::{Error, Result, guard, no_grad};
 use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor};
@@ -53,10 +54,40 @@ pub(crate) struct Known {
     leading: Option<(Tensor, Tensor)>,
 }
 
+impl Known {
+    /// Of `n` rows from `start`.
+    pub fn rows(&self, start: i64, n: i64) -> Self {
+        let of = |all: &Tensor| all.narrow(0, start, n);
+        let leading = self.leading.as_ref().map(|(q, joint)| (of(q), of(joint)));
+        Known { energy: of(&self.energy), grad: of(&self.grad), rate: of(&self.rate), z: of(&self.z), leading }
+    }
+}
+
 /// ½ Σ (u² + log 2π w) over the last dimension for u² = q²/w, in f64; w the same for all rows or of each.
 fn gaussian_energy(square: &Tensor, w: &Tensor) -> Tensor {
-    let sum = |t: &Tensor| t.sum_dim_intlist(-1, false, Kind::Double);
-    (sum(square) + sum(&(w.to_kind(Kind::Double) * (2.0 * std::f64::consts::PI)).log())) * 0.5
+    (square.sum_dim_intlist(-1, false, Kind::Double) + log_det(w)) * 0.5
+}
+
+/// Σ log 2π w over the last dimension, in f64. Up to eight numbers are multiplied first: a logarithm costs as much as many products.
+fn log_det(w: &Tensor) -> Tensor {
+    let width = w.size().last().copied().unwrap_or(0);
+    let mut product = w.to_kind(Kind::Double);
+    for _ in 0..3 {
+        let n = product.size().last().copied().unwrap_or(0);
+        if n < 2 {
+            break;
+        }
+        let half = n / 2;
+        let pairs = product.narrow(-1, 0, half) * product.narrow(-1, half, half);
+        product = if n % 2 == 0 { pairs } else { Tensor::cat(&[pairs, product.narrow(-1, n - 1, 1)], -1) };
+    }
+    product.log().sum_dim_intlist(-1, false, Kind::Double) + width as f64 * (2.0 * std::f64::consts::PI).ln()
+}
+
+/// Draws of what a Gaussian of variances v has with noise of variance s_1, given rows z of it with more, s_0; ξ are normals.
+fn less_noise(z: &Tensor, v: &Tensor, s0: &Tensor, s1: &Tensor, xi: &Tensor) -> Tensor {
+    let g: Tensor = (v + s1) / (v + s0);
+    z * &g + xi * (g * (s0 - s1)).sqrt()
 }
 
 /// Of each row, an index drawn with probabilities in proportion to e^{its entries}: `[n, C]` in f64 → `[n]`.
@@ -76,9 +107,14 @@ impl Components {
         self.means.size()[1]
     }
 
+    /// Vectors `[n, r]` along each component's axes: `[n, C, r]`.
+    fn turn(&self, leading: &Tensor) -> Tensor {
+        leading.matmul(&self.rotations).view([-1, self.count(), self.width()])
+    }
+
     /// Leading coordinates `[n, r]` along each component's axes, from its mean: `[n, C, r]`.
     fn locate(&self, leading: &Tensor) -> Tensor {
-        leading.matmul(&self.rotations).view([-1, self.count(), self.width()]) - &self.means
+        self.turn(leading) - &self.means
     }
 
     /// The sum over components of vectors along their axes, `[n, C, r]` → `[n, r]`.
@@ -200,31 +236,54 @@ impl DataMixture {
         Ok(DataMixture { axes, components })
     }
 
-    /// z of rows under noise of variance s, `[1]` or `[n, 1]`: what `at` and `energy` take.
+    /// How many leading axes the components differ in.
+    pub(crate) fn width(&self) -> i64 {
+        self.components.as_ref().map_or(0, Components::width)
+    }
+
+    /// Of rows z along the axes, or along as many of the leading ones as they are wide, under noise of variance s, `[1]` or `[n, 1]`:
+    /// the part in which the components do not differ, its variances without noise, and s in the kind of z.
     fn split(&self, z: &Tensor, s: &Tensor) -> (Tensor, Tensor, Tensor) {
-        let trailing = self.axes.dim() - self.components.as_ref().map_or(0, Components::width);
-        let s = s.to_kind(z.kind());
-        let w = self.axes.variances().narrow(0, 0, trailing) + &s;
-        (z.narrow(1, 0, trailing), w, s)
+        let width = z.size()[1];
+        let trailing = width - self.width();
+        let v = self.axes.variances().narrow(0, self.axes.dim() - width, trailing);
+        (z.narrow(1, 0, trailing), v, s.to_kind(z.kind()))
     }
 
     fn leading(&self, z: &Tensor, width: i64) -> Tensor {
-        z.narrow(1, self.axes.dim() - width, width)
+        z.narrow(1, z.size()[1] - width, width)
     }
 
-    /// −log ρ_s at rows z `[n, d]` along the axes, `[n]` in f64, differentiable in z; s of all rows, `[1]`, or of each, `[n, 1]`.
+    /// −log ρ_s at rows z `[n, d]` along the axes, `[n]` in f64, differentiable in z; s of all rows, `[1]`, or of each, `[n, 1]`. Of
+    /// narrower rows, but not below [`width`](DataMixture::width), it is that of the leading axes alone, and so for the others here.
     pub(crate) fn energy(&self, z: &Tensor, s: &Tensor) -> Tensor {
-        let (trailing, w, s) = self.split(z, s);
+        let (trailing, v, s) = self.split(z, s);
+        let w = v + &s;
         let others = gaussian_energy(&(trailing.square() / &w), &w);
         let Some(mixture) = &self.components else { return others };
         let joint = mixture.log_joint(&mixture.locate(&self.leading(z, mixture.width())), &mixture.spread(&s));
         others - joint.logsumexp(1, false)
     }
 
+    /// The energy at z + shift less that at z, differentiable in the shift alone: half the work of two energies.
+    pub(crate) fn rise(&self, z: &Tensor, shift: &Tensor, s: &Tensor) -> Tensor {
+        let (trailing, v, s) = self.split(z, s);
+        let between = |shift: &Tensor, from: &Tensor, w: &Tensor| {
+            (shift * (shift + from * 2.0) / w).sum_dim_intlist(-1, false, Kind::Double) * 0.5
+        };
+        let others = between(&shift.narrow(1, 0, trailing.size()[1]), &trailing, &(v + &s));
+        let Some(mixture) = &self.components else { return others };
+        let (q, spread) = (mixture.locate(&self.leading(z, mixture.width())), mixture.spread(&s));
+        let before = mixture.log_joint(&q, &spread);
+        let after = &before - between(&mixture.turn(&self.leading(shift, mixture.width())), &q, &spread);
+        others + before.logsumexp(1, false) - after.logsumexp(1, false)
+    }
+
     /// The energy with its slopes.
     pub(crate) fn at(&self, z: &Tensor, s: &Tensor) -> Known {
         no_grad(|| {
-            let (trailing, w, s) = self.split(z, s);
+            let (trailing, v, s) = self.split(z, s);
+            let w = v + &s;
             let square = trailing.square() / &w;
             let sum = |t: &Tensor| t.sum_dim_intlist(-1, false, None::<Kind>);
             let (others, grad) = (gaussian_energy(&square, &w), trailing / &w);
@@ -254,19 +313,22 @@ impl DataMixture {
         no_grad(|| {
             let z = &from.z;
             let xi = rng.normal(&z.size(), z.kind(), z.device());
-            let (trailing, w0, s0) = self.split(z, s0);
-            let (_, w1, s1) = self.split(z, s1);
-            let gap = &s0 - &s1;
-            let g: Tensor = w1 / w0;
-            let others = trailing * &g + xi.narrow(1, 0, g.size()[g.dim() - 1]) * (&g * &gap).sqrt();
+            let (trailing, v, s0) = self.split(z, s0);
+            let s1 = s1.to_kind(z.kind());
+            let others = less_noise(&trailing, &v, &s0, &s1, &xi.narrow(1, 0, trailing.size()[1]));
             let (Some(mixture), Some((q, joint))) = (&self.components, &from.leading) else { return others };
             let which = pick(joint, rng);
             let v = mixture.variances.index_select(0, &which);
-            let g = (&v + s1) / (v + s0);
             let own = q.gather(1, &mixture.rows_of(&which), false).squeeze_dim(1);
-            let own = own * &g + self.leading(&xi, mixture.width()) * (g * gap).sqrt();
+            let own = less_noise(&own, &v, &s0, &s1, &self.leading(&xi, mixture.width()));
             Tensor::cat(&[others, mixture.place(&which, &own)], 1)
         })
+    }
+
+    /// The same of the rows' other coordinates, `[n, d − m]`, where `from` has the m leading ones.
+    pub(crate) fn denoise_others(&self, z: &Tensor, s0: &Tensor, s1: &Tensor, rng: &mut Rng) -> Tensor {
+        let (v, xi) = (self.axes.variances().narrow(0, 0, z.size()[1]), rng.normal(&z.size(), z.kind(), z.device()));
+        no_grad(|| less_noise(z, &v, &s0.to_kind(z.kind()), &s1.to_kind(z.kind()), &xi))
     }
 
     /// Draws along the axes of n rows under noise of variance s, `[1]` or `[n, 1]`.
@@ -274,8 +336,8 @@ impl DataMixture {
         no_grad(|| {
             let v = self.axes.variances();
             let xi = rng.normal(&[n, self.axes.dim()], v.kind(), v.device());
-            let (trailing, w, s) = self.split(&xi, s);
-            let others = trailing * w.sqrt();
+            let (trailing, v, s) = self.split(&xi, s);
+            let others = trailing * (v + &s).sqrt();
             let Some(mixture) = &self.components else { return others };
             let which = pick(&mixture.log_shares.unsqueeze(0).expand([n, -1], false), rng);
             let spread = mixture.variances.index_select(0, &which) + s;
@@ -294,7 +356,7 @@ impl DataMixture {
             variances: copy(&c.variances),
         });
         let s = Tensor::from_slice(&[sigma * sigma]).to_device(self.axes.mean().device());
-        NoisyMixture { known: DataMixture { axes: self.axes.shallow_clone(), components }, s }
+        NoisyMixture::new(DataMixture { axes: self.axes.shallow_clone(), components }, s)
     }
 }
 
@@ -327,40 +389,5 @@ impl Components {
             means: Tensor::cat(&means, 0),
             variances: Tensor::cat(&variances, 0),
         }
-    }
-}
-
-/// A [`DataMixture`] under noise of one level: normalised.
-#[derive(Debug)]
-pub(crate) struct NoisyMixture {
-    known: DataMixture,
-    s: Tensor,
-}
-
-impl NoisyMixture {
-    fn along(&self, x: &Tensor) -> Tensor {
-        let axes = &self.known.axes;
-        axes.to_axes(&floats(x, axes.dim(), axes.mean().kind()).to_kind(axes.mean().kind()))
-    }
-}
-
-impl Energy for NoisyMixture {
-    fn energy(&self, x: &Tensor) -> Tensor {
-        self.known.energy(&self.along(x), &self.s)
-    }
-
-    fn evaluate(&self, x: &Tensor) -> Evaluation {
-        let known = self.known.at(&self.along(&x.detach()), &self.s);
-        Evaluation::new(x.detach(), known.energy, self.known.axes.turn_back(&known.grad))
-    }
-}
-
-impl Base for NoisyMixture {
-    fn sample(&self, n: usize, rng: &mut Rng) -> Tensor {
-        self.known.axes.from_axes(&self.known.sample(n as i64, &self.s, rng))
-    }
-
-    fn log_z(&self) -> f64 {
-        0.0
     }
 }

@@ -66,7 +66,7 @@ struct Fall<'a> {
 impl<'a> Fall<'a> {
     fn between<P: NoisePath + ?Sized>(from: &At<'a, P>, to: &At<'a, P>) -> Self {
         let (known, s0, s1) = (from.path.known(), from.noise_tensor(), to.noise_tensor());
-        let pull = pull(known, &s0, &s1);
+        let pull = pull(known.axes().variances(), &s0, &s1);
         Fall { known, s0, s1, pull }
     }
 
@@ -100,9 +100,8 @@ impl<'a> Fall<'a> {
     }
 }
 
-/// (s_0 − s_1) √g along the axes, `[d]` or `[n, d]`.
-pub(crate) fn pull(known: &DataMixture, s0: &Tensor, s1: &Tensor) -> Tensor {
-    let v = known.axes().variances();
+/// (s_0 − s_1) √g along axes of these variances, `[d]` or `[n, d]`.
+pub(crate) fn pull(v: &Tensor, s0: &Tensor, s1: &Tensor) -> Tensor {
     let near = |s: &Tensor| s.to_kind(v.kind());
     ((v + near(s1)) / (v + near(s0))).sqrt() * near(&(s0 - s1))
 }

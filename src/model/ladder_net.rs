@@ -112,12 +112,12 @@ impl Net {
         }
     }
 
-    /// f at rows u `[n, d]` along the axes, in units of the spread there, with noise of variance `noise` `[n or 1, 1]` at times t
+    /// f at rows u `[n, d]` along the axes, or along leading ones among which are all that it sees, in units of the spread there, with noise of variance `noise` `[n or 1, 1]` at times t
     /// `[n or 1, 1]`: `[n]`.
     pub fn forward(&self, axes: &Axes, u: &Tensor, noise: &Tensor, t: &Tensor) -> Tensor {
         match &self.layers {
             Layers::Mlp(layers) => {
-                let leading = |all: &Tensor| all.narrow(-1, axes.dim() - self.seen, self.seen);
+                let leading = |all: &Tensor| all.narrow(-1, all.size().last().map_or(0, |n| n - self.seen), self.seen);
                 let v = leading(axes.variances());
                 let w = leading(u) * v.sqrt() / (noise + &v).sqrt();
                 layers.forward(&w, t).squeeze_dim(-1)

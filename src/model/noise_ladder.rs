@@ -162,7 +162,12 @@ impl NoiseLadder {
         (self.sigma[1] / self.sigma[0]).ln()
     }
 
-    /// f at rows u `[n, d]` and times t `[n or 1, 1]`: `[n]`.
+    /// How many leading axes matter to f or to the mixture's components: along the others, steps and scores do not depend on θ.
+    pub(crate) fn width(&self) -> i64 {
+        self.net.seen.max(self.known.width())
+    }
+
+    /// f at rows u `[n, d]`, or along [as many](NoiseLadder::width) leading axes, and times t `[n or 1, 1]`: `[n]`.
     pub(crate) fn residual(&self, u: &Tensor, t: &Tensor) -> Tensor {
         let noise = (t * (2.0 * self.pace())).exp() * self.sigma[0].powi(2);
         self.net.forward(self.axes(), u, &noise, t)

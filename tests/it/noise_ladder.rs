@@ -159,7 +159,8 @@ fn a_fitted_mixture_is_normalised() {
     let mut random = |n: i64| rng.normal(&[n, 2], Kind::Double, Device::Cpu);
     let data = Tensor::cat(&[random(300) * 0.5 - 2.0, random(100) * 0.3 + 2.0], 0);
     for (components, mixture_axes) in [(1, None), (2, Some(1)), (3, None)] {
-        let shape = LadderShape { components, mixture_axes, ..Default::default() };
+        // a small network: there are many points
+        let shape = LadderShape { net: LadderNet::mlp(&[8]), components, mixture_axes, ..Default::default() };
         let ladder = NoiseLadder::new(&data, 0.2, &shape).unwrap();
         let axis = Tensor::linspace(-20.0, 20.0, 500, (Kind::Double, Device::Cpu));
         let grid = Tensor::cartesian_prod(&[&axis, &axis]);

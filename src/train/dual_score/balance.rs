@@ -1,6 +1,6 @@
 //! Demand that single steps down the ladder balance: the increments of log-weights as a loss.
 
-use super::slopes::{Slopes, sum, variances};
+use super::slopes::{Slopes, leading, sum, variances};
 use crate::density::NoisePath;
 use crate::error::{Error, Result, no_grad};
 use crate::io::Checkpoint;
@@ -86,18 +86,18 @@ impl Balance {
     }
 }
 
-/// Increments of the log-weights of steps from `upper` to y at times `t` `[n, 1]`, and f there, `[n]` in f64; differentiable in θ.
+/// Increments of the log-weights of steps from `upper` to y at times t `[n, 1]`, and f there, `[n]` in f64; differentiable in θ. Of y
+/// the leading axes, `[n, m]`: along the others increments are zero.
 pub(super) fn increments(upper: &Slopes, t: &Tensor, y: &Tensor) -> (Tensor, Tensor) {
-    let (ladder, known) = (upper.ladder, upper.ladder.known());
+    let (ladder, v) = (upper.ladder, leading(upper.ladder, upper.ladder.axes().variances()));
     let (s0, s1) = (variances(ladder, &upper.t), variances(ladder, t));
-    let shift = upper.slope() * pull(known, &s0, &s1);
-    let spread = s1.to_kind(y.kind()) + ladder.axes().variances();
+    let shift = upper.slope() * pull(&v, &s0, &s1);
+    let spread = s1.to_kind(y.kind()) + v;
     let lower = ladder.residual(&(y / spread.sqrt()), &t.to_kind(y.kind())).to_kind(Kind::Double);
     // |z − ỹ|² − |z − y|² with ỹ = y + shift
-    let noises = sum(&(&shift * (&shift - (&upper.z - y) * 2.0))).to_kind(Kind::Double);
+    let noises = sum(&(&shift * (&shift - (upper.z() - y) * 2.0))).to_kind(Kind::Double);
     let noises = noises / ((s0 - &s1) * 2.0).squeeze_dim(-1);
-    let known = known.energy(&(y + &shift), &s1) - known.energy(y, &s1);
-    (upper.f.to_kind(Kind::Double) - &lower + known + noises, lower)
+    (upper.f.to_kind(Kind::Double) - &lower + ladder.known().rise(y, &shift, &s1) + noises, lower)
 }
 
 /// Walkers that come down the ladder, one step per update, and begin again at the top.
@@ -140,12 +140,12 @@ impl Descending {
         let (n, count) = (z1.size()[0], count as i64);
         let h = -all.ladder.pace() / self.steps as f64;
         // the data's lower point, given the upper one and the image
-        let upper = all.rows(0, n);
+        let (upper, z1) = (all.rows(0, n), leading(all.ladder, z1));
         let t = (&upper.t + 1.0 / self.steps as f64).clamp_max(1.0);
         let lower = variances(all.ladder, &t).to_kind(z1.kind());
         let kept: Tensor = &lower / upper.noise();
         let xi = self.rng.normal(&z1.size(), z1.kind(), z1.device());
-        let y = z1 + (&upper.z - z1) * &kept + xi * (&lower - &kept * &lower).clamp_min(0.0).sqrt();
+        let y = &z1 + (upper.z() - &z1) * &kept + xi * (&lower - &kept * &lower).clamp_min(0.0).sqrt();
         // steps that the bottom cuts short
         let lengths = (&t - &upper.t).squeeze_dim(-1) * -all.ladder.pace();
         let of_data = (increments(&upper, &t, &y).0 / lengths.clamp_min(0.2 * h)).square().mean(Kind::Double);
@@ -154,15 +154,16 @@ impl Descending {
         let made = &self.made + 1;
         let t = made.to_kind(Kind::Double) / self.steps as f64;
         let (known, s0, s1) = (all.ladder.known(), variances(all.ladder, &upper.t), variances(all.ladder, &t));
-        let here = known.at(&self.z, &s0);
-        let y = known.denoise(&here, &s0, &s1, &mut self.rng);
-        let y = no_grad(|| y - upper.slope() * pull(known, &s0, &s1));
+        let others = known.denoise_others(&upper.others, &s0, &s1, &mut self.rng);
+        let y = known.denoise(&upper.known, &s0, &s1, &mut self.rng);
+        let v = leading(all.ladder, all.ladder.axes().variances());
+        let y = no_grad(|| y - upper.slope() * pull(&v, &s0, &s1));
         let start = upper.f.square() * self.made.eq(0).squeeze_dim(-1);
         let (step, arrived) = increments(&upper, &t, &y);
         let of_walkers = (step.square() / (h * h)).mean(Kind::Double) + start.mean(Kind::Double) / h;
         let done = made.ge(self.steps);
         let fresh = drawn(all.ladder, &Tensor::zeros_like(&t), &mut self.rng);
-        self.z = fresh.where_self(&done, &y);
+        self.z = fresh.where_self(&done, &Tensor::cat(&[others, y], 1));
         let f = upper.f.to_kind(Kind::Double);
         let a = self.log_weights(&f);
         self.raised = no_grad(|| (&a + step + arrived) * done.logical_not().squeeze_dim(-1));

@@ -250,9 +250,10 @@ impl DualScore {
             }
         };
         let data = all.rows(0, n);
-        let denoising = sum(&(data.score() - &noise).square()) * 0.5;
-        let level = (data.rate() - (d - sum(&noise.square()))).square() * (0.5 / d);
-        let mut losses = vec![denoising.mean(None::<Kind>), level.mean(None::<Kind>)];
+        let level = || ((data.rate() - (d - sum(&noise.square()))).square() * (0.5 / d)).mean(None::<Kind>);
+        // without its weight it is a column alone
+        let level = if self.settings.time_score > 0.0 { level() } else { no_grad(level) };
+        let mut losses = vec![data.denoising(&noise).mean(None::<Kind>), level];
         losses.extend(self.descending.as_mut().map(|walkers| walkers.loss(&all, &z1)));
         Ok(losses)
     }
@@ -262,7 +263,7 @@ impl DualScore {
         let kept = self.settings.average;
         no_grad(|| {
             for (sum, p) in self.averaged.iter_mut().zip(&self.params) {
-                *sum = &*sum * kept + p * (1.0 - kept);
+                *sum = sum.lerp(p, 1.0 - kept);
             }
         });
     }

@@ -1,6 +1,7 @@
 //! Check the slopes that the losses compare against differences of the energy.
 
 use super::balance::increments;
+use super::slopes::leading;
 use super::*;
 use crate::density::{At, Path};
 use crate::kernel::{Denoise, Kernel};
@@ -47,6 +48,13 @@ fn slopes_of(components: usize, net: LadderNet) {
         let t = Tensor::full([n, 1], time, (Kind::Double, Device::Cpu));
         let slopes = Slopes::at(&ladder, &t, &z).unwrap();
         let (slope, rate) = (slopes.score(), slopes.rate());
+        let noise = random(&[6, 3]);
+        let by_hand = (&slope - &noise).square().sum_dim_intlist(-1, false, Kind::Double) * 0.5;
+        let found = slopes.denoising(&noise);
+        assert!((&found - by_hand).abs().max().double_value(&[]) < 1e-10);
+        // Twin: other noise along the axis that the network does not see.
+        let other = slopes.denoising(&(&noise + moved(0) - &z));
+        assert!((found - other).abs().min().double_value(&[]) > 1e-3);
         let energies = no_grad(|| ladder.energy(time, &ladder.axes().from_axes(&z)));
         assert!((slopes.energy() - energies).abs().max().double_value(&[]) < 1e-10);
         let energy = |t: f64, z: &Tensor| no_grad(|| ladder.energy(t, &ladder.axes().from_axes(z)));
@@ -81,6 +89,7 @@ fn increments_are_those_of_the_walkers_log_weights() {
         let expected = alpha - Denoise::new().backward(&to, &at, moved, &mut rng).lambda;
         let time = |t: f64| Tensor::full([n, 1], t, (Kind::Double, Device::Cpu));
         let upper = Slopes::at(&ladder, &time(0.4), &ladder.axes().to_axes(&x)).unwrap();
+        let y = leading(&ladder, &y);
         let found = increments(&upper, &time(0.4 + h), &y).0;
         assert!((&found - &expected).abs().max().double_value(&[]) < 1e-10, "{found:?} {expected:?}");
         assert_eq!(found.abs().max().double_value(&[]) < 1e-10, untrained, "{found:?}");
