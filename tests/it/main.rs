@@ -1,6 +1,7 @@
 //! All tests that run on every machine, in one binary.
 
 mod alarms;
+mod binary_matching;
 mod bracket;
 mod calibration;
 mod common;
@@ -37,4 +38,5 @@ mod train;
 mod tune;
 mod two_layers;
 mod whitening;
+mod without_sampling;
 mod zero_density;

@@ -7,7 +7,7 @@ use jarzynski::model::{
 };
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::{Balance, DualScoreMatching};
+use jarzynski::train::{Balance, BinaryMatching, DualScoreMatching, NoiseContrastive};
 use jarzynski::{
     Ais, Escorted, FlowTrainer, Gibbs, Mala, Method, Optim, Reversed, Rng, Run, ScoreMatching, Settings, Trainer, Ula,
     transport,
@@ -53,7 +53,12 @@ fn runs() -> Vec<Run> {
         transport(Escorted::new(8.0), &path, 8, 100, 0).unwrap(),
         Trainer::new(Gibbs::new(), JARZYNSKI).settings(adam).train(&mut rbm, &binary).unwrap(),
         Ais::new().steps(20).walkers(50).seed(1).run(&rbm).unwrap(),
-        ScoreMatching::new(0.3).steps(5).progress(0.0).train(&mut model(), &data).unwrap(),
+        ScoreMatching::denoising(0.3).steps(5).progress(0.0).train(&mut model(), &data).unwrap(),
+        ScoreMatching::exact().steps(5).quiet().train(&mut model(), &data).unwrap(),
+        NoiseContrastive::new().steps(5).quiet().train(&mut model(), &data, &model()).unwrap(),
+        BinaryMatching::pseudo_likelihood().steps(2).quiet().train(&mut rbm, &binary).unwrap(),
+        BinaryMatching::ratio_matching().steps(2).quiet().train(&mut rbm, &binary).unwrap(),
+        BinaryMatching::probability_flow().steps(2).quiet().train(&mut rbm, &binary).unwrap(),
         FlowTrainer::new().steps(12).batch(16).quiet().train(&mut flow, &small).unwrap(),
         Trainer::new(Ula::new(0.1), Method::Pcd).settings(s.clone()).train(&mut model(), &(&data * 100.0)).unwrap(),
     ]
