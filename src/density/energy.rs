@@ -88,6 +88,18 @@ pub trait Base: Energy {
     fn log_z(&self) -> f64;
 }
 
+impl<B: Base + ?Sized> Base for &B {
+    fn sample(&self, n: usize, rng: &mut Rng) -> Tensor {
+        (**self).sample(n, rng)
+    }
+    fn sample_stratified(&self, n: usize, rng: &mut Rng) -> Tensor {
+        (**self).sample_stratified(n, rng)
+    }
+    fn log_z(&self) -> f64 {
+        (**self).log_z()
+    }
+}
+
 /// The largest curvature of U among rows x `[n, d]`: the largest eigenvalue in magnitude of each row's Hessian by a power
 /// iteration on differences of ∇U, where it is positive. Costs `CURVATURE_PASSES` evaluations.
 pub(crate) fn curvature<E: Energy + ?Sized>(u: &E, x: &Tensor) -> f64 {

@@ -132,6 +132,12 @@ impl Run {
         })
     }
 
+    /// log Z as [`NoiseContrastive`](crate::train::NoiseContrastive) learned it beside θ, at the last row, nats; `None` for other
+    /// runs. It has no error bar, and is log Z of the model only as far as the model is the data's distribution.
+    pub fn log_z_learned(&self) -> Option<f64> {
+        self.column("log_z_learned").ok()?.last().copied()
+    }
+
     /// The first warning that concerns the error of log Ẑ.
     fn doubt(&self) -> Option<&'static str> {
         const OF_LOG_Z: [&str; 5] = ["tail", "ess", "ess_monitor", "lineages", "log_z_se"];

@@ -75,12 +75,19 @@ impl Tally {
 
     /// Sums divided by the number of updates, in one transfer; NaN for a name that nothing was added to.
     pub fn means<const N: usize>(&self, names: [&str; N]) -> [f64; N] {
+        let mut means = self.mean_of(&names).into_iter();
+        names.map(|_| means.next().unwrap_or(f64::NAN))
+    }
+
+    /// As [`means`](Tally::means), for any number of names.
+    pub fn mean_of(&self, names: &[&str]) -> Vec<f64> {
         let there: Vec<Tensor> = names.iter().filter_map(|n| self.sums.get(*n)).map(Tensor::shallow_clone).collect();
         let mut read = fetch(&there).into_iter();
-        names.map(|n| match self.sums.contains_key(n) {
+        let mean = |name: &&str| match self.sums.contains_key(*name) {
             true => read.next().unwrap_or(f64::NAN) / self.updates as f64,
             false => f64::NAN,
-        })
+        };
+        names.iter().map(mean).collect()
     }
 
     /// `total` divided by the number of updates; NaN before the first.

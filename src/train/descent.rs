@@ -69,6 +69,20 @@ pub(super) fn non_negative(name: &'static str, v: f64) -> Result<()> {
     if v >= 0.0 && v.is_finite() { Ok(()) } else { Err(Error::param(name, v, "a finite number ≥ 0")) }
 }
 
+/// Refuses a count of 0.
+pub(super) fn at_least_one(name: &'static str, n: usize) -> Result<()> {
+    if n == 0 { Err(Error::param(name, n, "at least 1")) } else { Ok(()) }
+}
+
+/// Refuses rows that are further apart than the run is long.
+pub(super) fn rows_within(every: usize, steps: usize) -> Result<()> {
+    if every > steps && steps > 0 {
+        let expected = format!("at most {steps} steps: no row but the first and the last would be recorded");
+        return Err(Error::param("every", every, expected));
+    }
+    Ok(())
+}
+
 /// An optimiser with its schedule.
 #[derive(Debug)]
 pub(super) struct Descent {
@@ -158,19 +172,29 @@ impl Descent {
     }
 
     pub fn save(&self, to: &mut Checkpoint) -> Result<()> {
-        let (steps, memory) = self.optimiser.state();
-        memory.iter().for_each(|(name, t)| to.put(format!("optimiser.{name}"), t));
-        if let Some(natural) = &self.natural {
-            natural.save(to)?;
-        }
-        to.put_json("optimiser", &steps)
+        self.save_as(to, "optimiser")
     }
 
     pub fn load(&mut self, from: &Checkpoint, device: Device) -> Result<()> {
+        self.load_as(from, "optimiser", device)
+    }
+
+    /// As [`save`](Descent::save) under another name: one of several.
+    pub fn save_as(&self, to: &mut Checkpoint, name: &str) -> Result<()> {
+        let (steps, memory) = self.optimiser.state();
+        memory.iter().for_each(|(part, t)| to.put(format!("{name}.{part}"), t));
+        if let Some(natural) = &self.natural {
+            natural.save(to)?;
+        }
+        to.put_json(name, &steps)
+    }
+
+    /// Takes up what [`save_as`](Descent::save_as) wrote.
+    pub fn load_as(&mut self, from: &Checkpoint, name: &str, device: Device) -> Result<()> {
         if let Some(natural) = &mut self.natural {
             natural.load(from, device)?;
         }
-        self.optimiser.restore(from.json("optimiser")?, |name| from.get(&format!("optimiser.{name}")))
+        self.optimiser.restore(from.json(name)?, |part| from.get(&format!("{name}.{part}")))
     }
 }
 

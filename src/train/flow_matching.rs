@@ -1,20 +1,20 @@
 //! Learn a flow's velocity and energy from data, guide (121) and (122), one update as in the algorithm box.
 
 use super::batches::Batches;
-use super::descent::{self, Descent, non_negative};
+use super::descent::{at_least_one, non_negative};
+use super::minimise::{self, About, Measured, Minimise, Objective, Update};
 use super::{FlowSettings, Schedule};
-use crate::density::{At, Evaluation, Path, restore_parameters, rows_as, save_parameters};
+use crate::density::{At, Evaluation, Path, rows_as};
 use crate::error::{Error, Result, guard};
 use crate::io::Checkpoint;
 use crate::io::fingerprint;
 use crate::model::FlowNet;
 use crate::model::bridge::Drawn;
 use crate::numeric::Rng;
-use crate::run::{Callback, Checkpointing, Driver, Health, Outcome, Pace, Parts, Procedure, Recorder, Row, Run, Tally};
+use crate::run::{Callback, Checkpointing, Driver, Outcome, Parts, Run, Tally};
 use crate::walkers::Walkers;
-use serde_json::Value;
 use std::borrow::Borrow;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor, nn};
 
 /// Trains a [`FlowNet`] by regression on points of a stochastic interpolant; nothing is simulated.
 ///
@@ -80,6 +80,12 @@ impl FlowTrainer {
         self
     }
 
+    /// Updates between recorded rows.
+    pub fn every(mut self, every: usize) -> Self {
+        self.settings.every = every;
+        self
+    }
+
     /// No progress lines.
     pub fn quiet(mut self) -> Self {
         self.settings.progress = 0.0;
@@ -107,15 +113,10 @@ impl FlowTrainer {
 
     fn validate(&self, flow: &FlowNet) -> Result<()> {
         let s = &self.settings;
-        for (name, n) in [("batch", s.batch), ("walkers", s.walkers), ("every", s.every), ("threads", s.threads)] {
-            if n == 0 {
-                return Err(Error::param(name, n, "at least 1"));
-            }
-        }
+        at_least_one("batch", s.batch)?;
+        at_least_one("walkers", s.walkers)?;
         non_negative("time_score", s.time_score)?;
-        non_negative("progress", s.progress)?;
-        s.rates().without_walkers()?;
-        s.rates().validate(Some(flow.vars()))
+        minimise::validate(&s.rates(), &s.pace(flow.vars().device()), flow.vars())
     }
 
     /// Trains a flow from noise on `data` `[n, d]`, of any kind on any device, in place.
@@ -166,39 +167,13 @@ impl FlowTrainer {
         from: Option<&Tensor>,
         to: &Tensor,
     ) -> Result<Driver<'static, FlowNet, H>> {
-        let matching = FlowMatching::new(self, flow.borrow(), from, to)?;
+        let matching = self.procedure(flow.borrow(), from, to)?;
         Driver::open(Box::new(matching), flow, self.checkpointing.as_ref())
     }
-}
 
-/// The procedure: regression on points of a stochastic interpolant.
-#[derive(Debug)]
-struct FlowMatching {
-    settings: FlowSettings,
-    config: Value,
-    /// What identifies the data.
-    data: [Option<String>; 2],
-    device: Device,
-    /// Whether the flow has an energy, so that walkers of the learned start carry weights.
-    weighted: bool,
-    /// Ends X_0, where they are data, and X_1.
-    from: Option<Batches>,
-    to: Batches,
-    /// Times and noise.
-    rng: Rng,
-    /// The walkers of the run that comes back.
-    at_start: Rng,
-    descent: Descent,
-    params: Vec<Tensor>,
-    grads: Vec<Tensor>,
-    norm: f64,
-    none: Walkers,
-}
-
-impl FlowMatching {
-    fn new(trainer: &FlowTrainer, flow: &FlowNet, from: Option<&Tensor>, to: &Tensor) -> Result<Self> {
-        let s = &trainer.settings;
-        trainer.validate(flow)?;
+    fn procedure(&self, flow: &FlowNet, from: Option<&Tensor>, to: &Tensor) -> Result<Minimise<FlowMatching>> {
+        let s = &self.settings;
+        self.validate(flow)?;
         match (flow.starts_from_data(), from) {
             (true, None) => {
                 let expected = "a flow from noise; `train_pairs` takes both data sets";
@@ -212,129 +187,88 @@ impl FlowMatching {
         let (root, kind, device) = (Rng::new(s.seed), flow.ends_kind(), flow.vars().device());
         let from = from.map(|from| rows_as("from", from, flow.dim(), (kind, device))).transpose()?;
         let to = rows_as("data", to, flow.dim(), (kind, device))?;
-        let data = match trainer.checkpointing {
-            Some(_) => [from.as_ref(), Some(&to)].map(|t| t.map(fingerprint).transpose()),
-            None => [Ok(None), Ok(None)],
-        };
-        let [first, second] = data;
+        let found = |t: Option<&Tensor>| t.filter(|_| self.checkpointing.is_some()).map(fingerprint).transpose();
+        let parts =
+            [("from", found(from.as_ref())?.into()), ("data", found(Some(&to))?.into()), ("model", flow.describe())];
+        let config = serde_json::json!({ "bridge": flow.bridge(), "shape": flow.shape(), "settings": s });
+        let about = About::new(s.pace(device), config, parts, (s.schedule != Schedule::Constant, s.steps));
         let batches = |t: Tensor, label| Batches::new(t, Some(s.batch), 0.0, root.split(label));
-        Ok(FlowMatching {
-            config: serde_json::json!({ "bridge": flow.bridge(), "shape": flow.shape(), "settings": s }),
-            data: [first?, second?],
-            device,
+        let matching = FlowMatching {
             weighted: flow.weighable().is_ok(),
             from: from.map(|t| batches(t, 4)),
             to: batches(to, 2),
             rng: root.split(1),
             at_start: root.split(3),
-            descent: Descent::new(&s.rates(), flow.vars()),
-            params: flow.vars().trainable_variables(),
-            grads: Vec::new(),
-            norm: f64::NAN,
-            none: Walkers::none(),
             settings: s.clone(),
-        })
+        };
+        Ok(Minimise::new(matching, flow, &s.rates(), about))
     }
+}
+
+/// The objective: regression on points of a stochastic interpolant.
+#[derive(Debug)]
+struct FlowMatching {
+    settings: FlowSettings,
+    /// Whether the flow has an energy, so that walkers of the learned start carry weights.
+    weighted: bool,
+    /// Ends X_0, where they are data, and X_1.
+    from: Option<Batches>,
+    to: Batches,
+    /// Times and noise.
+    rng: Rng,
+    /// The walkers of the run that comes back.
+    at_start: Rng,
 }
 
 const LOSSES: [&str; 3] = ["loss_velocity", "loss_score", "loss_time"];
 
-impl Procedure<FlowNet> for FlowMatching {
+impl Objective<FlowNet> for FlowMatching {
     fn name(&self) -> &'static str {
         "flow"
     }
 
-    fn steps(&self) -> usize {
-        self.settings.steps
+    fn vars<'a>(&self, flow: &'a FlowNet) -> &'a nn::VarStore {
+        flow.vars()
     }
 
-    fn schedule(&self) -> Pace {
-        let s = &self.settings;
-        Pace { every: s.every, seed: s.seed, threads: s.threads, progress: s.progress, device: self.device }
-    }
-
-    fn config(&self) -> Value {
-        self.config.clone()
-    }
-
-    fn identity(&self, flow: &FlowNet) -> Result<Value> {
-        let mut config = self.config.clone();
-        config["from"] = self.data[0].clone().into();
-        config["data"] = self.data[1].clone().into();
-        config["model"] = flow.describe();
-        if self.settings.schedule != Schedule::Constant {
-            config["schedule over"] = self.settings.steps.into();
-        }
-        Ok(config)
+    fn columns(&self) -> &[&'static str] {
+        &LOSSES
     }
 
     fn weighted(&self) -> bool {
         self.weighted
     }
 
-    fn begin(&mut self, _flow: &FlowNet, _tally: &mut Tally) -> Result<()> {
-        Ok(())
-    }
-
     /// The losses on one batch, and their gradient.
-    fn measure(&mut self, flow: &FlowNet, _k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
+    fn measure(&mut self, flow: &FlowNet, at: Update, tally: &mut Tally) -> Result<Measured> {
         let s = &self.settings;
         let x0 = self.from.as_mut().map(Batches::next);
         let drawn = flow.bridge().draw(x0.as_ref(), &self.to.next(), &mut self.rng);
         let losses = losses(flow, &drawn, s.time_score);
-        let total = losses.total();
         for (name, loss) in LOSSES.iter().zip([losses.velocity.as_ref(), Some(&losses.score), losses.time.as_ref()]) {
             loss.iter().for_each(|loss| tally.sum(name, loss));
         }
-        tally.updates += 1;
-        tally.cost.forward += s.batch as u64;
-        self.grads = if last { Vec::new() } else { Tensor::run_backward(&[&total], &self.params, false, false) };
-        let (read, norm) = self.descent.read(&[total.detach()], &mut self.grads);
-        self.norm = norm;
-        Ok(descent::health(read[0], norm, last))
+        let (batch, slopes) = (s.batch as u64, u64::from(flow.energy_net().is_some()));
+        tally.cost.forward += batch;
+        tally.cost.backward += (slopes + u64::from(!at.last)) * batch;
+        at.descend_from(&losses.total())
     }
 
-    fn row(&mut self, _flow: &FlowNet, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
-        row.put("lr", self.descent.rate(k));
-        row.extend(LOSSES.into_iter().zip(spent.means(LOSSES)));
-        row.put("grad_norm", self.norm);
-        row.put("forward", spent.cost.forward as f64);
-        Ok(())
-    }
-
-    fn step(&mut self, _flow: &FlowNet, k: usize, _tally: &mut Tally) -> Result<Health> {
-        self.descent.step(&self.grads, k);
-        Ok(Health::Fine)
-    }
-
-    fn save(&self, flow: &FlowNet, to: &mut Checkpoint) -> Result<()> {
-        save_parameters(flow.vars(), to)?;
-        self.descent.save(to)?;
+    fn save(&self, to: &mut Checkpoint) -> Result<()> {
         self.from.as_ref().map_or(Ok(()), |from| from.save(to, "from"))?;
         self.to.save(to, "to")?;
         to.put_json("rng", &self.rng)
     }
 
-    fn load(&mut self, flow: &FlowNet, _k: usize, from: &Checkpoint) -> Result<()> {
-        restore_parameters(flow.vars(), from)?;
-        self.descent.load(from, flow.vars().device())?;
+    fn load(&mut self, from: &Checkpoint) -> Result<()> {
         self.from.as_mut().map_or(Ok(()), |batches| batches.load(from, "from"))?;
         self.to.load(from, "to")?;
         self.rng = from.json("rng")?;
         Ok(())
     }
 
-    fn walkers(&self) -> &Walkers {
-        &self.none
-    }
-
-    fn details(&self, _k: usize, rows: &Recorder) -> String {
-        let known = LOSSES.iter().filter_map(|name| rows.last(name).filter(|v| v.is_finite()));
-        format!("loss {:.3}", known.sum::<f64>())
-    }
-
     /// Walkers at t = 0 of the learned energy.
-    fn finish(mut self: Box<Self>, flow: &FlowNet, outcome: &Outcome) -> Result<Parts> {
+    fn finish(&mut self, flow: &FlowNet, outcome: &Outcome) -> Result<Parts> {
         let (n, rng) = (self.settings.walkers, &mut self.at_start);
         let walkers = match flow.weighable() {
             Ok(()) => guard(|| Walkers::start_from(flow.base(), &At::new(flow, 0.0), n, false, rng)),

@@ -8,8 +8,10 @@ mod flow_matching;
 mod gradient;
 mod learner;
 mod likelihood;
+mod minimise;
 mod monitoring;
 mod natural;
+mod noise_contrastive;
 mod optim;
 mod optimiser;
 mod score_matching;
@@ -21,9 +23,10 @@ pub use batches::DataNoise;
 pub use dual_score::{Balance, DualScoreMatching};
 pub use flow_matching::FlowTrainer;
 pub use monitoring::Validation;
+pub use noise_contrastive::NoiseContrastive;
 pub use optim::{Optim, Schedule};
-pub use score_matching::ScoreMatching;
-pub use settings::{FlowSettings, Method, Settings};
+pub use score_matching::{ScoreMatching, ScoreObjective};
+pub use settings::{DescentSettings, FlowSettings, Method, Settings};
 pub use trust_region::TrustRegion;
 
 use crate::density::{Model, distance_from, rows_for};
@@ -33,7 +36,7 @@ use crate::kernel::Kernel;
 use crate::run::{Callback, Checkpointing, Driver, Procedure, Run};
 use crate::walkers::Scheme;
 use contrastive::Contrastive;
-use descent::non_negative;
+use descent::{at_least_one, non_negative, rows_within};
 use likelihood::Likelihood;
 use std::borrow::Borrow;
 use tch::Tensor;
@@ -67,10 +70,6 @@ pub struct Trainer<K> {
     pub validation: Option<Validation>,
     /// Whether the model is left with the parameters of lowest cross-entropy of the held-out data.
     pub keep_best: bool,
-}
-
-fn at_least_one(name: &'static str, n: usize) -> Result<()> {
-    if n == 0 { Err(Error::param(name, n, "at least 1")) } else { Ok(()) }
 }
 
 impl<K> Trainer<K> {
@@ -281,11 +280,7 @@ impl<K> Trainer<K> {
         if contrastive && s.stratified {
             return refused("stratified", "true".into(), "false: walkers start from the data");
         }
-        if s.every > s.steps && s.steps > 0 {
-            let expected = format!("at most {} steps: no row but the first and the last would be recorded", s.steps);
-            return Err(Error::param("every", s.every, expected));
-        }
-        Ok(())
+        rows_within(s.every, s.steps)
     }
 
     fn limit(&self) -> TrustRegion {

@@ -1,67 +1,158 @@
-//! Learn an energy by denoising score matching: regress ∇U on noise that was added to the data; nothing is sampled.
+//! Learn an energy by score matching: compare ∇U with the data's score, which needs no log Z; nothing is sampled.
 
-use super::batches::Batches;
-use super::descent::{self, Descent, Rates};
-use super::{Optim, Schedule};
-use crate::density::{Model, restore_parameters, rows_for, save_parameters};
+use super::minimise::{About, Measured, Minimise, Objective, Update, descent_setters, lacking};
+use super::{DataNoise, DescentSettings, batches::Batches};
+use crate::density::{Differentiable, Model};
 use crate::error::{Error, Result, guard};
-use crate::io::Checkpoint;
-use crate::io::fingerprint;
+use crate::io::{Checkpoint, fingerprint};
 use crate::numeric::Rng;
-use crate::run::{Callback, Checkpointing, Driver, Health, Outcome, Pace, Parts, Procedure, Recorder, Row, Run, Tally};
-use crate::walkers::Walkers;
+use crate::run::{Callback, Checkpointing, Driver, Run, Tally};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::borrow::Borrow;
-use tch::{Kind, Tensor};
+use tch::{Kind, Tensor, nn};
 
-/// Trains any [`Model`] on data with noise of standard deviation `sigma`: guide, section 6.2,
-///
-/// ```text
-/// ½ E|σ∇U_θ(x + σξ) − ξ|²,  ξ ~ N(0, I)
-/// ```
-///
-/// whose minimiser is the energy of the data's distribution convolved with N(0, σ²I). The loss sees ∇U alone: masses of
-/// separated modes are invisible to it (guide, Fig. 4), and log Z is not learned. [`anneal`](crate::anneal) measures it.
+/// What stands for the data's score, guide, section 6.2. All but the first have the same expectation, the Fisher divergence
+/// ½E|∇U + ∇log ρ_*|² less what does not depend on θ (Hyvärinen 2005), and need second derivatives of U.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum ScoreObjective {
+    /// ½E|σ∇U(x + σξ) − ξ|² with ξ ~ N(0, I) (Vincent 2011): the energy of the data convolved with N(0, σ²I).
+    Denoising {
+        /// Standard deviation σ of the noise, in the data's units; above 0.
+        sigma: f64,
+    },
+    /// E(½|∇U|² − ΔU), the Laplacian by d backward passes: for few dimensions.
+    Exact,
+    /// E(½|∇U|² − vᵀ∇²U v) with random signs v, E vvᵀ = I: Hutchinson's estimate of the trace, one backward pass for each probe.
+    /// Song et al. 2019 (arXiv 1905.07088) call it sliced score matching with variance reduction, SSM-VR.
+    Hutchinson {
+        /// Vectors v for each point, at least 1.
+        probes: usize,
+    },
+    /// E(½(v·∇U)² − vᵀ∇²U v), sliced score matching as in Song et al. 2019, (7): with more variance than Hutchinson's, at the same
+    /// cost.
+    Sliced {
+        /// Vectors v for each point, at least 1.
+        probes: usize,
+    },
+}
+
+impl ScoreObjective {
+    fn column(self) -> &'static [&'static str] {
+        match self {
+            ScoreObjective::Denoising { .. } => &["loss_denoising"],
+            _ => &["loss_fisher"],
+        }
+    }
+
+    fn validate(self, noise: DataNoise) -> Result<()> {
+        match self {
+            ScoreObjective::Denoising { sigma } if !(sigma > 0.0 && sigma.is_finite()) => {
+                Err(Error::param("sigma", sigma, "a positive, finite standard deviation"))
+            }
+            ScoreObjective::Denoising { .. } if noise != DataNoise::default() => {
+                let expected = "none: denoising adds noise of its own, of standard deviation `sigma`";
+                Err(Error::param("data_noise", format!("{noise:?}"), expected))
+            }
+            ScoreObjective::Hutchinson { probes: 0 } | ScoreObjective::Sliced { probes: 0 } => {
+                Err(Error::param("probes", 0, "at least 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The loss on rows `x` `[n, d]`, 0-dimensional, with its graph through θ where `graph`; and the passes that it took over the
+    /// rows.
+    fn loss<M: Model>(self, model: &M, x: &Tensor, graph: bool, rng: &mut Rng) -> Result<(Tensor, u64)> {
+        let sum = |t: &Tensor| t.sum_dim_intlist(-1, false, None::<Kind>);
+        if let ScoreObjective::Denoising { sigma } = self {
+            let noise = rng.normal(&x.size(), x.kind(), x.device());
+            let (_, slope) = slope(model, &(x + &noise * sigma), graph)?;
+            return Ok((sum(&(slope * sigma - noise).square()).mean(None::<Kind>) * 0.5, 1));
+        }
+        let (leaf, slope) = slope(model, x, true)?;
+        // ∇(v·∇U) for each row; undefined where ∇U does not depend on x
+        let turned = |of: &Tensor| -> Result<Tensor> {
+            let mut found = Tensor::f_run_backward(&[of.sum(None::<Kind>)], &[&leaf], true, graph)?;
+            Ok(Some(found.swap_remove(0)).filter(Tensor::defined).unwrap_or_else(|| leaf.zeros_like()))
+        };
+        let square = || sum(&slope.square()) * 0.5;
+        let (rows, passes) = match self {
+            ScoreObjective::Hutchinson { probes } | ScoreObjective::Sliced { probes } => {
+                let sliced = matches!(self, ScoreObjective::Sliced { .. });
+                let mut total = if sliced { slope.select(1, 0).zeros_like() } else { square() * probes as f64 };
+                for _ in 0..probes {
+                    let v = rng.uniform_tensor(&x.size(), x.kind(), x.device()).ge(0.5).to_kind(x.kind()) * 2.0 - 1.0;
+                    let along = sum(&(&slope * &v));
+                    total = &total - sum(&(turned(&along)? * v));
+                    if sliced {
+                        total = &total + along.square() * 0.5;
+                    }
+                }
+                (total / probes as f64, probes)
+            }
+            _ => {
+                let mut total = square();
+                for j in 0..x.size()[1] {
+                    total = &total - turned(&slope.select(1, j))?.select(1, j);
+                }
+                (total, x.size()[1] as usize)
+            }
+        };
+        Ok((rows.mean(None::<Kind>), 1 + passes as u64))
+    }
+}
+
+/// Rows that a graph begins at, and ∇U there, with its own graph where `graph`.
+fn slope<M: Model>(model: &M, x: &Tensor, graph: bool) -> Result<(Tensor, Tensor)> {
+    let leaf = x.detach().set_requires_grad(true);
+    let u = tch::with_grad(|| model.energy(&leaf));
+    if !u.requires_grad() {
+        return Err(lacking("an energy without a graph", "an energy by differentiable operations on x"));
+    }
+    let slope = Tensor::f_run_backward(&[u.sum(u.kind())], &[&leaf], true, graph)?.swap_remove(0);
+    if !slope.defined() || (graph && !slope.requires_grad()) {
+        let expected = "an energy that can be differentiated in x and then in θ: score matching compares slopes";
+        return Err(lacking("∇U without a graph through θ", expected));
+    }
+    Ok((leaf, slope))
+}
+
+/// Trains any differentiable [`Model`] on data by one of the [objectives](ScoreObjective). They see ∇U alone: masses of separated
+/// modes are invisible to them (guide, Fig. 4), and log Z is not learned. [`anneal`](crate::anneal) measures it.
 ///
 /// ```
 /// use jarzynski::{Rng, ScoreMatching, model::Mixture};
 /// # fn main() -> jarzynski::Result<()> {
 /// let data = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.5, 0.5])?.sample(500, &mut Rng::new(1));
 /// let mut model = Mixture::new(&[vec![-1.0], vec![1.0]], &[0.5, 0.5])?;
-/// let run = ScoreMatching::new(0.5).steps(50).lr(0.1).progress(0.0).train(&mut model, &data)?;
+/// let run = ScoreMatching::denoising(0.5).steps(50).lr(0.1).quiet().train(&mut model, &data)?;
 /// let loss = run.column("loss_denoising")?;
 /// assert!(run.finished() && loss[50] < loss[0]);
+///
+/// let run = ScoreMatching::exact().steps(50).lr(0.1).quiet().train(&mut model, &data)?;
+/// let loss = run.column("loss_fisher")?;
+/// assert!(run.finished() && loss[50] < loss[0]);
 /// # Ok(()) }
+/// ```
+///
+/// A model of discrete states is refused when it is compiled:
+///
+/// ```compile_fail,E0277
+/// use jarzynski::{ScoreMatching, model::{Rbm, RbmShape}, tch::{Device, Kind, Tensor}};
+/// let data = Tensor::ones([4, 3], (Kind::Float, Device::Cpu));
+/// let mut rbm = Rbm::bernoulli(&data, &RbmShape::default()).unwrap();
+/// let run = ScoreMatching::exact().train(&mut rbm, &data);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[must_use]
 pub struct ScoreMatching {
-    /// Standard deviation of the noise, in the data's units; above 0.
-    pub sigma: f64,
-    /// Updates of θ.
-    pub steps: usize,
-    /// Data points per update; `None`: all. A batch larger than the data goes through it several times, with other noise.
-    pub batch: Option<usize>,
-    /// Learning rate.
-    pub lr: f64,
-    /// Factors of the learning rate for parameter groups 0, 1, …; missing ones are 1.
-    pub group_lr: Vec<f64>,
-    /// Its schedule.
-    pub schedule: Schedule,
-    /// The optimiser.
-    pub optim: Optim,
-    /// Largest gradient norm.
-    pub clip: Option<f64>,
-    /// Updates between recorded rows.
-    pub every: usize,
-    /// Seed of all randomness.
-    pub seed: u64,
-    /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads).
-    pub threads: usize,
-    /// Seconds between progress lines; 0 is silent.
-    pub progress: f64,
+    /// What stands for the data's score.
+    pub objective: ScoreObjective,
+    /// Everything else.
+    pub descent: DescentSettings,
     /// Where rows and checkpoints are written, if anywhere.
     #[serde(skip)]
     pub checkpointing: Option<Checkpointing>,
@@ -69,57 +160,43 @@ pub struct ScoreMatching {
 
 impl Default for ScoreMatching {
     fn default() -> Self {
-        ScoreMatching {
-            sigma: 0.1,
-            steps: 1_000,
-            batch: None,
-            lr: 1e-3,
-            group_lr: Vec::new(),
-            schedule: Schedule::Constant,
-            optim: Optim::Adam,
-            clip: None,
-            every: 1,
-            seed: 0,
-            threads: 2,
-            progress: 5.0,
-            checkpointing: None,
-        }
+        ScoreMatching::denoising(0.1)
     }
 }
 
-macro_rules! setters {
-    ($($name:ident: $t:ty, $doc:literal);* $(;)?) => { $(
-        #[doc = $doc]
-        pub fn $name(self, $name: $t) -> Self {
-            ScoreMatching { $name: $name.into(), ..self }
-        }
-    )* };
-}
+descent_setters!(ScoreMatching);
 
 impl ScoreMatching {
-    /// With noise of standard deviation `sigma`, all else by default.
-    pub fn new(sigma: f64) -> Self {
-        ScoreMatching { sigma, ..Default::default() }
+    /// With that objective, all else by default.
+    pub fn new(objective: ScoreObjective) -> Self {
+        ScoreMatching { objective, descent: DescentSettings::default(), checkpointing: None }
     }
 
-    setters! {
-        steps: usize, "Number of updates.";
-        batch: usize, "Data points per update.";
-        lr: f64, "Learning rate.";
-        schedule: Schedule, "Schedule of the learning rate.";
-        optim: Optim, "The optimiser.";
-        clip: f64, "Largest gradient norm.";
-        every: usize, "Updates between recorded rows.";
-        seed: u64, "Seed of all randomness.";
-        progress: f64, "Seconds between progress lines; 0 is silent.";
-        checkpointing: Checkpointing, "Writes rows and checkpoints to a folder as the run goes.";
+    /// With noise of standard deviation `sigma`: [`ScoreObjective::Denoising`].
+    pub fn denoising(sigma: f64) -> Self {
+        Self::new(ScoreObjective::Denoising { sigma })
+    }
+
+    /// With the Laplacian as it is: [`ScoreObjective::Exact`].
+    pub fn exact() -> Self {
+        Self::new(ScoreObjective::Exact)
+    }
+
+    /// With that many random vectors for each Laplacian: [`ScoreObjective::Hutchinson`].
+    pub fn hutchinson(probes: usize) -> Self {
+        Self::new(ScoreObjective::Hutchinson { probes })
+    }
+
+    /// Along that many random directions for each point: [`ScoreObjective::Sliced`].
+    pub fn sliced(probes: usize) -> Self {
+        Self::new(ScoreObjective::Sliced { probes })
     }
 
     /// Trains `model` in place on `data` `[n, d]`. The run has no walkers.
     ///
     /// # Errors
-    /// Settings out of range; data of the wrong shape or not finite; a model whose ∇U is not differentiable in θ.
-    pub fn train<M: Model>(&self, model: &mut M, data: &Tensor) -> Result<Run> {
+    /// Settings out of range; data of the wrong shape or not finite. A model whose ∇U is not differentiable in θ ends the run.
+    pub fn train<M: Model + Differentiable>(&self, model: &mut M, data: &Tensor) -> Result<Run> {
         self.train_with(model, data, &mut |_| Vec::new())
     }
 
@@ -127,7 +204,10 @@ impl ScoreMatching {
     ///
     /// # Errors
     /// As [`train`](ScoreMatching::train).
-    pub fn train_with<M: Model>(&self, model: &mut M, data: &Tensor, callback: &mut Callback<M>) -> Result<Run> {
+    pub fn train_with<M>(&self, model: &mut M, data: &Tensor, callback: &mut Callback<M>) -> Result<Run>
+    where
+        M: Model + Differentiable,
+    {
         self.open(&*model, data)?.complete(callback)
     }
 
@@ -135,151 +215,69 @@ impl ScoreMatching {
     ///
     /// # Errors
     /// As [`train`](ScoreMatching::train).
-    pub fn start<M: Model>(&self, model: M, data: &Tensor) -> Result<Driver<'static, M>> {
+    pub fn start<M: Model + Differentiable>(&self, model: M, data: &Tensor) -> Result<Driver<'static, M>> {
         self.open(model, data)
     }
 
     fn open<M: Model, H: Borrow<M>>(&self, model: H, data: &Tensor) -> Result<Driver<'static, M, H>> {
-        let procedure = guard(|| Denoising::new(self.clone(), model.borrow(), data))?;
+        let procedure = guard(|| self.procedure(model.borrow(), data))?;
         Driver::open(Box::new(procedure), model, self.checkpointing.as_ref())
     }
 
-    fn rates(&self) -> Rates<'_> {
-        let (optim, lr, schedule, clip, steps) = (self.optim, self.lr, self.schedule, self.clip, self.steps);
-        Rates { optim, lr, schedule, group_lr: &self.group_lr, clip, steps }
+    fn procedure<M: Model>(&self, model: &M, data: &Tensor) -> Result<Minimise<Scores>> {
+        let s = &self.descent;
+        self.objective.validate(s.data_noise)?;
+        s.validate(model.vars())?;
+        let data = s.data_noise.rows(model, data)?;
+        let found = self.checkpointing.as_ref().map(|_| fingerprint(&data)).transpose()?;
+        let parts = [("data", found.into()), ("model", model.describe())];
+        let about = About::of(self, s, model.vars().device(), parts);
+        let root = Rng::new(s.seed);
+        let batches = Batches::new(data, s.batch, s.data_noise, root.split(1));
+        let scores = Scores { objective: self.objective, batches, rng: root.split(2) };
+        Ok(Minimise::new(scores, model, &s.rates(), about))
     }
 }
 
-/// The procedure.
+/// The objective on batches of data.
 #[derive(Debug)]
-struct Denoising {
-    settings: ScoreMatching,
-    identity: Value,
+struct Scores {
+    objective: ScoreObjective,
     batches: Batches,
     rng: Rng,
-    descent: Descent,
-    params: Vec<Tensor>,
-    grads: Vec<Tensor>,
-    norm: f64,
-    nobody: Walkers,
 }
 
-impl Denoising {
-    fn new<M: Model>(s: ScoreMatching, model: &M, data: &Tensor) -> Result<Self> {
-        if !(s.sigma > 0.0 && s.sigma.is_finite()) {
-            return Err(Error::param("sigma", s.sigma, "a positive, finite standard deviation"));
-        }
-        for (name, n) in [("batch", s.batch.unwrap_or(1)), ("every", s.every), ("threads", s.threads)] {
-            if n == 0 {
-                return Err(Error::param(name, n, "at least 1"));
-            }
-        }
-        super::descent::non_negative("progress", s.progress)?;
-        s.rates().without_walkers()?;
-        s.rates().validate(Some(model.vars()))?;
-        let data = rows_for(model, "data", data)?;
-        let found = if s.checkpointing.is_some() { fingerprint(&data)? } else { String::new() };
-        let over = (s.schedule != Schedule::Constant).then_some(s.steps);
-        let root = Rng::new(s.seed);
-        Ok(Denoising {
-            identity: json!({ "settings": s, "data": found, "model": model.describe(), "schedule over": over }),
-            batches: Batches::new(data, s.batch, 0.0, root.split(1)),
-            rng: root.split(2),
-            descent: Descent::new(&s.rates(), model.vars()),
-            params: model.vars().trainable_variables(),
-            grads: Vec::new(),
-            norm: f64::NAN,
-            nobody: Walkers::none(),
-            settings: s,
-        })
-    }
-}
-
-impl<M: Model> Procedure<M> for Denoising {
+impl<M: Model> Objective<M> for Scores {
     fn name(&self) -> &'static str {
         "score matching"
     }
 
-    fn steps(&self) -> usize {
-        self.settings.steps
+    fn vars<'a>(&self, model: &'a M) -> &'a nn::VarStore {
+        model.vars()
     }
 
-    fn schedule(&self) -> Pace {
-        let (s, device) = (&self.settings, self.params.first().map_or(tch::Device::Cpu, Tensor::device));
-        Pace { every: s.every, seed: s.seed, threads: s.threads, progress: s.progress, device }
+    fn columns(&self) -> &[&'static str] {
+        self.objective.column()
     }
 
-    fn config(&self) -> Value {
-        json!({ "settings": self.settings })
+    fn measure(&mut self, model: &M, at: Update, tally: &mut Tally) -> Result<Measured> {
+        let (x, last) = (self.batches.next(), at.last);
+        let (loss, passes) = self.objective.loss(model, &x, !last, &mut self.rng)?;
+        let n = x.size()[0] as u64;
+        tally.sum(self.objective.column()[0], &loss);
+        tally.cost.forward += n;
+        tally.cost.backward += (passes + u64::from(!last)) * n;
+        at.descend_from(&loss)
     }
 
-    fn identity(&self, _model: &M) -> Result<Value> {
-        Ok(self.identity.clone())
-    }
-
-    fn weighted(&self) -> bool {
-        false
-    }
-
-    fn begin(&mut self, _model: &M, _tally: &mut Tally) -> Result<()> {
-        Ok(())
-    }
-
-    /// ½|σ∇U(x + σξ) − ξ|², averaged over a batch, and its gradient in θ.
-    fn measure(&mut self, model: &M, _k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
-        let (x, sigma) = (self.batches.next(), self.settings.sigma);
-        let noise = self.rng.normal(&x.size(), x.kind(), x.device());
-        let noisy = (&x + &noise * sigma).set_requires_grad(true);
-        let u = tch::with_grad(|| model.energy(&noisy));
-        let slope = Tensor::f_run_backward(&[u.sum(u.kind())], &[&noisy], true, !last)?.swap_remove(0);
-        let gap = (slope * sigma - noise).square().sum_dim_intlist(-1, false, None::<Kind>);
-        let loss = gap.mean(None::<Kind>) * 0.5;
-        self.grads = if last { Vec::new() } else { Tensor::f_run_backward(&[&loss], &self.params, false, false)? };
-        tally.sum("loss_denoising", &loss);
-        tally.updates += 1;
-        tally.cost.forward += x.size()[0] as u64;
-        tally.cost.backward += if last { 1 } else { 2 } * x.size()[0] as u64;
-        let (read, norm) = self.descent.read(&[loss.detach()], &mut self.grads);
-        self.norm = norm;
-        Ok(descent::health(read[0], norm, last))
-    }
-
-    fn row(&mut self, _model: &M, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
-        let [loss] = spent.means(["loss_denoising"]);
-        row.extend([("lr", self.descent.rate(k)), ("loss_denoising", loss), ("grad_norm", self.norm)]);
-        row.extend([("forward", spent.cost.forward as f64), ("backward", spent.cost.backward as f64)]);
-        Ok(())
-    }
-
-    fn step(&mut self, _model: &M, k: usize, _tally: &mut Tally) -> Result<Health> {
-        self.descent.step(&self.grads, k);
-        Ok(Health::Fine)
-    }
-
-    fn save(&self, model: &M, to: &mut Checkpoint) -> Result<()> {
-        save_parameters(model.vars(), to)?;
-        self.descent.save(to)?;
+    fn save(&self, to: &mut Checkpoint) -> Result<()> {
         self.batches.save(to, "data")?;
         to.put_json("rng", &self.rng)
     }
 
-    fn load(&mut self, model: &M, _k: usize, from: &Checkpoint) -> Result<()> {
-        restore_parameters(model.vars(), from)?;
-        self.descent.load(from, model.vars().device())?;
+    fn load(&mut self, from: &Checkpoint) -> Result<()> {
         self.batches.load(from, "data")?;
         self.rng = from.json("rng")?;
         Ok(())
-    }
-
-    fn walkers(&self) -> &Walkers {
-        &self.nobody
-    }
-
-    fn details(&self, _k: usize, rows: &Recorder) -> String {
-        rows.last("loss_denoising").map_or(String::new(), |loss| format!("loss {loss:.3}"))
-    }
-
-    fn finish(self: Box<Self>, _model: &M, _outcome: &Outcome) -> Result<Parts> {
-        Ok(Parts { walkers: self.nobody, monitor: None })
     }
 }

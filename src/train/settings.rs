@@ -1,11 +1,13 @@
 //! Say how to train: the method, and everything else with a default.
 
-use super::descent::Rates;
+use super::descent::{Rates, at_least_one};
+use super::minimise;
 use super::{DataNoise, Optim, Schedule, TrustRegion};
+use crate::error::Result;
 use crate::run::Pace;
 use crate::walkers::Scheme;
 use serde::{Deserialize, Serialize};
-use tch::Device;
+use tch::{Device, nn};
 
 /// How the model's expectation in eq. (4) is estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -203,5 +205,85 @@ impl FlowSettings {
             clip: self.clip,
             steps: self.steps,
         }
+    }
+
+    pub(super) fn pace(&self, device: Device) -> Pace {
+        Pace { every: self.every, seed: self.seed, threads: self.threads, progress: self.progress, device }
+    }
+}
+
+/// Everything about a descent on a loss but the loss: what [`ScoreMatching`](super::ScoreMatching),
+/// [`NoiseContrastive`](super::NoiseContrastive) and [`BinaryMatching`](super::BinaryMatching) have in common. Their builders set
+/// each of these.
+///
+/// ```
+/// use jarzynski::train::{DescentSettings, ScoreMatching};
+/// let descent = DescentSettings { steps: 500, lr: 0.01, every: 50, ..Default::default() };
+/// assert_eq!(ScoreMatching::exact().descent(descent.clone()).descent, descent);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DescentSettings {
+    /// Updates of θ.
+    pub steps: usize,
+    /// Data points per update; `None`: all. A batch larger than the data goes through it several times.
+    pub batch: Option<usize>,
+    /// What is drawn anew whenever rows of the data are visited: Gaussian noise added to them, or bits.
+    pub data_noise: DataNoise,
+    /// Learning rate.
+    pub lr: f64,
+    /// Factors of the learning rate for parameter groups 0, 1, …; missing ones are 1.
+    pub group_lr: Vec<f64>,
+    /// Its schedule.
+    pub schedule: Schedule,
+    /// The optimiser.
+    pub optim: Optim,
+    /// Largest gradient norm.
+    pub clip: Option<f64>,
+    /// Updates between recorded rows; at most `steps`.
+    pub every: usize,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Threads that libtorch splits one operation among; see [`Settings::threads`](crate::Settings::threads).
+    pub threads: usize,
+    /// Seconds between progress lines; 0 is silent.
+    pub progress: f64,
+}
+
+impl Default for DescentSettings {
+    fn default() -> Self {
+        DescentSettings {
+            steps: 1_000,
+            batch: None,
+            data_noise: DataNoise::default(),
+            lr: 1e-3,
+            group_lr: Vec::new(),
+            schedule: Schedule::Constant,
+            optim: Optim::Adam,
+            clip: None,
+            every: 1,
+            seed: 0,
+            threads: 2,
+            progress: 5.0,
+        }
+    }
+}
+
+impl DescentSettings {
+    pub(super) fn rates(&self) -> Rates<'_> {
+        let (optim, lr, schedule, clip, steps) = (self.optim, self.lr, self.schedule, self.clip, self.steps);
+        Rates { optim, lr, schedule, group_lr: &self.group_lr, clip, steps }
+    }
+
+    pub(super) fn pace(&self, device: Device) -> Pace {
+        Pace { every: self.every, seed: self.seed, threads: self.threads, progress: self.progress, device }
+    }
+
+    /// # Errors
+    /// A setting out of range.
+    pub(super) fn validate(&self, vs: &nn::VarStore) -> Result<()> {
+        at_least_one("batch", self.batch.unwrap_or(1))?;
+        self.data_noise.validate()?;
+        minimise::validate(&self.rates(), &self.pace(vs.device()), vs)
     }
 }

@@ -36,4 +36,5 @@ mod train;
 mod tune;
 mod two_layers;
 mod whitening;
+mod without_sampling;
 mod zero_density;

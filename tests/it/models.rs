@@ -414,7 +414,7 @@ fn public_calls_take_rows_of_any_kind_or_name_what_is_wrong_with_them() {
     let pair = || FlowNet::between(&Bridge::default(), &other, &other, &shape).unwrap();
     let at = |flow: &FlowNet| flow.energy(0.5, &Tensor::from_slice(&[0.3, -0.2]).view([1, 2])).double_value(&[0]);
     let score = |run: Run| Ok(*run.column("loss_score")?.last().unwrap());
-    let flows = FlowTrainer::new().steps(3).batch(16).quiet();
+    let flows = FlowTrainer::new().steps(3).batch(16).every(1).quiet();
     let machine = Rbm::bernoulli(&bits(30, 2, Kind::Float), &RbmShape { hidden: 3, ..Default::default() }).unwrap();
     let calls: [Call; 15] = [
         ("log_prob of a machine", "x", Some(2), &|x| {

@@ -96,7 +96,7 @@ fn what_has_no_fisher_matrix_or_no_walkers_is_refused_by_name() {
     let e = FlowTrainer::new().settings(s).train(&mut flow, &data).unwrap_err().to_string();
     assert!(e.starts_with("optim = natural"), "{e}");
     let mut net = Mlp::new(9, &MlpShape::default(), Kind::Double, Device::Cpu).unwrap();
-    let e = ScoreMatching::new(0.1).optim(Optim::natural()).train(&mut net, &data).unwrap_err().to_string();
+    let e = ScoreMatching::denoising(0.1).optim(Optim::natural()).train(&mut net, &data).unwrap_err().to_string();
     assert!(e.starts_with("optim = natural"), "{e}");
 }
 

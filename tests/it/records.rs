@@ -5,7 +5,7 @@ use jarzynski::io::{read_metadata, write_parquet_with};
 use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, LadderShape, Mixture, NoiseLadder, Rbm, RbmShape};
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::{Balance, DualScoreMatching};
+use jarzynski::train::{Balance, DualScoreMatching, NoiseContrastive};
 use jarzynski::{
     Ais, Escorted, FlowTrainer, Gibbs, Mala, Method, Optim, Reversed, Rng, Run, ScoreMatching, Settings, Trainer, Ula,
     transport,
@@ -50,7 +50,9 @@ fn runs() -> Vec<Run> {
         transport(Escorted::new(8.0), &path, 8, 100, 0).unwrap(),
         Trainer::new(Gibbs::new(), JARZYNSKI).settings(adam).train(&mut rbm, &binary).unwrap(),
         Ais::new().steps(20).walkers(50).seed(1).run(&rbm).unwrap(),
-        ScoreMatching::new(0.3).steps(5).progress(0.0).train(&mut model(), &data).unwrap(),
+        ScoreMatching::denoising(0.3).steps(5).progress(0.0).train(&mut model(), &data).unwrap(),
+        ScoreMatching::exact().steps(5).quiet().train(&mut model(), &data).unwrap(),
+        NoiseContrastive::new().steps(5).quiet().train(&mut model(), &data, &model()).unwrap(),
         FlowTrainer::new().steps(12).batch(16).quiet().train(&mut flow, &small).unwrap(),
         Trainer::new(Ula::new(0.1), Method::Pcd).settings(s.clone()).train(&mut model(), &(&data * 100.0)).unwrap(),
     ]

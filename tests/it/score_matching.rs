@@ -35,7 +35,8 @@ fn z_scores(model: &Mixture, x: &Tensor) -> [f64; 3] {
 fn it_finds_where_the_modes_are_and_not_how_much_they_weigh() {
     let data = modes(4_000);
     let mut matched = student();
-    let matching = ScoreMatching::new(0.6).steps(400).lr(0.1).schedule(Schedule::Cosine { end: 0.0 }).progress(0.0);
+    let matching =
+        ScoreMatching::denoising(0.6).steps(400).lr(0.1).schedule(Schedule::Cosine { end: 0.0 }).progress(0.0);
     assert!(matching.train(&mut matched, &data).unwrap().finished());
     let [left, right, mass] = z_scores(&matched, &data);
     assert!(left.abs() < 5.0 && right.abs() < 5.0, "the places of the modes: {left:.1}, {right:.1}");
@@ -84,7 +85,7 @@ fn a_net_learns_the_slopes_that_maximum_likelihood_learns() {
         || Mlp::new(2, &MlpShape { widths: vec![64, 64], sigma: 3.0, seed: 0 }, Kind::Float, Device::Cpu).unwrap();
     let before = errors(&net(), &exact, &noisy);
     let mut matched = net();
-    let matching = ScoreMatching::new(sigma).steps(800).batch(500).lr(5e-3).every(100).progress(0.0);
+    let matching = ScoreMatching::denoising(sigma).steps(800).batch(500).lr(5e-3).every(100).progress(0.0);
     matching.schedule(Schedule::Cosine { end: 0.0 }).train(&mut matched, &data).unwrap();
     let settings = Settings {
         walkers: 500,
@@ -113,7 +114,7 @@ fn a_net_learns_the_slopes_that_maximum_likelihood_learns() {
 #[test]
 fn it_goes_on_bit_for_bit() {
     let data = modes(300);
-    let matching = |steps| ScoreMatching::new(0.6).steps(steps).batch(128).lr(0.05).progress(0.0);
+    let matching = |steps| ScoreMatching::denoising(0.6).steps(steps).batch(128).lr(0.05).progress(0.0);
     let whole = matching(20).train(&mut student(), &data).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let part = Checkpointing::new(dir.path()).pause_after_steps(7);
@@ -131,13 +132,13 @@ fn it_goes_on_bit_for_bit() {
 fn bad_input_is_refused_by_name() {
     let data = modes(100);
     let refused = |matching: ScoreMatching| matching.train(&mut student(), &data).unwrap_err().to_string();
-    assert!(refused(ScoreMatching::new(0.0)).starts_with("sigma = 0"));
-    assert!(refused(ScoreMatching::new(0.1).batch(0)).starts_with("batch = 0"));
-    assert!(refused(ScoreMatching::new(0.1).clip(-1.0)).starts_with("clip = -1"));
+    assert!(refused(ScoreMatching::denoising(0.0)).starts_with("sigma = 0"));
+    assert!(refused(ScoreMatching::denoising(0.1).batch(0)).starts_with("batch = 0"));
+    assert!(refused(ScoreMatching::denoising(0.1).clip(-1.0)).starts_with("clip = -1"));
     let wide = Tensor::zeros([10, 3], (Kind::Double, Device::Cpu));
-    let e = ScoreMatching::new(0.1).train(&mut student(), &wide).unwrap_err().to_string();
+    let e = ScoreMatching::denoising(0.1).train(&mut student(), &wide).unwrap_err().to_string();
     assert!(e.starts_with("data has shape [10, 3]"), "{e}");
-    let mut run = ScoreMatching::new(0.1).lr(1e300).steps(50).progress(0.0).start(student(), &data).unwrap();
+    let mut run = ScoreMatching::denoising(0.1).lr(1e300).steps(50).progress(0.0).start(student(), &data).unwrap();
     while run.step().unwrap().is_some() {}
     let (run, model) = run.finish().unwrap();
     assert!(!run.finished() && run.stats.height() > 0, "{:?}", run.outcome);

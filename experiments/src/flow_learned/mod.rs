@@ -142,6 +142,7 @@ impl Learning {
             lr: self.lr,
             time_score,
             seed,
+            every: FlowSettings::default().every.min(self.updates.max(1)),
             progress: 0.0,
             ..Default::default()
         };

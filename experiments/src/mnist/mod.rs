@@ -307,6 +307,7 @@ impl Experiment for Mnist {
                 let mut further = DualScoreMatching {
                     steps: self.likelihood_steps,
                     lr: self.likelihood_lr,
+                    every: self.every.min(self.likelihood_steps),
                     balance: Some(Balance { rise: 1.0, likelihood: self.likelihood, ..self.balance() }),
                     seed: seed ^ 0x11,
                     ..training_run

@@ -6,21 +6,22 @@ mod slopes;
 pub use balance::Balance;
 
 use super::batches::Batches;
-use super::descent::{self, Descent, Rates};
+use super::descent::{Rates, at_least_one, non_negative};
+use super::minimise::{self, About, Measured, Minimise, Objective, Update};
 use super::{Optim, Schedule};
-use crate::density::{NoisePath, restore_parameters, rows_as, save_parameters};
+use crate::density::{NoisePath, rows_as};
 use crate::error::{Error, Result, guard, no_grad};
 use crate::io::{Checkpoint, fingerprint};
 use crate::model::NoiseLadder;
 use crate::numeric::Rng;
-use crate::run::{Callback, Checkpointing, Driver, Health, Outcome, Pace, Parts, Procedure, Recorder, Row, Run, Tally};
+use crate::run::{Callback, Checkpointing, Driver, Outcome, Pace, Parts, Run, Tally};
 use crate::walkers::Walkers;
 use balance::Descending;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use slopes::{Slopes, sum, variances};
 use std::borrow::Borrow;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor, nn};
 
 /// Fits U_θ(t, ·) of a [`NoiseLadder`] at all levels at once. With a point of the data x_1, ε ~ N(0, I) and x = x_1 + σε,
 ///
@@ -161,7 +162,7 @@ impl DualScoreMatching {
     }
 
     fn open<H: Borrow<NoiseLadder>>(&self, ladder: H, data: &Tensor) -> Result<Driver<'static, NoiseLadder, H>> {
-        let procedure = guard(|| DualScore::new(self.clone(), ladder.borrow(), data))?;
+        let procedure = guard(|| self.procedure(ladder.borrow(), data))?;
         Driver::open(Box::new(procedure), ladder, self.checkpointing.as_ref())
     }
 
@@ -170,67 +171,58 @@ impl DualScoreMatching {
         Rates { optim, lr, schedule, group_lr: &[], clip, steps }
     }
 
+    fn pace(&self, device: Device) -> Pace {
+        Pace { every: self.every, seed: self.seed, threads: self.threads, progress: self.progress, device }
+    }
+
     fn validate(&self, ladder: &NoiseLadder) -> Result<()> {
-        for (name, n) in [("batch", self.batch), ("every", self.every), ("threads", self.threads)] {
-            if n == 0 {
-                return Err(Error::param(name, n, "at least 1"));
-            }
-        }
-        super::descent::non_negative("progress", self.progress)?;
-        super::descent::non_negative("time_score", self.time_score)?;
+        at_least_one("batch", self.batch)?;
+        non_negative("time_score", self.time_score)?;
         self.balance.iter().try_for_each(Balance::validate)?;
         if !(0.0..1.0).contains(&self.average) {
             return Err(Error::param("average", self.average, "a share in [0, 1)"));
         }
-        self.rates().without_walkers()?;
-        self.rates().validate(Some(ladder.vars()))
+        minimise::validate(&self.rates(), &self.pace(Device::Cpu), ladder.vars())
+    }
+
+    fn procedure(&self, ladder: &NoiseLadder, data: &Tensor) -> Result<Minimise<DualScore>> {
+        self.validate(ladder)?;
+        let device = ladder.vars().device();
+        let data = rows_as("data", data, ladder.dim(), (ladder.kind(), device))?;
+        let found = self.checkpointing.as_ref().map(|_| fingerprint(&data)).transpose()?;
+        let rising = self.balance.is_some_and(|b| b.rise > 1.0);
+        let scheduled = (rising || self.schedule != Schedule::Constant, self.steps);
+        let parts = [("data", found.into()), ("model", ladder.describe())];
+        let about = About::new(self.pace(device), json!({ "settings": self }), parts, scheduled);
+        let root = Rng::new(self.seed);
+        let along = no_grad(|| ladder.axes().to_axes(&data));
+        let params = ladder.vars().trainable_variables();
+        let score = DualScore {
+            batches: Batches::new(along, Some(self.batch), 0.0, root.split(1)),
+            descending: self.balance.map(|balance| Descending::new(balance, ladder, root.split(3))),
+            rng: root.split(2),
+            averaged: params.iter().map(|p| p.detach().zeros_like()).collect(),
+            params,
+            settings: self.clone(),
+        };
+        Ok(Minimise::new(score, ladder, &self.rates(), about))
     }
 }
 
-/// The procedure.
+/// The objective on batches of data, each point at a level of its own.
 #[derive(Debug)]
 struct DualScore {
     settings: DualScoreMatching,
-    identity: Value,
     /// Data along the principal axes.
     batches: Batches,
     descending: Option<Descending>,
     rng: Rng,
-    descent: Descent,
     params: Vec<Tensor>,
-    grads: Vec<Tensor>,
-    norm: f64,
     /// Sum of parameters weighted by average^age.
     averaged: Vec<Tensor>,
-    nobody: Walkers,
 }
 
 impl DualScore {
-    fn new(s: DualScoreMatching, ladder: &NoiseLadder, data: &Tensor) -> Result<Self> {
-        s.validate(ladder)?;
-        let device = ladder.vars().device();
-        let data = rows_as("data", data, ladder.dim(), (ladder.kind(), device))?;
-        let found = if s.checkpointing.is_some() { fingerprint(&data)? } else { String::new() };
-        let rising = s.balance.is_some_and(|b| b.rise > 1.0);
-        let over = (rising || s.schedule != Schedule::Constant).then_some(s.steps);
-        let root = Rng::new(s.seed);
-        let along = no_grad(|| ladder.axes().to_axes(&data));
-        let params = ladder.vars().trainable_variables();
-        Ok(DualScore {
-            identity: json!({ "settings": s, "data": found, "model": ladder.describe(), "schedule over": over }),
-            batches: Batches::new(along, Some(s.batch), 0.0, root.split(1)),
-            descending: s.balance.map(|balance| Descending::new(balance, ladder, root.split(3))),
-            rng: root.split(2),
-            descent: Descent::new(&s.rates(), ladder.vars()),
-            averaged: params.iter().map(|p| p.detach().zeros_like()).collect(),
-            params,
-            grads: Vec::new(),
-            norm: f64::NAN,
-            nobody: Walkers::none(),
-            settings: s,
-        })
-    }
-
     /// The losses of a batch without their weights w, with the graph of θ.
     fn losses(&mut self, ladder: &NoiseLadder) -> Result<Vec<Tensor>> {
         let z1 = self.batches.next();
@@ -270,109 +262,63 @@ impl DualScore {
 
 const LOSSES: [&str; 3] = ["loss_denoising", "loss_level", "loss_balance"];
 
-impl Procedure<NoiseLadder> for DualScore {
+impl Objective<NoiseLadder> for DualScore {
     fn name(&self) -> &'static str {
         "dual score matching"
     }
 
-    fn steps(&self) -> usize {
-        self.settings.steps
+    fn vars<'a>(&self, ladder: &'a NoiseLadder) -> &'a nn::VarStore {
+        ladder.vars()
     }
 
-    fn schedule(&self) -> Pace {
-        let (s, device) = (&self.settings, self.params.first().map_or(tch::Device::Cpu, Tensor::device));
-        Pace { every: s.every, seed: s.seed, threads: s.threads, progress: s.progress, device }
+    fn columns(&self) -> &[&'static str] {
+        if self.descending.is_some() { &LOSSES } else { &LOSSES[..2] }
     }
 
-    fn config(&self) -> Value {
-        json!({ "settings": self.settings })
-    }
-
-    fn identity(&self, _ladder: &NoiseLadder) -> Result<Value> {
-        Ok(self.identity.clone())
-    }
-
-    fn weighted(&self) -> bool {
-        false
-    }
-
-    fn begin(&mut self, _ladder: &NoiseLadder, _tally: &mut Tally) -> Result<()> {
-        Ok(())
-    }
-
-    fn measure(&mut self, ladder: &NoiseLadder, k: usize, last: bool, tally: &mut Tally) -> Result<Health> {
+    fn measure(&mut self, ladder: &NoiseLadder, at: Update, tally: &mut Tally) -> Result<Measured> {
         let losses = self.losses(ladder)?;
         // a term of no weight costs no gradient
-        let part = k as f64 / self.settings.steps.max(1) as f64;
+        let part = at.k as f64 / self.settings.steps.max(1) as f64;
         let weights = [1.0, self.settings.time_score, self.settings.balance.map_or(0.0, |b| b.share(part))];
         let counted = losses.iter().zip(weights).filter(|(_, w)| *w > 0.0);
         let loss: Tensor = counted.map(|(loss, w)| (loss * w).to_kind(Kind::Double)).sum();
-        self.grads = if last { Vec::new() } else { Tensor::f_run_backward(&[&loss], &self.params, false, false)? };
+        let measured = at.descend_from(&loss)?;
         LOSSES.iter().zip(&losses).for_each(|(name, loss)| tally.sum(name, loss));
         let n = (self.settings.batch + self.settings.balance.map_or(0, |b| b.count)) as u64;
-        tally.updates += 1;
         tally.cost.forward += n;
-        tally.cost.backward += if last { n } else { 2 * n };
-        let (read, norm) = self.descent.read(&[loss.detach()], &mut self.grads);
-        self.norm = norm;
-        Ok(descent::health(read[0], norm, last))
+        tally.cost.backward += if at.last { n } else { 2 * n };
+        Ok(measured)
     }
 
-    fn row(&mut self, _ladder: &NoiseLadder, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
-        row.put("lr", self.descent.rate(k));
-        let used = if self.descending.is_some() { 3 } else { 2 };
-        row.extend(LOSSES.into_iter().zip(spent.means(LOSSES)).take(used));
-        row.put("grad_norm", self.norm);
-        row.extend([("forward", spent.cost.forward as f64), ("backward", spent.cost.backward as f64)]);
-        Ok(())
-    }
-
-    fn step(&mut self, _ladder: &NoiseLadder, k: usize, _tally: &mut Tally) -> Result<Health> {
-        self.descent.step(&self.grads, k);
+    fn moved(&mut self, _k: usize) {
         self.average();
-        Ok(Health::Fine)
     }
 
-    fn save(&self, ladder: &NoiseLadder, to: &mut Checkpoint) -> Result<()> {
-        save_parameters(ladder.vars(), to)?;
-        self.descent.save(to)?;
+    fn save(&self, to: &mut Checkpoint) -> Result<()> {
         self.batches.save(to, "data")?;
         self.descending.iter().try_for_each(|walkers| walkers.save(to))?;
         self.averaged.iter().enumerate().for_each(|(i, t)| to.put(format!("average.{i}"), t));
         to.put_json("rng", &self.rng)
     }
 
-    fn load(&mut self, ladder: &NoiseLadder, _k: usize, from: &Checkpoint) -> Result<()> {
-        restore_parameters(ladder.vars(), from)?;
-        let device = ladder.vars().device();
-        self.descent.load(from, device)?;
+    fn load(&mut self, from: &Checkpoint) -> Result<()> {
         self.batches.load(from, "data")?;
         self.descending.iter_mut().try_for_each(|walkers| walkers.load(from))?;
         for (i, sum) in self.averaged.iter_mut().enumerate() {
-            *sum = from.get(&format!("average.{i}"))?.to_device(device);
+            *sum = from.get(&format!("average.{i}"))?.to_device(sum.device());
         }
         self.rng = from.json("rng")?;
         Ok(())
     }
 
-    fn walkers(&self) -> &Walkers {
-        &self.nobody
-    }
-
-    fn details(&self, _k: usize, rows: &Recorder) -> String {
-        let known = LOSSES.iter().filter_map(|name| rows.last(name).filter(|v| v.is_finite()).map(|v| (name, v)));
-        known.map(|(name, v)| format!("{name} {v:.3}")).collect::<Vec<_>>().join("  ")
-    }
-
     /// The ladder gets the average.
-    fn finish(self: Box<Self>, _ladder: &NoiseLadder, outcome: &Outcome) -> Result<Parts> {
+    fn finish(&mut self, _ladder: &NoiseLadder, outcome: &Outcome) -> Result<Parts> {
         let (kept, steps) = (self.settings.average, self.settings.steps as i32);
         if matches!(outcome, Outcome::Finished) && kept > 0.0 && steps > 0 {
             let norm = 1.0 - kept.powi(steps);
-            let mut params = self.params;
-            no_grad(|| params.iter_mut().zip(&self.averaged).for_each(|(p, sum)| p.copy_(&(sum / norm))));
+            no_grad(|| self.params.iter_mut().zip(&self.averaged).for_each(|(p, sum)| p.copy_(&(sum / norm))));
         }
-        Ok(Parts { walkers: self.nobody, monitor: None })
+        Ok(Parts { walkers: Walkers::none(), monitor: None })
     }
 }
 
