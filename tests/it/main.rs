@@ -4,6 +4,7 @@ mod alarms;
 mod bracket;
 mod calibration;
 mod common;
+mod coupling_flow;
 mod coverage;
 mod data;
 mod diagnose;
