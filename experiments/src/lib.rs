@@ -34,6 +34,7 @@ pub mod flow_learned;
 pub mod flow_order;
 pub mod flow_tune;
 pub mod gaussian_rbm;
+pub mod generative;
 pub mod images;
 pub mod mixture;
 pub mod mnist;

@@ -60,6 +60,7 @@ pub const ALL: &[Entry] = &[
     Entry::of::<crate::rbm_kernels::RbmKernels>(),
     Entry::of::<crate::bracket::Brackets>(),
     Entry::of::<crate::sampler_bench::SamplerBench>(),
+    Entry::of::<crate::generative::GenerativeComparison>(),
     Entry::of::<crate::rbm_exact::RbmExact>(),
     Entry::of::<crate::gaussian_rbm::GaussianRbm>(),
     Entry::of::<crate::rbm_mnist::RbmMnist>(),

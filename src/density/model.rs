@@ -155,6 +155,12 @@ pub trait Model: Energy {
     }
 }
 
+/// The promise that e^{−U_θ} is normalised at every θ, log Z_θ = 0, such as a flow's: what
+/// [`MaximumLikelihood`](crate::train::MaximumLikelihood) asks for, since there is nothing to sample then.
+///
+/// One line beside the model, whose [`log_z_exact`](Model::log_z_exact) is then `Some(0.0)`: `impl Normalised for MyFlow {}`.
+pub trait Normalised: Model {}
+
 /// log ρ(x) = −U(x) − `log_z` at rows x `[m, d]` of any kind on any device: `[m]`, f64, nats.
 ///
 /// # Errors

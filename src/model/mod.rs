@@ -1,6 +1,7 @@
 //! Collect the models: closed forms that check everything else, neural energies, and paths from noise to data.
 
 pub(crate) mod bridge;
+mod coupling_flow;
 mod flow_net;
 mod gaussian;
 mod gaussian_path;
@@ -16,6 +17,7 @@ pub mod targets;
 mod time_mlp;
 
 pub use bridge::Bridge;
+pub use coupling_flow::{CouplingFlow, CouplingShape, FlowBridge};
 pub use flow_net::{FlowNet, FlowShape, Score, Velocity};
 pub use gaussian::Gaussian;
 pub use gaussian_path::{Coupling, GaussianPath};

@@ -150,6 +150,12 @@ pub const COLUMNS: &[Entry] = &[
         "½(a/h)² per step down the ladder, of data and of walkers with their weights in the end; mean over the updates since the previous row",
         "arXiv 2301.12594",
     ),
+    real(
+        "loss_likelihood",
+        "nats",
+        "mean −log ρ(x) per point of a normalised model over the updates since the previous row",
+        "guide (55)",
+    ),
     real("grad_norm", "", "norm of the gradient of the cross-entropy, before clipping, or of a flow's loss", "eq. (4)"),
     count("forward", "rows", "rows (images) sent forward through U since the previous row"),
     count("backward", "rows", "rows (images) sent backward since the previous row"),

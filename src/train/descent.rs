@@ -132,7 +132,7 @@ impl Descent {
             squares => squares.iter().sum::<f64>().sqrt(),
         };
         if let Some(max) = self.clip.filter(|max| norm > *max) {
-            grads.iter_mut().for_each(|g| *g = &*g * (max / norm));
+            grads.iter_mut().filter(|g| g.defined()).for_each(|g| *g = &*g * (max / norm));
         }
         (read, norm)
     }

@@ -1,6 +1,7 @@
 //! Share the protocol with a closed form that every kernel must get right, and the z-scores that judge it.
 #![allow(dead_code)]
 
+use jarzynski::density::Maps;
 use jarzynski::io::frame::mean_se;
 use jarzynski::model::Gaussian;
 use jarzynski::tch::{Kind, Tensor};
@@ -47,6 +48,16 @@ impl Flow for Drifting {
     fn velocity(&self, t: f64, x: &Tensor) -> Tensor {
         let (m, s) = self.at(t);
         (x - m) * (0.5 * (self.s1 - 1.0) / s) + 0.7 * self.m1
+    }
+}
+
+/// A map that carries the mean too far and the spread not far enough: any map leaves the weights exact.
+impl Maps for Drifting {
+    fn carry(&self, from: f64, to: f64, x: &Tensor) -> (Tensor, Tensor) {
+        let ((m0, s0), (m1, s1)) = (self.at(from), self.at(to));
+        let stretch = (s1 / s0).sqrt();
+        let log_det = Tensor::full([x.size()[0]], self.d as f64 * stretch.ln(), (Kind::Double, x.device()));
+        ((x - 1.2 * m0) * stretch + 1.2 * m1, log_det)
     }
 }
 

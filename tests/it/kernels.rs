@@ -5,7 +5,7 @@ use crate::common;
 use common::{Drifting, FAR, walk, worst, z_of, z_scores};
 use jarzynski::io::frame::mean_se;
 use jarzynski::kernel::{
-    Arrival, Barker, Escorted, EvalCounts, FlowKernel, Hmc, Integrator, Invariant, Kernel, Langevin, Mala, Map,
+    Arrival, Barker, Escorted, EvalCounts, FlowKernel, Hmc, Integrator, Invariant, Kernel, Langevin, Mala, Map, Mapped,
     Matched, Move, RandomWalk, Reversal, Reversed, Split, Stepped, Transition, Ula,
 };
 use jarzynski::tch::{Kind, Tensor};
@@ -36,6 +36,8 @@ fn contract<R>(mut row: impl FnMut(&str, &dyn for<'a> Kernel<At<'a, Drifting>>) 
         row("hmc, 1 leapfrog", &Reversed::new(Hmc::new(0.6, 1))),
         row("hmc, 4 leapfrogs, 2 sweeps", &Reversed::sweeps(Hmc::new(0.4, 4), 2)),
         row("random walk", &Reversed::sweeps(RandomWalk::new(1.0), 3)),
+        row("mapped, mala", &Mapped::new(Reversed::new(Mala::new(0.2)))),
+        row("mapped, ula", &Mapped::new(Ula::new(0.1))),
         row("barker", &Reversed::sweeps(Barker::new(1.2), 2)),
         row("ula, h of t", &Stepped::new(Ula::new(1.0), &[[0.0, 0.3], [0.5, 0.05], [1.0, 0.2]])),
         row("hmc, step of t", &Stepped::new(Reversed::new(Hmc::new(1.0, 3)), &[[0.2, 0.8], [0.9, 0.3]])),

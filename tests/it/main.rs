@@ -5,6 +5,7 @@ mod binary_matching;
 mod bracket;
 mod calibration;
 mod common;
+mod coupling_flow;
 mod coverage;
 mod data;
 mod diagnose;

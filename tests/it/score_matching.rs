@@ -144,3 +144,16 @@ fn bad_input_is_refused_by_name() {
     assert!(!run.finished() && run.stats.height() > 0, "{:?}", run.outcome);
     assert!(model.vars().len() == 2);
 }
+
+#[test]
+fn a_gradient_that_is_missing_is_not_clipped() {
+    // ∇U does not depend on the bias of a net's last layer, whose gradient is therefore undefined
+    let net = || Mlp::new(1, &MlpShape { widths: vec![8], ..Default::default() }, Kind::Double, Device::Cpu).unwrap();
+    let norms = |clip: f64| {
+        let run = ScoreMatching::exact().steps(5).clip(clip).quiet().train(&mut net(), &modes(50)).unwrap();
+        assert!(run.finished(), "{:?}", run.outcome);
+        run.column("grad_norm").unwrap()[..5].to_vec()
+    };
+    let (bounded, free) = (norms(1e-6), norms(1e6));
+    assert!(free[0] > 1e-6 && free[0] == bounded[0] && free[4] != bounded[4], "{bounded:?} {free:?}");
+}

@@ -8,8 +8,9 @@ use jarzynski::{Energy, Method, Rng};
 use jarzynski_experiments::{
     Experiment, Output, Size, bracket::Brackets, configure, continuous::Continuous, digits::Digits,
     divergences::Divergences, find, flow_exact::FlowExact, flow_learned::FlowLearned, flow_order::FlowOrder,
-    flow_tune::FlowTune, gaussian_rbm::GaussianRbm, mixture::MixtureModes, rbm_exact::RbmExact,
-    rbm_kernels::RbmKernels, rbm_mnist::RbmMnist, registry, sampler_bench::SamplerBench, ula_bias::UlaBias,
+    flow_tune::FlowTune, gaussian_rbm::GaussianRbm, generative::GenerativeComparison, mixture::MixtureModes,
+    rbm_exact::RbmExact, rbm_kernels::RbmKernels, rbm_mnist::RbmMnist, registry, sampler_bench::SamplerBench,
+    ula_bias::UlaBias,
 };
 
 const FAR: f64 = 5.0;
@@ -706,4 +707,53 @@ fn every_kernel_of_the_bench_meets_log_z_where_the_start_covers_the_target() {
     assert!(bad.contains("lj-13") && bad.contains("many-well-32"), "{bad}");
     let bad = refusal::<SamplerBench>("budgets = []");
     assert!(bad.contains("budgets = 0"), "{bad}");
+}
+
+#[test]
+fn generative_models_are_measured_on_the_same_rows() {
+    let small = "data = [\"modes-8\", \"modes-20d\", \"digits\"]".parse().unwrap();
+    let out = configure::<GenerativeComparison>(&small, Size::Small).unwrap().run().unwrap();
+    let table = out.get("comparison").unwrap();
+    assert_eq!(
+        columns(table),
+        [
+            "data",
+            "method",
+            "seed",
+            "log_lik_test",
+            "log_lik_se",
+            "kind",
+            "mass_distance",
+            "mmd",
+            "mmd_se",
+            "seconds",
+            "parameters"
+        ]
+    );
+    assert_eq!(table.height(), 3 * 13, "the data's own row and one for each method: {:?}", out.notes);
+    for data in ["modes-8", "modes-20d", "digits"] {
+        let of = |method| filter(&filter(table, "data", data).unwrap(), "method", method).unwrap();
+        let number = |method, column| column_f64(&of(method), column).unwrap()[0];
+        let kind = |method| column_str(&of(method), "kind").unwrap()[0].clone();
+        assert_eq!((kind("flow").as_str(), kind("vae").as_str(), kind("gan").as_str()), ("exact", "bound", "none"));
+        assert_eq!(kind("jarzynski"), if data == "modes-8" { "exact" } else { "AIS" });
+        assert!(number("gan", "log_lik_test").is_nan() && number("flow", "log_lik_test").is_finite());
+        if data != "digits" {
+            let best = number("data", "log_lik_test");
+            for method in ["jarzynski", "flow", "vae", "ladder", "nce"] {
+                let (l, se) = (number(method, "log_lik_test"), number(method, "log_lik_se"));
+                assert!(l - best < FAR * se, "{data}: {method} {l} ± {se} above the data's own {best}");
+            }
+        }
+        for distance in column_f64(&filter(table, "data", data).unwrap(), "mass_distance").unwrap() {
+            assert!((0.0..=1.0).contains(&distance));
+        }
+    }
+    let masses = out.get("masses").unwrap();
+    let shares = column_f64(masses, "share").unwrap();
+    assert!((shares.iter().sum::<f64>() - 39.0).abs() < 1e-6, "the shares of each sum to 1");
+    let e = refusal::<GenerativeComparison>("methods = [\"boltzmann\"]");
+    assert!(e.contains("boltzmann") && e.contains("stochastic-flow"), "{e}");
+    assert!(refusal::<GenerativeComparison>("effort = 0.0").starts_with("effort = 0"));
+    assert!(refusal::<GenerativeComparison>("data = [\"moon\"]").contains("modes-20d"));
 }
