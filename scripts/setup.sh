@@ -131,7 +131,9 @@ write_kernel_spec() {
   # it, `:dep` takes the versions that are built already. The system's linker, because another changes the flags.
   printf '%s\n' ':linker system' '!if [ -f ../Cargo.lock ]; then cp ../Cargo.lock "$EVCXR_TMPDIR/Cargo.lock"; fi' > "$JZ_JUPYTER/evcxr/init.evcxr"
   cp "$JZ_ROOT/notebooks/evcxr.toml" "$JZ_JUPYTER/evcxr/evcxr.toml"
-  EVCXR_CONFIG_DIR=$JZ_JUPYTER/evcxr LD_LIBRARY_PATH=$JZ_LIBS JZ_EVCXR_BIN=$JZ_KERNEL/bin/evcxr_jupyter RUST_SRC_PATH=${RUST_SRC_PATH:-} python3 - "$dir" <<'PY'
+  # evcxr has a profile of its own, to which these two make it the library's
+  CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false \
+    EVCXR_CONFIG_DIR=$JZ_JUPYTER/evcxr LD_LIBRARY_PATH=$JZ_LIBS JZ_EVCXR_BIN=$JZ_KERNEL/bin/evcxr_jupyter RUST_SRC_PATH=${RUST_SRC_PATH:-} python3 - "$dir" <<'PY'
 import json, os, sys
 names = ("LIBTORCH LIBTORCH_USE_PYTORCH LIBTORCH_INCLUDE LIBTORCH_LIB LIBTORCH_BYPASS_VERSION_CHECK LD_LIBRARY_PATH RUST_SRC_PATH EVCXR_TMPDIR "
          "EVCXR_CONFIG_DIR JZ_EVCXR_BIN CARGO_PROFILE_DEV_DEBUG_ASSERTIONS CARGO_PROFILE_DEV_OVERFLOW_CHECKS OMP_WAIT_POLICY GOMP_SPINCOUNT").split()

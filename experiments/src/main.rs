@@ -16,7 +16,8 @@ fn run() -> Result<ExitCode> {
     let request = parse()?;
     let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
     match words[..] {
-        [] | ["help"] => print!("{}", commands::overview()),
+        [] => print!("{}", commands::overview()),
+        ["help"] if !request.help => print!("{}", commands::overview()),
         ["version"] => println!("jarzynski {}", env!("CARGO_PKG_VERSION")),
         ["help", name] => print!("{}", commands::help(name)?),
         // after `run` the name of the experiment tells more

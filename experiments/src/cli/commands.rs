@@ -51,9 +51,9 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "list",
-        arguments: "[names | figures | data | plan]",
+        arguments: "[WHAT]",
         about: "names all experiments and says what each shows",
-        text: "For scripts: `names`; `figures`, those of `make figures` in its order; `data`, name and data set; `plan`, those of\n\
+        text: "WHAT is for scripts: `names`; `figures`, those of `make figures` in its order; `data`, name and data set; `plan`, those of\n\
                `make figures` with the seconds that each is expected to take.",
         options: &[],
         examples: &[("jarzynski list", "names and what they show")],

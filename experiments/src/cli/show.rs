@@ -26,12 +26,26 @@ pub fn look(dir: &Path) -> Result<String> {
     }
     text += &format!("figures        {}\n", m.figures.join(", "));
     for note in &info.notes {
-        text += &format!("  {note}\n");
+        text += &wrapped(note, 78);
     }
     if m.tables.iter().any(|t| t.name == "summary") {
         text += &format!("\n{}\n", display::show(&frame::read(dir.join("summary.parquet"))?).text);
     }
     Ok(text)
+}
+
+/// Lines of at most `width` characters; those after the first begin four further to the right.
+fn wrapped(text: &str, width: usize) -> String {
+    let (mut out, mut line) = (String::new(), "  ".to_string() + text.split(' ').next().unwrap_or(""));
+    for word in text.split(' ').skip(1) {
+        if line.chars().count() + 1 + word.chars().count() > width {
+            out += &format!("{}\n", line.trim_end());
+            line = "      ".to_string() + word;
+        } else {
+            line = line + " " + word;
+        }
+    }
+    out + &line + "\n"
 }
 
 fn shortened(text: &str, width: usize) -> String {
