@@ -3,7 +3,7 @@
 use jarzynski::model::{Interpolant, Mixture};
 use jarzynski::plot::{Figure, Panel};
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::{Escorted, Method, Model, Result, Rng, Trainer, Ula, transport};
+use jarzynski::{Escorted, Method, Result, Rng, Trainer, Ula, transport};
 
 fn main() -> Result<()> {
     let dir = std::env::args().nth(1).unwrap_or_else(|| "results/concepts".into());
@@ -113,7 +113,7 @@ fn log_z() -> Result<Figure> {
     for seed in 0..seeds {
         let mut model = Mixture::new(&[at(-1.0), at(1.0)], &[0.5, 0.5])?;
         let trainer = Trainer::new(Ula::new(0.1), Method::Jarzynski { ess_min: 0.5 }).walkers(200).steps(1_000);
-        let run = trainer.lr(0.01).every(10).seed(seed).quiet().train(&mut model, &data)?;
+        let run = trainer.lr(0.01).seed(seed).quiet().train(&mut model, &data)?;
         let exact = run.column("log_z_exact")?;
         let add = |sum: &mut Vec<f64>, column: Vec<f64>| {
             sum.resize(column.len(), 0.0);
@@ -122,7 +122,6 @@ fn log_z() -> Result<Figure> {
         add(&mut own, run.column("log_z")?);
         add(&mut monitor, run.column("log_z_monitor")?);
         step = run.column("step")?;
-        debug_assert!(model.log_z_exact().is_some());
     }
     panel = panel.line("training walkers", &step, &own).line("monitor", &step, &monitor);
     Ok(Figure::new(560, 360).title("Error of log Ẑ, 200 walkers, mean of 20 seeds").panel(panel))
