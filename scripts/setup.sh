@@ -1,33 +1,29 @@
 #!/usr/bin/env bash
 # Installs in the cache folder what is missing: `setup.sh check | build | notebooks | lab` (each includes the ones before it),
-# or `setup.sh site`, which needs Python alone.
+# `setup.sh kernel [DIR]`, the notebooks' kernel without Python packages, registered in DIR; or `setup.sh site`, which needs
+# Python alone.
 #
 # Every step installs to NAME.part and renames it when it is complete, so a finished name is the stamp and an
 # interrupted set-up goes on where it was. What is there already costs a fraction of a second.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/checks.sh"
 
 say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 # --- what the machine must have -------------------------------------------------------------------------------------
-need_tools() {
-  local bad=0
-  need() { say "missing: $*"; bad=1; }
-  command -v git > /dev/null || need "git"
-  command -v make > /dev/null || need "make"
-  command -v "${CXX:-c++}" > /dev/null || need "a C++ compiler (${CXX:-c++}): on Debian and Ubuntu, the package g++"
-  if [ -z "$JZ_RUSTC" ] || ! command -v cargo > /dev/null; then need "cargo and rustc: a stable Rust toolchain, 1.89 or newer"
-  elif [ "$(printf '%s\n' 1.89 "$JZ_RUSTC" | sort -V | head -1)" != 1.89 ]; then need "rustc 1.89 or newer: this one is $JZ_RUSTC (rustup update stable)"; fi
-  need_python || bad=1
+# Ends with every fault that the named checks find.
+need() {
+  local check bad=0 found
+  for check in "$@"; do
+    found=$(fault_$check) || true
+    if [ -n "$found" ]; then say "$found"; bad=1; fi
+  done
   [ $bad = 0 ] || exit 1
 }
-need_python() {
-  if ! command -v python3 > /dev/null; then say "missing: python3, 3.11 or newer"; return 1; fi
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { say "missing: python3 3.11 or newer: this one is $(python3 -V)"; return 1; }
-}
-need_pip() { python3 -m pip --version > /dev/null 2>&1 || die "missing: pip for python3 (on Debian and Ubuntu, the package python3-pip)"; }
-need_venv() { python3 -c 'import venv, ensurepip' 2> /dev/null || die "missing: venv for python3 (on Debian and Ubuntu, the package python3-venv)"; }
+fault_git() { fault_command git; }
+fault_make() { fault_command make; }
 
 # --- one step: TARGET, what is said, the function that fills TARGET.part ----------------------------------------------
 step() {
@@ -76,36 +72,16 @@ fill_libtorch_cuda() {
   test -e "$part/lib/libtorch_cuda.so"
 }
 
-check_libtorch() {
-  local named lost version hint
-  if [ -n "${LIBTORCH_USE_PYTORCH:-}" ]; then
-    named="LIBTORCH_USE_PYTORCH=$LIBTORCH_USE_PYTORCH"
-    [ -n "$JZ_TORCH_PKG" ] || die "$named, but python has no package torch. Install torch==$JZ_TORCH there, or unset the variable to have libtorch installed in the cache."
-  else named="LIBTORCH=$LIBTORCH"; fi
-  hint="Expected: the folder of libtorch $JZ_TORCH with include/ and lib/. Unset the variable to have one installed in the cache."
-  if [ -n "${JZ_TORCH_OURS:-}" ]; then hint="Remove $LIBTORCH and run make setup."; fi
-  [ -f "$JZ_TORCH_LIB/libtorch_cpu.so" ] || [ -f "$JZ_TORCH_LIB/libtorch_cpu.dylib" ] || die "$named: no libtorch there ($JZ_TORCH_LIB/libtorch_cpu.so is missing). $hint"
-  [ -f "$JZ_TORCH_INCLUDE/torch/csrc/api/include/torch/torch.h" ] || die "$named: no headers there ($JZ_TORCH_INCLUDE/torch is missing or incomplete). $hint"
-  version=$(cat "$JZ_TORCH_INCLUDE"/torch/{headeronly,csrc/api/include/torch}/version.h 2> /dev/null |
-    sed -nE 's/^#define TORCH_VERSION_(MAJOR|MINOR|PATCH) +([0-9]+).*/\2/p' | head -3 | paste -sd. -) || true
-  [ "$version" = "$JZ_TORCH" ] || [ -n "${LIBTORCH_BYPASS_VERSION_CHECK:-}" ] ||
-    die "$named is version ${version:-unknown}, but tch needs $JZ_TORCH. $hint"
-  if command -v ldd > /dev/null; then
-    lost=$(ldd "$JZ_TORCH_LIB"/libtorch.so 2> /dev/null | awk '/not found/ { print $1 }' | sort -u | paste -sd' ' -) || true
-    [ -z "$lost" ] || die "$named: libtorch is there, but the libraries that it loads are not: $lost. $hint"
-  fi
-}
-
 setup_libtorch() {
   if [ -n "${JZ_TORCH_OURS:-}" ] && [ ! -e "$LIBTORCH" ]; then
     [ "$JZ_HOST" = x86_64-unknown-linux-gnu ] || die "on $JZ_HOST no libtorch can be installed from here: get libtorch $JZ_TORCH and set LIBTORCH to its folder"
-    need_pip
+    need pip
     case $LIBTORCH in
       *-cuda) step "$LIBTORCH" "libtorch $JZ_TORCH with CUDA (4.4 GB: 2 to 10 minutes)" fill_libtorch_cuda ;;
       *) step "$LIBTORCH" "libtorch $JZ_TORCH for CPU (0.5 GB: about a minute)" fill_libtorch_cpu ;;
     esac
   fi
-  check_libtorch
+  need libtorch
 }
 
 # --- the notebooks' kernel ------------------------------------------------------------------------------------------------
@@ -134,32 +110,35 @@ fill_rust_src() {
 }
 
 setup_rust_src() {
-  local sysroot; sysroot=$(rustc --print sysroot)
-  if [ -z "${RUST_SRC_PATH:-}" ] && [ ! -e "$sysroot/lib/rustlib/src/rust/library" ]; then
-    if [ ! -e "$JZ_RUST_SRC" ] && ! { command -v apt-get && command -v dpkg-deb; } > /dev/null; then
-      die "missing: the standard library's source, which the notebooks' kernel needs. Run: rustup component add rust-src"
-    fi
-    (step "$JZ_RUST_SRC" "the standard library's source, for the notebooks' kernel (under a minute)" fill_rust_src) ||
-      die "Or run: rustup component add rust-src"
-    RUST_SRC_PATH=$JZ_RUST_SRC/library
+  RUST_SRC_PATH=$(rust_src)
+  [ -z "$RUST_SRC_PATH" ] || return 0
+  if ! { command -v apt-get && command -v dpkg-deb; } > /dev/null; then
+    die "missing: the standard library's source, which the notebooks' kernel needs. Run: rustup component add rust-src"
   fi
+  (step "$JZ_RUST_SRC" "the standard library's source, for the notebooks' kernel (under a minute)" fill_rust_src) ||
+    die "Or run: rustup component add rust-src"
+  RUST_SRC_PATH=$JZ_RUST_SRC/library
 }
 
-# Written every time: it is where a changed LIBTORCH reaches the kernel.
+# What Jupyter reads of the kernel, in the folder $1. Written every time: it is where a changed LIBTORCH reaches the kernel.
 write_kernel_spec() {
-  local dir=$JZ_JUPYTER/kernels/rust
-  mkdir -p "$JZ_JUPYTER/evcxr"
-  [ -e "$dir/version.txt" ] || JUPYTER_PATH=$JZ_JUPYTER "$JZ_KERNEL/bin/evcxr_jupyter" --install > /dev/null    # logos, editor helpers
+  local dir=$1 own=$JZ_JUPYTER/kernels/rust
+  mkdir -p "$JZ_JUPYTER/evcxr" "$dir"
+  [ -e "$own/version.txt" ] || JUPYTER_PATH=$JZ_JUPYTER "$JZ_KERNEL/bin/evcxr_jupyter" --install > /dev/null    # logos, editor helpers
+  [ "$dir" = "$own" ] || cp "$own"/version.txt "$own"/*.svg "$own"/*.png "$own"/*.js "$dir" 2> /dev/null || true
   cp "$JZ_ROOT/scripts/kernel.sh" "$dir/kernel.sh"
   # Run by the kernel when it starts, after it has overwritten its Cargo.lock: with the notebook's project's lock beside
   # it, `:dep` takes the versions that are built already. The system's linker, because another changes the flags.
   printf '%s\n' ':linker system' '!if [ -f ../Cargo.lock ]; then cp ../Cargo.lock "$EVCXR_TMPDIR/Cargo.lock"; fi' > "$JZ_JUPYTER/evcxr/init.evcxr"
   cp "$JZ_ROOT/notebooks/evcxr.toml" "$JZ_JUPYTER/evcxr/evcxr.toml"
-  EVCXR_CONFIG_DIR=$JZ_JUPYTER/evcxr LD_LIBRARY_PATH=$JZ_LIBS JZ_EVCXR_BIN=$JZ_KERNEL/bin/evcxr_jupyter RUST_SRC_PATH=${RUST_SRC_PATH:-} python3 - "$dir" <<'PY'
+  # evcxr has a profile of its own, to which these two make it the library's
+  CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false \
+    EVCXR_CONFIG_DIR=$JZ_JUPYTER/evcxr LD_LIBRARY_PATH=$JZ_LIBS JZ_EVCXR_BIN=$JZ_KERNEL/bin/evcxr_jupyter RUST_SRC_PATH=${RUST_SRC_PATH:-} python3 - "$dir" <<'PY'
 import json, os, sys
 names = ("LIBTORCH LIBTORCH_USE_PYTORCH LIBTORCH_INCLUDE LIBTORCH_LIB LIBTORCH_BYPASS_VERSION_CHECK LD_LIBRARY_PATH RUST_SRC_PATH EVCXR_TMPDIR "
          "EVCXR_CONFIG_DIR JZ_EVCXR_BIN CARGO_PROFILE_DEV_DEBUG_ASSERTIONS CARGO_PROFILE_DEV_OVERFLOW_CHECKS OMP_WAIT_POLICY GOMP_SPINCOUNT").split()
-spec = {"argv": ["bash", "{resource_dir}/kernel.sh", "{connection_file}"], "display_name": "Rust", "language": "rust", "interrupt_mode": "message",
+name = "Rust" if os.path.basename(sys.argv[1]) == "rust" else "Rust (" + os.path.basename(sys.argv[1]) + ")"
+spec = {"argv": ["bash", "{resource_dir}/kernel.sh", "{connection_file}"], "display_name": name, "language": "rust", "interrupt_mode": "message",
         "env": {n: os.environ[n] for n in names if os.environ.get(n)}}
 part = sys.argv[1] + "/kernel.json.part"
 with open(part, "w") as f:
@@ -174,14 +153,16 @@ fill_venv() {
 }
 setup_venv() {
   local venv=$1
-  [ -e "$(jz_venv "$venv")" ] || need_venv
+  [ -e "$(jz_venv "$venv")" ] || need venv
   step "$(jz_venv "$venv")" "Python packages to $2 (under a minute)" fill_venv
 }
 
+kernel_step="the notebooks' Rust kernel, evcxr $JZ_EVCXR (compiled once: 9 to 15 minutes on 2 cores)"
+
 # --- parts ------------------------------------------------------------------------------------------------------------------
-if [ "${1:-build}" = site ]; then need_python || exit 1; else need_tools; fi
+if [ "${1:-build}" = site ]; then need python; else need git make cxx rust python; fi
 case ${1:-build} in
-  check) check_libtorch ;;
+  check) need libtorch ;;
   build)
     setup_libtorch
     [ -e "$JZ_BUILD/target" ] || say "the first build compiles all dependencies: 10 to 15 minutes on 2 cores, once per version of Rust"
@@ -191,9 +172,15 @@ case ${1:-build} in
     setup_rust_src
     setup_venv notebooks "run notebooks"
     [ "$1" = notebooks ] || setup_venv lab "start JupyterLab"
-    step "$JZ_KERNEL" "the notebooks' Rust kernel, evcxr $JZ_EVCXR (compiled once: 9 to 15 minutes on 2 cores)" fill_evcxr
-    write_kernel_spec
+    step "$JZ_KERNEL" "$kernel_step" fill_evcxr
+    write_kernel_spec "$JZ_JUPYTER/kernels/rust"
+    ;;
+  kernel)
+    setup_libtorch
+    setup_rust_src
+    step "$JZ_KERNEL" "$kernel_step" fill_evcxr
+    write_kernel_spec "${2:-$JZ_JUPYTER/kernels/rust}"
     ;;
   site) setup_venv site "build the documentation's site" ;;
-  *) die "unknown part $1: expected check, build, notebooks, lab or site" ;;
+  *) die "unknown part $1: expected check, build, notebooks, lab, kernel or site" ;;
 esac

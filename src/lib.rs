@@ -73,5 +73,6 @@ struct Readme;
 #[doc = include_str!("../docs/warnings.md")]
 #[doc = include_str!("../docs/results.md")]
 #[doc = include_str!("../docs/install.md")]
+#[doc = include_str!("../docs/own-procedure.md")]
 #[doc = include_str!("../docs/glossary.md")]
 struct Pages;

@@ -18,6 +18,7 @@
 pub mod config;
 pub mod context;
 mod evaluate;
+pub mod index;
 pub mod output;
 mod pair;
 mod provenance;
@@ -39,6 +40,7 @@ pub mod images;
 pub mod mixture;
 pub mod mnist;
 pub mod mnist_one_level;
+pub mod quick;
 pub mod rbm_exact;
 pub mod rbm_kernels;
 pub mod rbm_mnist;

@@ -1,101 +1,31 @@
-//! Run experiments and show checkpointed runs from the command line; `jarzynski --help` says how.
+//! Run experiments, show their results and kept runs, and start projects; `jarzynski --help` says how.
 
-use jarzynski::io::{frame, write_table};
-use jarzynski::{Error, Result, Run, device, display};
-use jarzynski_experiments::results::Manifest;
-use jarzynski_experiments::{Context, Entry, Size, config, find, registry};
+mod cli;
+
+use cli::arguments::{Request, hint, parse};
+use cli::{commands, completions, doctor, new, show};
+use jarzynski::{Error, Result, device};
+use jarzynski_experiments::{Context, Entry, Size, find, index, registry};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-const USAGE: &str = "\
-Runs the experiments of the library jarzynski and shows what they and your own runs left.
+/// Where results go unless `--out` says otherwise.
+const RESULTS: &str = "results";
 
-jarzynski list                  names all experiments and says what each shows
-jarzynski NAME [options]        runs one; tables, figures and manifest.json go to results/NAME/
-jarzynski run NAME [options]    does the same
-jarzynski resume DIR            continues an experiment that was interrupted in that folder
-jarzynski config NAME           prints its settings, as TOML
-jarzynski show DIR              prints a kept run or a result: summary, curves, tables
-jarzynski compare DIR DIR...    puts kept runs into one table and one figure, in --out DIR
-
-Options of a run:
-  --KEY VALUE     changes one setting: --walkers 1e4, --lr .05, --h '[.1, .2]'
-  --config FILE   changes the settings that a TOML file names
-  --full          takes the published size; takes hours
-  --small         takes the smallest size; takes seconds
-  --seed S        sets the first seed
-  --out DIR       writes to another folder
-  --device D      computes on cpu (the default) or cuda:0
-Other options:
-  --columns A,B   says what `compare` plots
-  --version       prints the version
-  --help          prints this text
-
-A VALUE is a number, true, false, a list in brackets, or text. In KEY, `-` may stand for `_`.
-For scripts: `jarzynski list names`, `list figures` (those of `make figures`), `list data` (name and data set).";
-
-/// What the command line requests.
-#[derive(Default)]
-struct Request {
-    words: Vec<String>,
-    overrides: toml::Table,
-    size: Size,
-    out: Option<PathBuf>,
-    device: Option<String>,
-    columns: Option<String>,
-}
-
-fn parse() -> Result<Request> {
-    use lexopt::prelude::*;
-    let bad = |e: lexopt::Error| Error::param("arguments", e, "as `jarzynski --help` says");
-    let mut request = Request::default();
-    let (mut files, mut keys) = (toml::Table::new(), toml::Table::new());
-    let mut args = lexopt::Parser::from_env();
-    while let Some(arg) = args.next().map_err(bad)? {
-        match arg {
-            Short('h') | Long("help") => request.words = vec!["help".into()],
-            Short('V') | Long("version") => request.words = vec!["version".into()],
-            Long("full") => request.size = Size::Full,
-            Long("small") => request.size = Size::Small,
-            Long("out") => request.out = Some(args.value().map_err(bad)?.into()),
-            Long("device") => request.device = Some(args.value().map_err(bad)?.string().map_err(bad)?),
-            Long("columns") => request.columns = Some(args.value().map_err(bad)?.string().map_err(bad)?),
-            Long("config") => {
-                let path = PathBuf::from(args.value().map_err(bad)?);
-                let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-                files = text.parse().map_err(|e| malformed(&path, &text, &e))?;
-            }
-            Long(key) => {
-                let key = key.replace('-', "_");
-                let text = args.value().map_err(bad)?.string().map_err(bad)?;
-                keys.insert(key, config::value(&text));
-            }
-            Value(word) => request.words.push(word.string().map_err(bad)?),
-            other => return Err(Error::param("arguments", format!("{other:?}"), "as `jarzynski --help` says")),
-        }
-    }
-    request.overrides = files;
-    request.overrides.extend(keys);
-    Ok(request)
-}
-
-/// File, line and column of what is not TOML.
-fn malformed(path: &Path, text: &str, e: &toml::de::Error) -> Error {
-    let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or("");
-    let (line, column) =
-        (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
-    let place = format!("line {line}, column {column}");
-    Error::data(path, place, format!("TOML ({})", e.message().trim().replace('\n', " ")))
-}
-
-fn run() -> Result<()> {
+fn run() -> Result<ExitCode> {
     let request = parse()?;
     let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
     match words[..] {
-        [] | ["help"] => println!("{USAGE}"),
+        [] => print!("{}", commands::overview()),
+        ["help"] if !request.help => print!("{}", commands::overview()),
         ["version"] => println!("jarzynski {}", env!("CARGO_PKG_VERSION")),
-        ["list"] => registry::ALL.iter().for_each(|e| println!("{:<14} {}", e.name, e.about)),
+        ["help", name] => print!("{}", commands::help(name)?),
+        // after `run` the name of the experiment tells more
+        ["run", name, ..] | [name, ..] if request.help => print!("{}", commands::help(name)?),
+        ["list"] => registry::ALL.iter().for_each(|e| println!("{:<15} {}", e.name, e.about)),
         ["list", "names"] => registry::ALL.iter().for_each(|e| println!("{}", e.name)),
-        ["list", "figures"] => registry::ALL.iter().filter(|e| !e.on_request).for_each(|e| println!("{}", e.name)),
+        ["list", "figures"] => registry::plan().iter().for_each(|e| println!("{}", e.name)),
+        ["list", "plan"] => registry::plan().iter().for_each(|e| println!("{} {}", e.name, e.seconds)),
         ["list", "data"] => {
             registry::ALL
                 .iter()
@@ -103,23 +33,35 @@ fn run() -> Result<()> {
                 .for_each(|(name, set)| println!("{name} {set}"));
         }
         ["config", name] => print!("{}", find(name)?.config(&request.overrides, request.size)?),
-        ["show", dir] => print!("{}", look(Path::new(dir))?),
+        ["show", dir] => print!("{}", show::look(Path::new(dir))?),
         ["compare", first, ref rest @ ..] if !rest.is_empty() => {
             let dirs: Vec<&Path> = [first].iter().chain(rest).map(|d| Path::new(*d)).collect();
-            compare(&dirs, &request)?;
+            show::compare(&dirs, request.columns.as_deref(), request.out.clone())?;
         }
+        ["index"] => println!("{}", index::write(RESULTS)?.display()),
+        ["index", dir] => println!("{}", index::write(dir)?.display()),
+        ["new", path] => print!("{}", new::write(Path::new(path), request.library.as_deref())?),
+        ["doctor"] => return doctor::run(),
+        ["completions", shell] => print!("{}", completions::script(shell)?),
         ["resume", dir] => {
             let (entry, config) = registry::begun(Path::new(dir))?;
             run_entry(entry, &config, PathBuf::from(dir), true, &request)?;
         }
-        ["run", name] | [name] => {
+        ["run", name] | [name] if commands::command(name).is_none() => {
             let entry = find(name)?;
-            let dir = request.out.clone().unwrap_or_else(|| PathBuf::from("results").join(name));
+            let dir = request.out.clone().unwrap_or_else(|| PathBuf::from(RESULTS).join(name));
             run_entry(entry, &request.overrides, dir, false, &request)?;
+            if request.out.is_none() {
+                index::write(RESULTS)?;
+            }
+        }
+        [name, ..] if name != "run" && commands::command(name).is_some() => {
+            let usage = commands::command(name).map_or(String::new(), |c| format!("jarzynski {name} {}", c.arguments));
+            return Err(Error::param("arguments", words.join(" "), format!("`{usage}`")));
         }
         _ => return Err(Error::param("arguments", words.join(" "), "one experiment; see `jarzynski --help`")),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs an experiment and says what came out.
@@ -128,8 +70,8 @@ fn run_entry(entry: &Entry, config: &toml::Table, dir: PathBuf, resume: bool, re
     println!("{}: {}", entry.name, entry.about);
     let context = if resume { Context::on(device).resuming() } else { Context::on(device) };
     let size = if resume { Size::Usual } else { request.size };
-    let (manifest, notes) = entry.run(config, size, &dir, &context)?;
-    notes.iter().for_each(|line| println!("  {line}"));
+    let manifest = entry.run(config, size, &dir, &context)?;
+    manifest.info.notes.iter().for_each(|line| println!("  {line}"));
     let tables: Vec<&str> = manifest.tables.iter().map(|t| t.name.as_str()).collect();
     println!(
         "{}: {:.0} s; tables {} and figures {} in {}",
@@ -142,121 +84,12 @@ fn run_entry(entry: &Entry, config: &toml::Table, dir: PathBuf, resume: bool, re
     Ok(())
 }
 
-/// A checkpointed run or a result, as text.
-fn look(dir: &Path) -> Result<String> {
-    if dir.join("run.json").exists() {
-        return Ok(Run::open(dir)?.overview(std::io::IsTerminal::is_terminal(&std::io::stdout())) + "\n");
-    }
-    if !dir.join("manifest.json").exists() {
-        return Err(Error::param(
-            "folder",
-            dir.display(),
-            "one with run.json (a kept run) or manifest.json (a result)",
-        ));
-    }
-    let m = Manifest::read(dir)?;
-    let info = &m.info;
-    let mut text =
-        format!("{}, seed {}: {:.0} s on {}, {}\n", info.label, info.seed, info.seconds, m.device, m.started);
-    for table in &m.tables {
-        text += &format!("{:<14} {} rows: {}\n", table.name, table.rows, shortened(&table.columns.join(", "), 50));
-    }
-    text += &format!("figures        {}\n", m.figures.join(", "));
-    if m.tables.iter().any(|t| t.name == "summary") {
-        text += &format!("\n{}\n", display::show(&frame::read(dir.join("summary.parquet"))?).text);
-    }
-    Ok(text)
-}
-
-fn shortened(text: &str, width: usize) -> String {
-    if text.chars().count() <= width { text.into() } else { text.chars().take(width - 1).collect::<String>() + "…" }
-}
-
-/// Kept runs side by side: a table of their last rows, and their curves over each other.
-fn compare(dirs: &[&Path], request: &Request) -> Result<()> {
-    let name = |dir: &Path| {
-        let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
-        path.file_name().map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned())
-    };
-    let mut names: Vec<String> = dirs.iter().map(|d| name(d)).collect();
-    if (1..names.len()).any(|i| names[..i].contains(&names[i])) {
-        names = dirs.iter().map(|d| d.display().to_string()).collect();
-    }
-    let runs = dirs.iter().map(Run::open).collect::<Result<Vec<_>>>()?;
-    let columns: Vec<String> = match &request.columns {
-        Some(list) => list.split(',').map(|c| c.trim().to_string()).collect(),
-        None => {
-            let telling = [["cross_entropy_monitor", "energy_data"], ["log_z_monitor", "log_z"], ["ess", "grad_norm"]];
-            let common = |c: &&&str| runs.iter().all(|r| r.column(c).is_ok());
-            telling.iter().filter_map(|any| any.iter().find(common)).map(|c| c.to_string()).collect()
+fn main() -> ExitCode {
+    run().unwrap_or_else(|e| {
+        eprintln!("jarzynski: {e}");
+        if let Some(hint) = hint(&e) {
+            eprintln!("hint: {hint}");
         }
-    };
-    let mut head = vec!["run", "kind", "ended", "step", "seconds"];
-    head.extend(columns.iter().map(String::as_str));
-    let mut rows = frame::Rows::new(&head);
-    let last = |run: &Run, c: &str| Ok::<_, Error>(run.column(c)?.last().copied().unwrap_or(f64::NAN));
-    for (name, run) in names.iter().zip(&runs) {
-        let mut cells: Vec<frame::Cell> = vec![
-            name.into(),
-            run.label.as_str().into(),
-            run.outcome.word().into(),
-            last(run, "step")?.into(),
-            run.seconds.into(),
-        ];
-        for c in &columns {
-            cells.push(last(run, c)?.into());
-        }
-        rows.push(cells);
-    }
-    let table = rows.finish()?;
-    let out = request.out.clone().unwrap_or_else(|| PathBuf::from("compare"));
-    std::fs::create_dir_all(&out).map_err(|e| Error::io(&out, e))?;
-    write_table(&table, &out, "compare")?;
-    #[cfg(feature = "plot")]
-    curves(&names, &runs, &columns)?.save(&out, "compare")?;
-    println!("{}\ntable and figure: {}", turned(&table)?, out.join("compare.*").display());
-    Ok(())
-}
-
-/// A table with a line for each column, which fits a terminal where a few rows have many.
-fn turned(table: &jarzynski::polars::prelude::DataFrame) -> Result<String> {
-    let mut lines = Vec::new();
-    let names: Vec<String> = table.get_column_names().iter().map(|n| n.to_string()).collect();
-    for name in &names {
-        let cells = match frame::column_f64(table, name) {
-            Ok(v) => v.iter().map(|v| display::number(*v)).collect(),
-            Err(_) => frame::column_str(table, name)?,
-        };
-        let cells: Vec<String> = cells.iter().map(|c| format!("{:>14}", shortened(c, 14))).collect();
-        lines.push(format!("{name:<22}{}", cells.join(" ")));
-    }
-    Ok(lines.join("\n"))
-}
-
-#[cfg(feature = "plot")]
-fn curves(names: &[String], runs: &[Run], columns: &[String]) -> Result<jarzynski::plot::Figure> {
-    use jarzynski::plot::{Figure, Panel};
-    let across = columns.len().clamp(1, 3);
-    let height = 300 * columns.len().div_ceil(across).max(1) as u32;
-    let mut figure = Figure::new(320 * across as u32 + 40, height).columns(across);
-    for column in columns {
-        let unit = jarzynski::run::record::column(column).map_or("", |c| c.unit);
-        let label = if unit.is_empty() { column.clone() } else { format!("{column} / {unit}") };
-        let mut panel = Panel::new("").x("step").y(&label);
-        for (name, run) in names.iter().zip(runs) {
-            panel = panel.line(name, &run.column("step")?, &run.column(column)?);
-        }
-        figure = figure.panel(panel);
-    }
-    Ok(figure)
-}
-
-fn main() -> std::process::ExitCode {
-    match run() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("jarzynski: {e}");
-            std::process::ExitCode::FAILURE
-        }
-    }
+        ExitCode::FAILURE
+    })
 }

@@ -44,29 +44,30 @@ pub trait Experiment: Serialize + DeserializeOwned + Default {
     }
 }
 
-/// All experiments, in the order of the text.
+/// All experiments, in the order of the text, each with the seconds that its default size takes on two cores.
 pub const ALL: &[Entry] = &[
-    Entry::of::<crate::ula_bias::UlaBias>(),
-    Entry::of::<crate::mixture::MixtureModes>(),
-    Entry::of::<crate::digits::Digits>(),
-    Entry::of::<crate::divergences::Divergences>(),
-    Entry::of::<crate::mnist::Mnist>(),
-    Entry::of::<crate::mnist_one_level::MnistOneLevel>(),
-    Entry::of::<crate::flow_exact::FlowExact>(),
-    Entry::of::<crate::flow_order::FlowOrder>(),
-    Entry::of::<crate::flow_tune::FlowTune>(),
-    Entry::of::<crate::flow_learned::FlowLearned>(),
-    Entry::of::<crate::continuous::Continuous>(),
-    Entry::of::<crate::rbm_kernels::RbmKernels>(),
-    Entry::of::<crate::bracket::Brackets>(),
-    Entry::of::<crate::sampler_bench::SamplerBench>(),
-    Entry::of::<crate::generative::GenerativeComparison>(),
-    Entry::of::<crate::rbm_exact::RbmExact>(),
-    Entry::of::<crate::gaussian_rbm::GaussianRbm>(),
-    Entry::of::<crate::rbm_mnist::RbmMnist>(),
+    Entry::of::<crate::quick::Quick>(5),
+    Entry::of::<crate::ula_bias::UlaBias>(8),
+    Entry::of::<crate::mixture::MixtureModes>(186),
+    Entry::of::<crate::digits::Digits>(78),
+    Entry::of::<crate::divergences::Divergences>(1),
+    Entry::of::<crate::mnist::Mnist>(500),
+    Entry::of::<crate::mnist_one_level::MnistOneLevel>(600),
+    Entry::of::<crate::flow_exact::FlowExact>(8),
+    Entry::of::<crate::flow_order::FlowOrder>(42),
+    Entry::of::<crate::flow_tune::FlowTune>(39),
+    Entry::of::<crate::flow_learned::FlowLearned>(102),
+    Entry::of::<crate::continuous::Continuous>(12),
+    Entry::of::<crate::rbm_kernels::RbmKernels>(29),
+    Entry::of::<crate::bracket::Brackets>(15),
+    Entry::of::<crate::sampler_bench::SamplerBench>(900),
+    Entry::of::<crate::generative::GenerativeComparison>(400),
+    Entry::of::<crate::rbm_exact::RbmExact>(66),
+    Entry::of::<crate::gaussian_rbm::GaussianRbm>(31),
+    Entry::of::<crate::rbm_mnist::RbmMnist>(366),
 ];
 
-type Runner = fn(&toml::Table, Size, &Path, &Context) -> Result<(Manifest, Vec<String>)>;
+type Runner = fn(&toml::Table, Size, &Path, &Context) -> Result<Manifest>;
 type Configurer = fn(&toml::Table, Size) -> Result<String>;
 
 /// An experiment by name.
@@ -81,36 +82,38 @@ pub struct Entry {
     pub data: Option<&'static str>,
     /// Whether `make figures` leaves it out.
     pub on_request: bool,
+    /// About how many seconds its default size takes on two cores.
+    pub seconds: u32,
     runner: Runner,
     configurer: Configurer,
 }
 
 impl Entry {
-    const fn of<E: Experiment>() -> Self {
+    const fn of<E: Experiment>(seconds: u32) -> Self {
         Entry {
             name: E::NAME,
             about: E::ABOUT,
             data: E::DATA,
             on_request: E::ON_REQUEST,
+            seconds,
             runner: run_as::<E>,
             configurer: |overrides, size| to_toml(&configure::<E>(overrides, size)?),
         }
     }
 
-    /// Runs it with `overrides` over the configuration of that size and writes everything to `dir`. Returns the manifest and
-    /// what was measured in words.
+    /// Runs it with `overrides` over the configuration of that size and writes everything to `dir`. Returns the manifest,
+    /// whose notes say what was measured.
     ///
     /// # Errors
     /// `Param` for an unknown key or a value of the wrong type in `overrides`, and whatever the run refuses; to resume, a
     /// folder in which nothing or something else was begun; `Io` where `dir` cannot be written.
-    pub fn run(
-        &self,
-        overrides: &toml::Table,
-        size: Size,
-        dir: &Path,
-        context: &Context,
-    ) -> Result<(Manifest, Vec<String>)> {
+    pub fn run(&self, overrides: &toml::Table, size: Size, dir: &Path, context: &Context) -> Result<Manifest> {
         (self.runner)(overrides, size, dir, context)
+    }
+
+    /// How long its default size takes, in words.
+    pub fn duration(&self) -> String {
+        duration(self.seconds)
     }
 
     /// The configuration that [`run`](Entry::run) would use, as TOML.
@@ -134,18 +137,31 @@ pub fn find(name: &str) -> Result<&'static Entry> {
     })
 }
 
+/// The experiments of `make figures`, the shortest first, so that the first figure comes soon.
+pub fn plan() -> Vec<&'static Entry> {
+    let mut entries: Vec<&Entry> = ALL.iter().filter(|e| !e.on_request).collect();
+    entries.sort_by_key(|e| e.seconds);
+    entries
+}
+
+/// Seconds in words: `5 s`, `3 min`.
+pub fn duration(seconds: u32) -> String {
+    if seconds < 100 { format!("{seconds} s") } else { format!("{} min", (seconds + 30) / 60) }
+}
+
 /// The experiments as a page of the documentation, `experiments/README.md`.
 pub fn markdown() -> String {
     let mut text = String::from(
         "# The experiments\n\n\
          Each is a file in `src/`: a configuration, tables, figures. `make figure-NAME` runs one (`ARGS='--seed 7 --full'` is\n\
          passed on), `make figures` all but those on request; `jarzynski --help` says what else there is. Results go to\n\
-         `results/NAME/`. This page is written from `src/registry.rs`.\n\n\
-         | name | shows | data to download | `make figures` |\n|---|---|---|---|\n",
+         `results/NAME/`, `results/index.html` shows them all. Times are rough ones on two cores. This page is written from\n\
+         `src/registry.rs`.\n\n\
+         | name | shows | takes about | data to download | `make figures` |\n|---|---|---|---|---|\n",
     );
     for e in ALL {
         let runs = if e.on_request { "on request" } else { "yes" };
-        text += &format!("| `{}` | {} | {} | {runs} |\n", e.name, e.about, e.data.unwrap_or("–"));
+        text += &format!("| `{}` | {} | {} | {} | {runs} |\n", e.name, e.about, e.duration(), e.data.unwrap_or("–"));
     }
     text
 }
@@ -161,12 +177,7 @@ pub fn begun(dir: &Path) -> Result<(&'static Entry, toml::Table)> {
     Ok((find(&info.label)?, config))
 }
 
-fn run_as<E: Experiment>(
-    overrides: &toml::Table,
-    size: Size,
-    dir: &Path,
-    context: &Context,
-) -> Result<(Manifest, Vec<String>)> {
+fn run_as<E: Experiment>(overrides: &toml::Table, size: Size, dir: &Path, context: &Context) -> Result<Manifest> {
     let config = configure::<E>(overrides, size)?;
     let info = RunInfo::new(E::NAME, config.seed(), to_json(&config)?);
     let mut results = Results::create(dir)?;
@@ -180,7 +191,8 @@ fn run_as<E: Experiment>(
     for (name, figure) in &output.figures {
         results.figure(name, figure)?;
     }
+    results.notes(&output.notes);
     let manifest = results.finish(&config, config.seed())?;
     context.clear()?;
-    Ok((manifest, output.notes))
+    Ok(manifest)
 }

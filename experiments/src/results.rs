@@ -95,6 +95,7 @@ pub struct Results {
     /// Shared with whoever made them: written once more with the manifest inside when it is known.
     frames: Vec<DataFrame>,
     figures: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Results {
@@ -122,6 +123,7 @@ impl Results {
             tables: vec![],
             frames: vec![],
             figures: vec![],
+            notes: vec![],
         })
     }
 
@@ -137,6 +139,12 @@ impl Results {
     /// The experiment that the manifest names; the folder's last part unless said.
     pub fn experiment(&mut self, name: &str) -> &mut Self {
         self.experiment = name.into();
+        self
+    }
+
+    /// What was measured, in words: the manifest's notes.
+    pub fn notes(&mut self, lines: &[String]) -> &mut Self {
+        self.notes = lines.to_vec();
         self
     }
 
@@ -185,6 +193,7 @@ impl Results {
     pub fn finish(self, config: &impl Serialize, seed: u64) -> Result<Manifest> {
         let mut info = RunInfo::new(&self.experiment, seed, to_json(config)?);
         info.status = "finished".into();
+        info.notes = self.notes;
         info.seconds = (self.clock.elapsed().as_secs_f64() * 1e3).round() / 1e3;
         let manifest = Manifest {
             info,

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import notebooks
+import performance
 import tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLACES = {
     "docs/glossary.md": "glossary.md",
     "docs/results.md": "results/measured.md",
+    "docs/paper.md": "paper.md",
     "datasets/README.md": "guides/datasets.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -178,6 +180,8 @@ def shown(match):
         return tables.index(ROOT)
     if file == "tests/it/layers.rs":
         return tables.layers(ROOT)
+    if file == "benches/":
+        return performance.page(ROOT)
     if file == "rustdoc":
         # copied beside the pages by site.sh where `make doc` has been run
         made = Path(os.environ["JZ_DOC"], "jarzynski/index.html").exists()

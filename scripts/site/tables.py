@@ -179,9 +179,9 @@ def index(root):
 
 
 def experiments(root):
-    """The list that the program writes from its registry: name, what it shows, data to download, when it runs."""
+    """The list that the program writes from its registry: name, what it shows, how long it takes, data to download, when it runs."""
     text = (root / "experiments/README.md").read_text()
-    rows = re.findall(r"^\| `([^`]+)` \| (.+?) \| (.+?) \| (.+?) \|$", text, re.M)
+    rows = re.findall(r"^\| `([^`]+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", text, re.M)
     if not rows:
         raise SystemExit("experiments/README.md: expected a table of the experiments")
     return rows
@@ -197,12 +197,12 @@ def gallery(root):
     rows = experiments(root)
     names = [row[0] for row in rows]
     cards = []
-    for name, about, data, when in rows:
+    for name, about, takes, data, when in rows:
         figures = sorted(f.name for f in (root / "docs/figures").glob(f"{name}*.png") if owner(f.stem, names) == name)
         # the figure that is called as the experiment comes before its details
         figures.sort(key=lambda f: f != f"{name}.png")
         image = f":img-top: images/{figures[0]}\n:img-alt: Figure of the experiment {name}\n" if figures else ""
-        notes = ["on request: `make figures` leaves it out"] if when != "yes" else []
+        notes = [f"about {takes}"] + (["on request: `make figures` leaves it out"] if when != "yes" else [])
         notes += [f"needs the data set `{data}`, which the command fetches"] if data != "–" else []
         notes += ["" if image else "its figure is not in the repository: the command makes it"]
         link = f"\n\n{{doc}}`Its tables <results/{name}>`" if (root / "docs/results" / name).is_dir() else ""

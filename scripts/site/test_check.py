@@ -7,6 +7,7 @@ from pathlib import Path
 import browse
 import check
 import notebooks
+import performance
 import stage
 import tables
 
@@ -122,6 +123,22 @@ class Numbers(unittest.TestCase):
             tables.last_rows([ladder, {**ladder, "sigma": "0.5"}, ladder], "sigma", ["ess"], "")
         with self.assertRaises(tables.Shape):
             tables.over_seeds([ladder, ladder], ["ess"])
+
+    def test_performance_is_read_from_the_benches(self):
+        head = "row,wall,lower,upper,cpu,goal,a_ms,b_ms,turns,date,revision,processor,cores\n"
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            (root / "docs/benches").mkdir(parents=True)
+            with self.assertRaisesRegex(SystemExit, "docs/benches"):
+                performance.page(root)
+            file = root / "docs/benches/rbm.csv"
+            file.write_text(head)
+            with self.assertRaisesRegex(SystemExit, "no rows"):
+                performance.page(root)
+            file.write_text(head + '"a | b",1.234,1.1,1.3,1.25,,7.1,5.8,3,2026-01-02,abc,CPU,2\n')
+            text = performance.page(root)
+        self.assertIn("| a \\| b | 1.23 | 1.10 to 1.30 | 1.25 | – | 7.10 | 3 |", text)
+        self.assertIn("Measured 2026-01-02, revision abc, CPU, 2 cores.", text)
 
     def test_figures_belong_to_the_longest_name(self):
         self.assertEqual(tables.owner("mnist-one-level-samples", ["mnist", "mnist-one-level"]), "mnist-one-level")

@@ -1,4 +1,4 @@
-//! Write weighted draws as the JSON that `arviz.from_json` reads.
+//! Write weighted draws as JSON in the groups of ArviZ: `docs/python.md` reads it.
 
 use super::write_atomic;
 use crate::error::{Error, Result};

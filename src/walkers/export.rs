@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 impl Walkers {
     /// Writes positions as the variable `x` of the group `posterior` (one chain, N draws, d coordinates) and, in
     /// `sample_stats`, `log_weight` (A), `weight` (softmax of A), `energy` (U) and `ancestor` (the number of the walker of
-    /// the start that it descends from): the JSON that `arviz.from_json` reads.
+    /// the start that it descends from): JSON in the groups that `arviz.from_dict` takes, see `docs/python.md`.
     ///
     /// ArviZ knows no weights: `rows = rng.choice(n, n, p=data.sample_stats["weight"].values[0])` and
     /// `arviz.extract(data).isel(sample=rows)` are draws that its summaries can use.

@@ -16,7 +16,7 @@ fn every_experiment_runs_on_a_gpu() {
     let gpu = Gpu::get();
     for entry in registry::ALL {
         let dir = tempfile::tempdir().unwrap();
-        let (manifest, _) = match entry.run(&Default::default(), Size::Small, dir.path(), &Context::on(gpu.device)) {
+        let manifest = match entry.run(&Default::default(), Size::Small, dir.path(), &Context::on(gpu.device)) {
             Ok(done) => done,
             Err(e) if entry.data.is_some() && e.to_string().contains("make datasets") => {
                 eprintln!("SKIPPED: {} ({e})", entry.name);

@@ -25,14 +25,20 @@ fn stdout(args: &[&str]) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// Exit code 1 and one line on standard error, which is returned.
+/// Exit code 1, one line on standard error, which is returned, and at most one more with a hint.
 fn refusal(args: &[&str]) -> String {
+    refusal_and_hint(args).0
+}
+
+fn refusal_and_hint(args: &[&str]) -> (String, Option<String>) {
     let out = jarzynski(args);
     let text = String::from_utf8(out.stderr).unwrap();
     assert_eq!(out.status.code(), Some(1), "{args:?}: {text}");
-    assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
-    assert!(text.starts_with("jarzynski: "), "{text}");
-    text
+    let mut lines = text.lines().map(str::to_string);
+    let (first, hint) = (lines.next().unwrap(), lines.next());
+    assert!(lines.next().is_none() && hint.iter().all(|h| h.starts_with("hint: ")), "{args:?}: {text}");
+    assert!(first.starts_with("jarzynski: "), "{text}");
+    (first, hint)
 }
 
 const SMALL: [&str; 9] = ["ula-bias", "--walkers", "500", "--steps", "60", "--h", "[0.1, 0.2]", "--seeds", "2"];
@@ -43,10 +49,25 @@ fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn help_list_and_version() {
-    for args in [&[][..], &["--help"], &["-h"], &["help"], &["ula-bias", "--help"]] {
+    for args in [&[][..], &["--help"], &["-h"], &["help"]] {
         let text = stdout(args);
         assert!(text.contains("--config FILE") && text.contains("jarzynski list"), "{text}");
     }
+    // every command that the overview names explains itself, with an example
+    let overview = stdout(&["help"]);
+    let commands: Vec<&str> = overview.lines().filter_map(|l| l.strip_prefix("  jarzynski ")).collect();
+    assert!(commands.len() > 10, "{overview}");
+    for line in commands {
+        let name = line.split(' ').next().unwrap();
+        let text = stdout(&["help", name]);
+        assert!(text.contains("Examples:\n  ") && text.starts_with(&format!("jarzynski {name}")), "{text}");
+        assert_eq!(stdout(&[name, "--help"]), text);
+    }
+    // an experiment shows its settings
+    let text = stdout(&["ula-bias", "--help"]);
+    assert!(text.contains("--config FILE") && text.contains("\n  walkers = "), "{text}");
+    assert_eq!(stdout(&["help", "ula-bias"]), text);
+    assert_eq!(stdout(&["run", "ula-bias", "--help"]), text);
     let text = stdout(&["list"]);
     for entry in registry::ALL {
         let line = text.lines().find(|l| l.starts_with(entry.name)).unwrap_or_else(|| panic!("{text}"));
@@ -54,7 +75,11 @@ fn help_list_and_version() {
     }
     let lines = |args: &[&str]| stdout(args).lines().map(str::to_string).collect::<Vec<_>>();
     assert_eq!(lines(&["list", "names"]), registry::ALL.iter().map(|e| e.name).collect::<Vec<_>>());
+    let plan = lines(&["list", "plan"]);
+    let seconds: Vec<u32> = plan.iter().map(|l| l.split_once(' ').unwrap().1.parse().unwrap()).collect();
+    assert!(seconds.is_sorted() && seconds[0] < 60, "the first figure comes within a minute: {plan:?}");
     let figures = lines(&["list", "figures"]);
+    assert_eq!(figures, plan.iter().map(|l| l.split(' ').next().unwrap()).collect::<Vec<_>>());
     assert!(figures.contains(&"rbm-mnist".into()) && !figures.contains(&"mnist".into()), "{figures:?}");
     assert_eq!(lines(&["list", "data"]), ["mnist mnist", "mnist-one-level mnist", "rbm-mnist mnist"]);
     assert_eq!(stdout(&["--version"]).trim(), format!("jarzynski {}", env!("CARGO_PKG_VERSION")));
@@ -177,19 +202,46 @@ fn refusals_name_what_is_wrong_in_one_line() {
         (&["ula-bias", "--config"], &["--config"]),
     ];
     for (args, named) in cases {
-        let text = refusal(
-            &[
-                *args,
-                &["--out", &out]
-                    [..usize::from(args.last() != Some(&"--walkers") && args.last() != Some(&"--config")) * 2],
-            ]
-            .concat(),
-        );
+        // an option that a command does not take would be refused before anything else
+        let plain =
+            ["config", "show", "resume"].contains(&args[0]) || ["--walkers", "--config"].contains(args.last().unwrap());
+        let text = refusal(&[*args, &["--out", &out][..if plain { 0 } else { 2 }]].concat());
         named.iter().for_each(|n| assert!(text.contains(n), "{args:?}: {n} not in {text}"));
     }
     // A folder that cannot be made: its parent is a file.
     let text = refusal(&small(&["--out", &format!("{broken}/below")]));
     assert!(text.contains("broken.toml"), "{text}");
+}
+
+#[test]
+fn options_that_do_not_apply_are_refused() {
+    for (args, named) in [
+        (&["list", "--full"][..], "no option after `jarzynski list`"),
+        (&["show", "results", "--seed", "3"], "--seed"),
+        (&["doctor", "--walkers", "3"], "--walkers"),
+        (&["resume", "results", "--full"], "one of --device"),
+        (&["config", "quick", "--device", "cpu"], "--device"),
+        (&["quick", "--columns", "ess"], "--columns"),
+        (&["compare", "a", "b", "--small"], "one of --columns, --out"),
+    ] {
+        let text = refusal(args);
+        assert!(text.contains(named), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn hints_say_what_to_do_next() {
+    for (args, named) in [
+        (&["nope"][..], "jarzynski list"),
+        (&["list", "--full"], "jarzynski help"),
+        (&["quick", "divergences"], "jarzynski help"),
+        (&["quick", "--device", "gpu"], "jarzynski doctor"),
+    ] {
+        let hint = refusal_and_hint(args).1.unwrap_or_else(|| panic!("{args:?}: no hint"));
+        assert!(hint.contains(named), "{args:?}: {hint}");
+    }
+    // an error that says it all has none
+    assert_eq!(refusal_and_hint(&["quick", "--walkers", "many"]).1, None);
 }
 
 fn csv(dir: &Path) -> Vec<u8> {

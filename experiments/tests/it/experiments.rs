@@ -8,9 +8,8 @@ use jarzynski::{Energy, Method, Rng};
 use jarzynski_experiments::{
     Experiment, Output, Size, bracket::Brackets, configure, continuous::Continuous, digits::Digits,
     divergences::Divergences, find, flow_exact::FlowExact, flow_learned::FlowLearned, flow_order::FlowOrder,
-    flow_tune::FlowTune, gaussian_rbm::GaussianRbm, generative::GenerativeComparison, mixture::MixtureModes,
-    rbm_exact::RbmExact, rbm_kernels::RbmKernels, rbm_mnist::RbmMnist, registry, sampler_bench::SamplerBench,
-    ula_bias::UlaBias,
+    flow_tune::FlowTune, gaussian_rbm::GaussianRbm, generative::GenerativeComparison, mixture::MixtureModes, quick::Quick, rbm_exact::RbmExact,
+    rbm_kernels::RbmKernels, rbm_mnist::RbmMnist, registry, sampler_bench::SamplerBench, ula_bias::UlaBias,
 };
 
 const FAR: f64 = 5.0;
@@ -756,4 +755,21 @@ fn generative_models_are_measured_on_the_same_rows() {
     assert!(e.contains("boltzmann") && e.contains("stochastic-flow"), "{e}");
     assert!(refusal::<GenerativeComparison>("effort = 0.0").starts_with("effort = 0"));
     assert!(refusal::<GenerativeComparison>("data = [\"moon\"]").contains("modes-20d"));
+}
+
+#[test]
+fn the_first_training_finds_log_z_and_the_masses() {
+    let out = run::<Quick>("data = 4000\nwalkers = 4000");
+    let summary = out.get("summary").unwrap();
+    let log_z = filter(&filter(summary, "quantity", "log Z").unwrap(), "method", "jarzynski").unwrap();
+    let se = column_f64(&log_z, "se").unwrap()[0];
+    assert!(near(&z(&log_z, "exact")) && se > 0.0 && se < 0.1, "{log_z}");
+    let mass = |method: &str| {
+        let rows = filter(&filter(summary, "quantity", "mass of the left mode").unwrap(), "method", method).unwrap();
+        column_f64(&rows, "value").unwrap()[0]
+    };
+    // the data's own frequency has a standard error of √(.3 · .7/4000)
+    let far = (0.3 * 0.7 / 4_000.0f64).sqrt() * FAR;
+    assert!((mass("jarzynski") - 0.3).abs() < far + 0.02, "{}", mass("jarzynski"));
+    assert!((mass("pcd") - 0.3).abs() > far + 0.02, "unweighted chains do not move between the modes: {}", mass("pcd"));
 }

@@ -2,4 +2,5 @@
 
 mod cli;
 mod experiments;
+mod project;
 mod results;

@@ -3,6 +3,7 @@
 use jarzynski::io::frame::Rows;
 use jarzynski::io::read_metadata;
 use jarzynski::polars::prelude::DataFrame;
+use jarzynski_experiments::index;
 use jarzynski_experiments::results::{Manifest, Results};
 use std::process::Command;
 
@@ -106,4 +107,36 @@ fn a_folder_that_cannot_be_made_is_named() {
         let text = Results::create(dir.path().join(path)).unwrap_err().to_string();
         assert!(text.contains(path), "{text}");
     }
+}
+
+#[test]
+fn one_page_shows_all_results() {
+    let dir = folder();
+    let page = |dir: &std::path::Path| std::fs::read_to_string(index::write(dir).unwrap()).unwrap();
+    let empty = page(dir.path());
+    assert!(empty.contains("none yet") && empty.contains("make figure-quick"), "{empty}");
+    let mut results = Results::create(dir.path().join("quick")).unwrap();
+    results.table("summary", &sample()).unwrap();
+    results.notes(&["log Z 3.1 < π".into()]);
+    results.finish(&serde_json::json!({"walkers": 10_000}), 5).unwrap();
+    std::fs::create_dir(dir.path().join("not-a-result")).unwrap();
+    let text = page(dir.path());
+    for word in [
+        "id=\"quick\"",
+        "Seed 5",
+        "log Z 3.1 &lt; π",
+        "ρ_θ &lt;b&gt;",
+        "quick/summary.csv",
+        "walkers",
+        "make figure-digits",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!text.contains("make figure-quick") && !text.contains("not-a-result") && !text.contains("://"), "{text}");
+    assert!(!text.contains(dir.path().to_str().unwrap()), "no path of this machine");
+    // every file that the page shows is there
+    for link in text.split(&['"'][..]).filter(|l| l.starts_with("quick/")) {
+        assert!(dir.path().join(link).is_file(), "{link}");
+    }
+    assert!(index::write(dir.path().join("missing")).unwrap_err().to_string().contains("missing"));
 }
