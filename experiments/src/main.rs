@@ -1,10 +1,13 @@
 //! Run experiments and show checkpointed runs from the command line; `jarzynski --help` says how.
 
-use jarzynski::io::{frame, write_table};
+use jarzynski::io::{frame, write_atomic, write_table};
+use jarzynski::sweep::Claim;
 use jarzynski::{Error, Result, Run, device, display};
 use jarzynski_experiments::results::Manifest;
+use jarzynski_experiments::sweep::{self, Plan};
 use jarzynski_experiments::{Context, Entry, Size, config, find, registry};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const USAGE: &str = "\
 Runs the experiments of the library jarzynski and shows what they and your own runs left.
@@ -17,6 +20,10 @@ jarzynski config NAME           prints its settings, as TOML
 jarzynski show DIR              prints a kept run or a result: summary, curves, tables
 jarzynski compare DIR DIR...    puts kept runs into one table and one figure, in --out DIR
 
+jarzynski sweep plan FILE --shards N   plans seeds x settings of an experiment, in --out DIR (results/NAME of NAME.toml)
+jarzynski sweep run DIR --shard I      computes members that no other process has; start any number, anywhere
+jarzynski sweep collect DIR            puts the members' tables together, in DIR/collected
+
 Options of a run:
   --KEY VALUE     changes one setting: --walkers 1e4, --lr .05, --h '[.1, .2]'
   --config FILE   changes the settings that a TOML file names
@@ -26,6 +33,7 @@ Options of a run:
   --out DIR       writes to another folder
   --device D      computes on cpu (the default) or cuda:0
 Other options:
+  --stale SECS    says when `sweep run` takes over from a process that is silent (300)
   --columns A,B   says what `compare` plots
   --version       prints the version
   --help          prints this text
@@ -88,8 +96,9 @@ fn malformed(path: &Path, text: &str, e: &toml::de::Error) -> Error {
 }
 
 fn run() -> Result<()> {
-    let request = parse()?;
-    let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
+    let mut request = parse()?;
+    let words = std::mem::take(&mut request.words);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         [] | ["help"] => println!("{USAGE}"),
         ["version"] => println!("jarzynski {}", env!("CARGO_PKG_VERSION")),
@@ -112,6 +121,20 @@ fn run() -> Result<()> {
             let (entry, config) = registry::begun(Path::new(dir))?;
             run_entry(entry, &config, PathBuf::from(dir), true, &request)?;
         }
+        ["sweep", "plan", file] => plan(Path::new(file), request)?,
+        ["sweep", "run", dir] => shard(Path::new(dir), request)?,
+        ["sweep", "collect", dir] => {
+            nothing_left(&request.overrides)?;
+            let names = sweep::collect(Path::new(dir))?;
+            println!("tables {} in {}", names.join(", "), Path::new(dir).join("collected").display());
+        }
+        ["sweep", ..] => {
+            return Err(Error::param(
+                "arguments",
+                words.join(" "),
+                "sweep plan FILE, sweep run DIR or sweep collect DIR",
+            ));
+        }
         ["run", name] | [name] => {
             let entry = find(name)?;
             let dir = request.out.clone().unwrap_or_else(|| PathBuf::from("results").join(name));
@@ -119,6 +142,72 @@ fn run() -> Result<()> {
         }
         _ => return Err(Error::param("arguments", words.join(" "), "one experiment; see `jarzynski --help`")),
     }
+    Ok(())
+}
+
+/// A whole number of the command line, taken out of the settings.
+fn count(request: &mut Request, key: &'static str) -> Result<Option<usize>> {
+    let Some(value) = request.overrides.remove(key) else { return Ok(None) };
+    let number = value.as_integer().and_then(|n| usize::try_from(n).ok());
+    number.map(Some).ok_or_else(|| Error::param(key, value, "a whole number, 0 or more"))
+}
+
+fn nothing_left(overrides: &toml::Table) -> Result<()> {
+    match overrides.keys().next() {
+        Some(key) => {
+            Err(Error::param("arguments", format!("--{key}"), "no setting here: those of a sweep are in its plan"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Plans a sweep and says how its shards are started.
+fn plan(file: &Path, mut request: Request) -> Result<()> {
+    let shards = count(&mut request, "shards")?;
+    let shards =
+        shards.ok_or_else(|| Error::param("shards", "missing", "--shards N, how many processes share the work"))?;
+    if request.size != Size::Usual {
+        return Err(Error::param("arguments", "--small or --full", "`size` in the sweep's file"));
+    }
+    let device = request.device.as_deref().unwrap_or("cpu");
+    let plan = Plan::read_file(file, &request.overrides, device, shards)?;
+    let dir = request.out.unwrap_or_else(|| Path::new("results").join(file.file_stem().unwrap_or_default()));
+    let dir = std::path::absolute(&dir).map_err(|e| Error::io(&dir, e))?;
+    plan.write(&dir)?;
+    let program = std::env::current_exe().map_err(|e| Error::io("jarzynski", e))?;
+    let scripts = [
+        ("shards.slurm", sweep::slurm(&plan, &dir, &program)),
+        ("parallel.sh", sweep::parallel(&plan, &dir, &program)),
+    ];
+    for (name, text) in &scripts {
+        let path = dir.join(name);
+        write_atomic(&path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e)))?;
+    }
+    println!(
+        "{} members of {} in {} shards\non Slurm:        sbatch {}\non this machine: bash {}\none by one:      jarzynski sweep run {} --shard 0",
+        plan.members.len(),
+        plan.experiment,
+        plan.shards,
+        dir.join("shards.slurm").display(),
+        dir.join("parallel.sh").display(),
+        dir.display()
+    );
+    Ok(())
+}
+
+/// Runs one shard of a sweep.
+fn shard(dir: &Path, mut request: Request) -> Result<()> {
+    let shard = count(&mut request, "shard")?;
+    let shard =
+        shard.ok_or_else(|| Error::param("shard", "missing", "--shard I, from 0 to the number of shards less 1"))?;
+    let stale = count(&mut request, "stale")?.map_or(Claim::STALE, |s| Duration::from_secs(s as u64));
+    nothing_left(&request.overrides)?;
+    let done = sweep::work(dir, shard, stale)?;
+    let elsewhere = match done.elsewhere {
+        0 => "none is left to compute".to_string(),
+        n => format!("{n} are in the hands of other processes"),
+    };
+    println!("shard {shard}: computed {} members, {} of them failed; {elsewhere}", done.computed, done.failed);
     Ok(())
 }
 

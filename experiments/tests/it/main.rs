@@ -3,3 +3,4 @@
 mod cli;
 mod experiments;
 mod results;
+mod sweep;
