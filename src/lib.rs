@@ -44,7 +44,7 @@ pub use kernel::{
     Escorted, FlowKernel, Gibbs, GibbsReverse, Kernel, Mala, Matched, Ode, ReverseAt, Reversed, Split, Ula,
 };
 pub use model::{Tempered, Tempering};
-pub use numeric::{Rng, device};
+pub use numeric::{Rng, World, device};
 #[cfg(feature = "plot")]
 pub use plotters;
 pub use polars;
@@ -75,4 +75,5 @@ struct Readme;
 #[doc = include_str!("../docs/install.md")]
 #[doc = include_str!("../docs/own-procedure.md")]
 #[doc = include_str!("../docs/glossary.md")]
+#[doc = include_str!("../docs/site/guides/several-machines.md")]
 struct Pages;

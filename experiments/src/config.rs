@@ -2,10 +2,11 @@
 
 use crate::registry::Experiment;
 use jarzynski::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What `overrides` are laid over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Size {
     /// A run of seconds: the size of the tests.

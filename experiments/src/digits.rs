@@ -5,6 +5,7 @@ use crate::{Context, Experiment, Output};
 use jarzynski::Result;
 use jarzynski::data;
 use jarzynski::model::{Mlp, MlpShape};
+use jarzynski::run::Memory;
 use jarzynski::tch::Kind;
 use jarzynski::train::Optim;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,10 @@ impl Experiment for Digits {
 
     fn seed(&self) -> u64 {
         self.0.seed
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(self.0.memory(64, 1_797))
     }
 
     fn run_in(&self, context: &Context) -> Result<Output> {

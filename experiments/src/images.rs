@@ -6,12 +6,13 @@ use crate::evaluate::held_out::{hold_out, mean_by_class};
 use crate::evaluate::{stack, with_error};
 use crate::{Context, Output};
 use jarzynski::data::Dataset;
-use jarzynski::density::{Base, Differentiable, Energy, Geometric, Model, Whiten};
+use jarzynski::density::{Base, Differentiable, Energy, Geometric, Model, RowNumbers, Whiten};
 use jarzynski::io::frame;
 use jarzynski::kernel::{Mala, Reversed, Whitened};
 use jarzynski::model::Gaussian;
 use jarzynski::numeric::Rng;
 use jarzynski::run::Run;
+use jarzynski::run::memory::{Memory, Sizes};
 use jarzynski::tch::{Kind, Tensor};
 use jarzynski::train::{Method, Optim, Settings, Trainer, TrustRegion};
 use jarzynski::transport::Transport;
@@ -152,6 +153,28 @@ pub(super) fn pixels(x: &Tensor, n: usize) -> Vec<Vec<f32>> {
 }
 
 impl Images {
+    /// What the trainings and the annealing of an [`Mlp`](jarzynski::model::Mlp) need, with a file of `images` of `dim` pixels.
+    pub(super) fn memory(&self, dim: usize, images: usize) -> Memory {
+        let widths: Vec<usize> = self.net.iter().map(|w| *w as usize).collect();
+        let graph = if self.mixed { 1 } else { 2 } * widths.iter().sum::<usize>();
+        let inputs = [dim].into_iter().chain(widths.iter().copied());
+        let parameters: usize = inputs.zip(widths.iter().copied().chain([1])).map(|(a, b)| (a + 1) * b).sum();
+        let training = Sizes {
+            parameters: parameters as u64,
+            // the gradient, and both ends of a step that the ESS limits
+            copies: 3,
+            row: RowNumbers { kept: 2 * dim, graph, passing: 0 },
+            monitor: self.walkers as u64,
+            batch: self.batch as u64,
+            data: images as u64,
+            graphs: true,
+            ..Sizes::of(Kind::Float, dim, self.walkers)
+        };
+        let annealing =
+            Sizes { walkers: self.anneal_walkers as u64, monitor: 0, batch: 0, copies: 0, graphs: false, ..training };
+        Memory::of(&training).or(Memory::of(&annealing))
+    }
+
     /// Trains `model(seed)` by each method and seed on `data` (scaled to [−1, 1]) and returns tables and figures.
     pub(super) fn compare<M: Model + Differentiable + Whiten>(
         &self,

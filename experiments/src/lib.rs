@@ -24,6 +24,7 @@ mod pair;
 mod provenance;
 pub mod registry;
 pub mod results;
+pub mod sweep;
 
 // The experiments.
 pub mod bracket;

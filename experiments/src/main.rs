@@ -3,7 +3,7 @@
 mod cli;
 
 use cli::arguments::{Request, hint, parse};
-use cli::{commands, completions, doctor, new, show};
+use cli::{commands, completions, doctor, new, show, sweep};
 use jarzynski::{Error, Result, device};
 use jarzynski_experiments::{Context, Entry, Size, find, index, registry};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,9 @@ use std::process::ExitCode;
 const RESULTS: &str = "results";
 
 fn run() -> Result<ExitCode> {
-    let request = parse()?;
-    let words: Vec<&str> = request.words.iter().map(String::as_str).collect();
+    let mut request = parse()?;
+    let words = std::mem::take(&mut request.words);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         [] => print!("{}", commands::overview()),
         ["help"] if !request.help => print!("{}", commands::overview()),
@@ -42,6 +43,9 @@ fn run() -> Result<ExitCode> {
         ["index", dir] => println!("{}", index::write(dir)?.display()),
         ["new", path] => print!("{}", new::write(Path::new(path), request.library.as_deref())?),
         ["doctor"] => return doctor::run(),
+        ["sweep", "plan", file] => sweep::plan(Path::new(file), request)?,
+        ["sweep", "run", dir] => sweep::shard(Path::new(dir), request)?,
+        ["sweep", "collect", dir] => sweep::collect(Path::new(dir), &request)?,
         ["completions", shell] => print!("{}", completions::script(shell)?),
         ["resume", dir] => {
             let (entry, config) = registry::begun(Path::new(dir))?;

@@ -5,6 +5,7 @@ use crate::{Context, Experiment, Output};
 use jarzynski::Result;
 use jarzynski::data;
 use jarzynski::model::{Mlp, MlpShape};
+use jarzynski::run::Memory;
 use jarzynski::tch::Kind;
 use jarzynski::train::Optim;
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,10 @@ impl Experiment for MnistOneLevel {
 
     fn seed(&self) -> u64 {
         self.0.seed
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(self.0.memory(28 * 28, 60_000))
     }
 
     fn run_in(&self, context: &Context) -> Result<Output> {

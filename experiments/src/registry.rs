@@ -4,6 +4,7 @@ use crate::config::{Size, configure, nearest, to_json, to_toml};
 use crate::context::Context;
 use crate::output::Output;
 use crate::results::{Manifest, Results};
+use jarzynski::run::Memory;
 use jarzynski::{Error, Result, RunInfo};
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::Path;
@@ -28,6 +29,12 @@ pub trait Experiment: Serialize + DeserializeOwned + Default {
 
     /// The first seed; `--seed` replaces it.
     fn seed(&self) -> u64;
+
+    /// What it needs of memory at least, with its data; it is refused before it starts where that is not there. `None` where
+    /// only its runs know.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
 
     /// Computes tables and figures on the device of `context`, and keeps trainings where it says.
     ///
@@ -180,6 +187,9 @@ pub fn begun(dir: &Path) -> Result<(&'static Entry, toml::Table)> {
 fn run_as<E: Experiment>(overrides: &toml::Table, size: Size, dir: &Path, context: &Context) -> Result<Manifest> {
     let config = configure::<E>(overrides, size)?;
     let info = RunInfo::new(E::NAME, config.seed(), to_json(&config)?);
+    if let Some(memory) = config.memory() {
+        memory.check(context.device)?;
+    }
     let mut results = Results::create(dir)?;
     results.experiment(E::NAME).device(context.device);
     let context = context.kept_in(dir, &info)?;

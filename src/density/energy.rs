@@ -22,6 +22,11 @@ use tch::{Kind, Tensor};
 /// assert_eq!(Vec::<f64>::try_from(at.grad().view(-1)).unwrap(), [4.0, 32.0]);
 /// ```
 pub trait Energy {
+    /// Numbers that an evaluation holds for each row, for [`Memory`](crate::run::Memory); `None` where only x and ∇U are known.
+    fn row_numbers(&self) -> Option<RowNumbers> {
+        None
+    }
+
     /// U at each row: x `[n, d]` → `[n]`, differentiable in x (and in θ for a model).
     fn energy(&self, x: &Tensor) -> Tensor;
 
@@ -31,7 +36,22 @@ pub trait Energy {
     }
 }
 
+/// Numbers that an evaluation holds for each row, from which the memory of a run is estimated from below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RowNumbers {
+    /// Those that stay with the walkers between updates: x, ∇U, inputs of hidden units.
+    pub kept: usize,
+    /// Activations of all layers, which a graph through θ holds: from one move to the next in a training, and while a gradient in x
+    /// is computed.
+    pub graph: usize,
+    /// Those that are there besides while the row moves: draws of hidden units.
+    pub passing: usize,
+}
+
 impl<E: Energy + ?Sized> Energy for &E {
+    fn row_numbers(&self) -> Option<RowNumbers> {
+        (**self).row_numbers()
+    }
     fn energy(&self, x: &Tensor) -> Tensor {
         (**self).energy(x)
     }
@@ -41,6 +61,9 @@ impl<E: Energy + ?Sized> Energy for &E {
 }
 
 impl<E: Energy + ?Sized> Energy for Box<E> {
+    fn row_numbers(&self) -> Option<RowNumbers> {
+        (**self).row_numbers()
+    }
     fn energy(&self, x: &Tensor) -> Tensor {
         (**self).energy(x)
     }

@@ -1,6 +1,6 @@
 //! Lead from two independent layers to a model's, straight or through parameters saved on the way.
 
-use crate::density::{Base, Bipartite, BipartitePath, Energy, Evaluation, Layers, Path};
+use crate::density::{Base, Bipartite, BipartitePath, Energy, Evaluation, Layers, Path, RowNumbers};
 use crate::error::{Error, Result, no_grad};
 use crate::numeric::Rng;
 use std::cell::RefCell;
@@ -123,6 +123,12 @@ impl<L: Layers> Path for LayersPath<L> {
 
     fn energy(&self, t: f64, x: &Tensor) -> Tensor {
         self.evaluate(t, x).u
+    }
+
+    /// v and the inputs of h; both layers are drawn beside them.
+    fn row_numbers(&self) -> Option<RowNumbers> {
+        let (dv, dh) = self.base.layers.dims();
+        Some(RowNumbers { kept: (dv + dh) as usize, graph: 0, passing: dh as usize })
     }
 
     fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {

@@ -23,7 +23,7 @@ pub use annealed::Annealed;
 pub use axes::{Axes, NoisePath};
 pub use data_mixture::DataMixture;
 pub(crate) use data_mixture::Known;
-pub use energy::{Base, Differentiable, Energy};
+pub use energy::{Base, Differentiable, Energy, RowNumbers};
 pub(crate) use energy::{CURVATURE_PASSES, curvature};
 pub use evaluation::Evaluation;
 pub(crate) use files::{

@@ -1,6 +1,6 @@
 //! Name the families that walkers follow from t = 0 to t = 1: energies U_t, and flows that also have a velocity b.
 
-use crate::density::{Base, Differentiable, Energy, Evaluation};
+use crate::density::{Base, Differentiable, Energy, Evaluation, RowNumbers};
 use crate::error::{Error, Result};
 use crate::numeric::Rng;
 use tch::{Kind, Tensor};
@@ -27,6 +27,11 @@ pub trait Path {
         (u(b) - u(a)) / (b - a)
     }
 
+    /// As [`Energy::row_numbers`].
+    fn row_numbers(&self) -> Option<RowNumbers> {
+        None
+    }
+
     /// Whether walkers can be weighed along this path.
     ///
     /// # Errors
@@ -48,6 +53,9 @@ impl<P: Path + ?Sized> Path for &P {
     }
     fn rate(&self, t: f64, x: &Tensor) -> Tensor {
         (**self).rate(t, x)
+    }
+    fn row_numbers(&self) -> Option<RowNumbers> {
+        (**self).row_numbers()
     }
     fn weighable(&self) -> Result<()> {
         (**self).weighable()
@@ -172,6 +180,10 @@ impl<B: Base, E: Energy> Path for Geometric<B, E> {
         let (a, b) = (self.base.evaluate(x), self.target.evaluate(x));
         let between = |a: &Tensor, b: &Tensor| share(a, 1.0 - t) + share(b, t);
         Evaluation::new(x.shallow_clone(), between(&a.u, &b.u), between(a.grad(), b.grad()))
+    }
+
+    fn row_numbers(&self) -> Option<RowNumbers> {
+        self.target.row_numbers()
     }
 
     fn rate(&self, _t: f64, x: &Tensor) -> Tensor {

@@ -52,7 +52,7 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
     /// Begins the run, or continues the one that `checkpointing` finds.
     ///
     /// # Errors
-    /// What the procedure cannot run; a folder that cannot be used, or that holds another run or one that has done more steps.
+    /// What the procedure cannot run; a run that cannot fit into memory; a folder that cannot be used, or that holds another run or one that has done more steps.
     pub fn open(
         mut procedure: Box<dyn Procedure<S> + 'a>,
         subject: H,
@@ -63,6 +63,9 @@ impl<'a, S, H: Borrow<S>> Driver<'a, S, H> {
         let (mut tally, mut recorder, mut at, mut before) =
             (Tally::default(), Recorder::default(), 0, Default::default());
         let mut opened = None;
+        if let Some((memory, device)) = procedure.memory(subject.borrow()) {
+            memory.check(device)?;
+        }
         if let Some(checkpointing) = checkpointing {
             let identity = guard(|| procedure.identity(subject.borrow()))?;
             let label = (procedure.name(), procedure.weighted());

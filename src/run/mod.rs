@@ -2,6 +2,7 @@
 
 pub mod diagnose;
 mod driver;
+pub mod memory;
 mod population;
 mod procedure;
 mod progress;
@@ -11,6 +12,7 @@ mod tally;
 
 pub use diagnose::Warning;
 pub use driver::Driver;
+pub use memory::Memory;
 pub(crate) use population::Population;
 pub use procedure::{Callback, Health, Pace, Parts, Procedure, Row, StepView};
 pub(crate) use progress::Progress;

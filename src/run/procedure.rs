@@ -1,6 +1,6 @@
 //! Say what one kind of run is: how a step is measured, recorded and taken. [`Driver`](super::Driver) says how any run lives.
 
-use super::{Outcome, Recorder, Tally};
+use super::{Memory, Outcome, Recorder, Tally};
 use crate::error::Result;
 use crate::io::Checkpoint;
 use crate::kernel::EvalCounts;
@@ -44,6 +44,11 @@ pub trait Procedure<S> {
     /// Whether the walkers drive the parameters under which they are weighed.
     fn self_interacting(&self) -> bool {
         false
+    }
+
+    /// What it needs of memory at least, and where; the driver refuses a run that cannot fit. `None` where nothing is known.
+    fn memory(&self, _on: &S) -> Option<(Memory, Device)> {
+        None
     }
 
     /// Draws the start. Evaluations are added to `tally`.

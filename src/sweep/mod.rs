@@ -1,7 +1,9 @@
 //! Run seeds × configurations side by side, collect one tidy frame, and continue where an earlier call was interrupted.
 
+mod claim;
 mod summary;
 
+pub use claim::Claim;
 pub use summary::SweepSummary;
 
 use crate::error::{Error, Result, guard};
@@ -50,6 +52,8 @@ pub struct Sweep {
     pub threads: usize,
     /// The folder of the members' runs, if any: a second call continues those that are not finished.
     pub dir: Option<PathBuf>,
+    /// Whether several processes share the folder, and after what time the claim of one that was killed is void.
+    pub shared: Option<Duration>,
     /// Whether a line is printed as each member ends.
     pub progress: bool,
 }
@@ -111,7 +115,7 @@ struct Ended {
     /// Shape and checksum of the data.
     data: String,
     threads: usize,
-    /// `finished`, `paused`, `diverged` or `failed`.
+    /// `finished`, `paused`, `diverged`, `failed` or `elsewhere`.
     status: String,
     cause: Option<String>,
     step: Option<usize>,
@@ -122,7 +126,7 @@ impl Sweep {
     /// One member per seed, one thread each, on all cores.
     pub fn new(seeds: impl IntoIterator<Item = u64>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Sweep { seeds: seeds.into_iter().collect(), cores, threads: 1, dir: None, progress: true }
+        Sweep { seeds: seeds.into_iter().collect(), cores, threads: 1, dir: None, shared: None, progress: true }
     }
 
     /// On so many cores.
@@ -145,6 +149,30 @@ impl Sweep {
     /// in addition. What the closure computes besides, and runs that it keeps nowhere, are computed anew.
     pub fn checkpointing(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
+        self
+    }
+
+    /// Side by side with other processes that make the same call on the same folder, on this machine or on others: each takes
+    /// members that no other has ([`Claim`]), and returns once all are taken. Members of others have the status `elsewhere` and no
+    /// rows; the same call after all have ended returns the whole sweep. `stale` is how long a claim must not have been renewed
+    /// until it counts as that of a killed process, [`Claim::STALE`] for instance.
+    ///
+    /// ```
+    /// use jarzynski::{Sweep, Method, Rng, Trainer, Ula, model::Mixture, sweep::Claim};
+    /// # fn main() -> jarzynski::Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let dir = folder.path();
+    /// let data = Mixture::new(&[vec![-2.0], vec![2.0]], &[0.3, 0.7])?.sample(200, &mut Rng::new(1));
+    /// // in every process of a job array
+    /// let summary = Sweep::new(0..3).checkpointing(dir).shared(Claim::STALE).quiet().run(&[()], &data, |member, data| {
+    ///     let mut model = Mixture::new(&[vec![-1.0], vec![1.0]], &[0.5, 0.5])?;
+    ///     member.trainer(Trainer::new(Ula::new(0.1), Method::Pcd).walkers(100).steps(20)).train(&mut model, data)
+    /// })?;
+    /// assert_eq!(summary.summary(), "3 of 3 members finished");
+    /// # Ok(()) }
+    /// ```
+    pub fn shared(mut self, stale: Duration) -> Self {
+        self.shared = Some(stale);
         self
     }
 
@@ -172,6 +200,13 @@ impl Sweep {
             if n == 0 {
                 return Err(Error::param(name, n, "at least 1"));
             }
+        }
+        if self.shared.is_some() && self.dir.is_none() {
+            return Err(Error::param(
+                "shared",
+                "no folder",
+                "a sweep with `checkpointing` in a folder that all processes see",
+            ));
         }
         let mut jobs = Vec::new();
         for config in grid {
@@ -244,7 +279,6 @@ impl Sweep {
         if let Some(dir) = &dir {
             std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
         }
-        let before = dir.as_ref().and_then(|dir| finished_at(dir));
         let started = Instant::now();
         let told = Member { config, seed, threads: self.threads, dir: dir.clone() };
         let mut ended = Ended {
@@ -257,6 +291,12 @@ impl Sweep {
             step: None,
             seconds: 0.0,
         };
+        let claimed = dir.as_ref().zip(self.shared).map(|(dir, stale)| Claim::take(dir, stale)).transpose()?;
+        if let Some(None) = claimed {
+            let cause = Some("another process has it".into());
+            return Ok(Done { ended: Ended { status: "elsewhere".into(), cause, ..ended }, rows: None, reused: false });
+        }
+        let before = dir.as_ref().and_then(|dir| finished_at(dir));
         let run = match guard(|| member(&told, data)) {
             // the run in the folder is another one than this call's
             Err(e) if is_mismatch(&e) && dir.as_ref().is_some_and(|dir| RunInfo::read(dir.join(RUN)).is_ok()) => {

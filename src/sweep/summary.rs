@@ -14,8 +14,8 @@ pub struct SweepSummary {
     /// All members' rows, one below the other: the configuration's columns, `seed`, then those of
     /// [`Run::stats`](crate::Run::stats). A column that a member has not is null in its rows.
     pub rows: DataFrame,
-    /// One row per member: configuration, seed, `status` (`finished`, `paused`, `diverged`, `failed`), `cause`,
-    /// `ended_at` (the step), `run_seconds`, and the last value of every column of its rows.
+    /// One row per member: configuration, seed, `status` (`finished`, `paused`, `diverged`, `failed`, or `elsewhere` while another
+    /// process has it), `cause`, `ended_at` (the step), `run_seconds`, and the last value of every column of its rows.
     pub members: DataFrame,
     /// Names of the configuration's columns.
     pub keys: Vec<String>,

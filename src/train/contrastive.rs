@@ -6,9 +6,10 @@ use crate::density::Model;
 use crate::error::Result;
 use crate::io::Checkpoint;
 use crate::kernel::{EvalCounts, Kernel};
-use crate::run::{Health, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
+use crate::run::{Health, Memory, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
 use crate::walkers::Walkers;
 use serde_json::Value;
+use tch::Device;
 
 /// The procedure of [`Method::Cd`](super::Method::Cd).
 #[derive(Debug)]
@@ -49,6 +50,10 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Contrastive<K> {
 
     fn weighted(&self) -> bool {
         false
+    }
+
+    fn memory(&self, model: &M) -> Option<(Memory, Device)> {
+        Some((self.learner.trainer.memory(model), model.options().1))
     }
 
     fn begin(&mut self, model: &M, tally: &mut Tally) -> Result<()> {

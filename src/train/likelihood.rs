@@ -7,10 +7,10 @@ use crate::density::Model;
 use crate::error::Result;
 use crate::io::Checkpoint;
 use crate::kernel::{EvalCounts, Kernel};
-use crate::run::{Health, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
+use crate::run::{Health, Memory, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
 use crate::walkers::{Estimate, Walkers};
 use serde_json::Value;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// The procedure of [`Method::Jarzynski`] and [`Method::Pcd`].
 #[derive(Debug)]
@@ -114,6 +114,10 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Likelihood<K> {
 
     fn self_interacting(&self) -> bool {
         true
+    }
+
+    fn memory(&self, model: &M) -> Option<(Memory, Device)> {
+        Some((self.learner.trainer.memory(model), model.options().1))
     }
 
     /// X_0 ~ ρ_0 exactly, A_0 = U_base − U_θ; without weights A stays 0.

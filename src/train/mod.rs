@@ -37,7 +37,8 @@ use crate::density::{Model, distance_from, rows_for};
 use crate::error::{Error, Result, guard};
 use crate::io::fingerprint;
 use crate::kernel::Kernel;
-use crate::run::{Callback, Checkpointing, Driver, Procedure, Run};
+use crate::run::memory::Sizes;
+use crate::run::{Callback, Checkpointing, Driver, Memory, Procedure, Run};
 use crate::walkers::Scheme;
 use contrastive::Contrastive;
 use descent::{at_least_one, non_negative, rows_within};
@@ -291,6 +292,26 @@ impl<K> Trainer<K> {
         let weighted = matches!(self.method, Method::Jarzynski { .. });
         let usual = if weighted { TrustRegion::Shrink { ess: 0.95 } } else { TrustRegion::Unlimited };
         self.settings.trust_region.unwrap_or(usual)
+    }
+
+    /// What a training of `model` needs of memory at least, the data left aside. A training that cannot fit is refused before it
+    /// starts.
+    pub fn memory<M: Model>(&self, model: &M) -> Memory {
+        let s = &self.settings;
+        let weighted = matches!(self.method, Method::Jarzynski { .. });
+        let sizes = Sizes::of(model.options().0, model.dim() as usize, s.walkers);
+        let parameters = model.vars().trainable_variables().iter().map(|p| p.numel() as u64).sum();
+        // the gradient, what the optimiser remembers, and both ends of a step that is limited
+        let limited = if self.limit().bound().is_some() { 2 } else { 0 };
+        Memory::of(&Sizes {
+            parameters,
+            copies: 1 + s.optim.memory() + limited,
+            row: model.row_numbers().unwrap_or(sizes.row),
+            monitor: if weighted { s.monitor.unwrap_or(s.walkers) as u64 } else { 0 },
+            batch: s.batch.unwrap_or(0) as u64,
+            graphs: true,
+            ..sizes
+        })
     }
 
     /// Trains `model` in place on `data` `[n, d]`, of any kind on any device, by descent along eq. (4).

@@ -57,6 +57,16 @@ impl Optim {
         Optim::Natural { damping: 0.02, decay: 0.95, every: 20, momentum: 0.0 }
     }
 
+    /// Numbers per parameter that it remembers from update to update.
+    pub(super) fn memory(self) -> u64 {
+        match self {
+            Optim::Sgd { momentum: 0.0 } => 0,
+            Optim::Natural { momentum: 0.0, .. } => 0,
+            Optim::Sgd { .. } | Optim::RmsProp | Optim::Natural { .. } => 1,
+            Optim::Adam | Optim::AdamW { .. } => 2,
+        }
+    }
+
     pub(super) fn validate(self) -> Result<()> {
         let (name, v) = match self {
             Optim::Sgd { momentum } => ("optim.momentum", momentum),

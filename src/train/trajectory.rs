@@ -8,10 +8,10 @@ use crate::error::{Error, Result, no_grad};
 use crate::io::Checkpoint;
 use crate::kernel::{EvalCounts, Kernel};
 use crate::numeric::Rng;
-use crate::run::{Health, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
+use crate::run::{Health, Memory, Outcome, Pace, Parts, Population, Procedure, Recorder, Row, Tally};
 use crate::walkers::Walkers;
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// The procedure of [`Method::Ptt`](super::Method::Ptt).
 #[derive(Debug)]
@@ -121,6 +121,10 @@ impl<K: Kernel<M>, M: Model> Procedure<M> for Trajectory<K, M> {
 
     fn weighted(&self) -> bool {
         false
+    }
+
+    fn memory(&self, model: &M) -> Option<(Memory, Device)> {
+        Some((self.learner.trainer.memory(model), model.options().1))
     }
 
     fn begin(&mut self, model: &M, tally: &mut Tally) -> Result<()> {

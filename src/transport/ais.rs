@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernel::Gibbs;
 use crate::model::Units;
 use crate::run::{Checkpointing, Outcome, Run};
-use crate::transport::{Bracket, ReverseStart, Transport};
+use crate::transport::{Bracket, OverRanks, ReverseStart, Transport};
 use crate::walkers::Estimate;
 use tch::{Kind, Tensor};
 
@@ -55,6 +55,8 @@ pub struct Ais<L = Units> {
     pub progress: f64,
     /// Where rows and checkpoints are written, if anywhere.
     pub checkpointing: Option<Checkpointing>,
+    /// The ranks that walkers are spread over, if any.
+    pub over: Option<OverRanks>,
 }
 
 /// The path of [`Ais`].
@@ -87,6 +89,7 @@ impl<L> Ais<L> {
             seed: 0,
             progress: 5.0,
             checkpointing: None,
+            over: None,
         }
     }
 
@@ -132,6 +135,12 @@ impl<L> Ais<L> {
         self
     }
 
+    /// Over several ranks, each of which makes this call; see [`Transport::over`]. A pilot is run by every rank.
+    pub fn over(mut self, ranks: impl Into<OverRanks>) -> Self {
+        self.over = Some(ranks.into());
+        self
+    }
+
     /// No progress lines.
     pub fn quiet(mut self) -> Self {
         self.progress = 0.0;
@@ -171,6 +180,7 @@ impl<L: Layers> Ais<L> {
             transport = transport.adapted(&path, self.pilot, (self.walkers / 10).max(50))?;
         }
         transport.checkpointing = self.checkpointing.clone();
+        transport.over = self.over.clone();
         Ok((transport, path))
     }
 

@@ -170,6 +170,10 @@ impl<K> Transport<K> {
     }
 
     fn whole_paths(&self) -> Result<()> {
+        if let Some(over) = &self.over {
+            let expected = "one process: reverse runs and brackets are not spread over ranks";
+            return Err(Error::param("over", format!("{:?}", over.world), expected));
+        }
         if self.ess_min > 0.0 {
             return Err(Error::param("ess_min", self.ess_min, "0: resampling leaves no log-weight of a whole path"));
         }

@@ -5,19 +5,23 @@ mod bracket;
 mod check;
 mod pilot;
 mod procedure;
+mod ranks;
 
 pub use ais::{Ais, Route};
 pub use bracket::{Bracket, ReverseStart};
 pub use check::{Contract, Drifting, check_kernel};
 pub use pilot::{Pilot, Piloted};
+pub use ranks::OverRanks;
 
 use crate::density::{Annealed, At, Grid, Path};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::numeric::Rng;
-use crate::run::{Callback, Checkpointing, Driver, Outcome, Run};
+use crate::run::memory::Sizes;
+use crate::run::{Callback, Checkpointing, Driver, Memory, Outcome, Procedure, Run};
 use crate::walkers::Scheme;
 use procedure::Along;
+use ranks::Spread;
 use tch::Kind;
 
 /// How walkers are moved along a path.
@@ -48,6 +52,8 @@ pub struct Transport<K> {
     pub progress: f64,
     /// Where rows and checkpoints are written, if anywhere.
     pub checkpointing: Option<Checkpointing>,
+    /// The ranks that walkers are spread over, if any.
+    pub over: Option<OverRanks>,
 }
 
 impl<K> Transport<K> {
@@ -66,7 +72,31 @@ impl<K> Transport<K> {
             threads: 2,
             progress: 5.0,
             checkpointing: None,
+            over: None,
         }
+    }
+
+    /// Over several ranks, each of which makes this call: it moves its share of the walkers, and all of them return the same run
+    /// with all walkers in it. The numbers are the same to the last bit for any number of ranks, and others than without this
+    /// call. Log-weights and energies of all walkers are gathered at every step; at a resampling those walkers move to another
+    /// rank whose copies are there: near the borders of shares, since ancestors are in order.
+    ///
+    /// A callback sees the walkers' weights and energies, and rows without numbers for their positions. Not for runs without
+    /// weights, reverse runs, or checkpoints.
+    ///
+    /// ```
+    /// use jarzynski::{Escorted, Transport, World, model::Interpolant};
+    /// # fn main() -> jarzynski::Result<()> {
+    /// // with the feature `mpi`, in a program that mpirun starts: let world = World::from_env()?;
+    /// let world = World::alone();
+    /// let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7])?;
+    /// let run = Transport::new(Escorted::new(0.5), 16, 1_000, 0).over(&world).quiet().run(&path)?;
+    /// assert!((run.walkers.log_z().value / run.walkers.log_z().se).abs() < 5.0);
+    /// # Ok(()) }
+    /// ```
+    pub fn over(mut self, ranks: impl Into<OverRanks>) -> Self {
+        self.over = Some(ranks.into());
+        self
     }
 
     /// No progress lines.
@@ -146,6 +176,13 @@ impl<K> Transport<K> {
         self
     }
 
+    /// What a run along `path` needs of memory at least. A run that cannot fit is refused before it starts.
+    pub fn memory<P: Path>(&self, path: &P) -> Memory {
+        let one = path.base().sample(1, &mut Rng::new(0));
+        let sizes = Sizes::of(one.kind(), one.size().get(1).map_or(0, |d| *d as usize), self.walkers);
+        Memory::of(&Sizes { row: path.row_numbers().unwrap_or(sizes.row), ..sizes })
+    }
+
     fn grid(&self) -> Result<Grid> {
         for (name, n) in [("walkers", self.walkers), ("every", self.every), ("threads", self.threads)] {
             if n == 0 {
@@ -216,7 +253,11 @@ impl<K> Transport<K> {
         K: for<'a> Kernel<At<'a, P>> + Clone + 'static,
     {
         self.kernel.validate()?;
-        Driver::open(Box::new(Along::new(self.clone(), "transport")?), path, self.checkpointing.as_ref())
+        let procedure: Box<dyn Procedure<P>> = match &self.over {
+            Some(over) => Box::new(Spread::new(self.clone(), over.clone(), "transport")?),
+            None => Box::new(Along::new(self.clone(), "transport")?),
+        };
+        Driver::open(procedure, path, self.checkpointing.as_ref())
     }
 
     /// As [`run_with`](Transport::run_with), under the name that progress lines and files give it.
@@ -225,8 +266,11 @@ impl<K> Transport<K> {
         K: for<'a> Kernel<At<'a, P>>,
     {
         self.kernel.validate()?;
-        let along = Along::new(self.by_ref(), label)?;
-        Driver::open(Box::new(along), path, self.checkpointing.as_ref())?.complete(callback)
+        let procedure: Box<dyn Procedure<P> + '_> = match &self.over {
+            Some(over) => Box::new(Spread::new(self.by_ref(), over.clone(), label)?),
+            None => Box::new(Along::new(self.by_ref(), label)?),
+        };
+        Driver::open(procedure, path, self.checkpointing.as_ref())?.complete(callback)
     }
 
     /// The same settings with a borrowed kernel, which need not be `Clone`.
@@ -244,6 +288,7 @@ impl<K> Transport<K> {
             threads: self.threads,
             progress: self.progress,
             checkpointing: self.checkpointing.clone(),
+            over: self.over.clone(),
         }
     }
 }

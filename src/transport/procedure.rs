@@ -7,10 +7,10 @@ use crate::io::Checkpoint;
 use crate::io::fingerprint;
 use crate::kernel::{EvalCounts, Kernel};
 use crate::numeric::{Rng, fetch};
-use crate::run::{Health, Outcome, Pace, Parts, Procedure, Recorder, Row, Tally};
+use crate::run::{Health, Memory, Outcome, Pace, Parts, Procedure, Recorder, Row, Tally};
 use crate::walkers::{Walkers, check_shapes, zero_density};
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// One transport: the procedure on a path `P`.
 #[derive(Debug)]
@@ -119,12 +119,42 @@ impl<K> Along<K> {
 }
 
 /// One number in f64 per walker?
-fn check_weight(name: &'static str, t: &Tensor, walkers: usize) -> Result<()> {
+pub(super) fn check_weight(name: &'static str, t: &Tensor, walkers: usize) -> Result<()> {
     if t.size() == [walkers as i64] && t.kind() == Kind::Double {
         return Ok(());
     }
     let expected = format!("[{walkers}] in f64: a weight for each walker");
     Err(Error::Shape { name, got: t.size(), expected })
+}
+
+/// The columns of a row at time t.
+pub(super) fn record(walkers: &mut Walkers, weighted: bool, t: f64, spent: &Tally, row: &mut Row) {
+    let lowest = if weighted { walkers.take_lowest_ess() } else { f64::NAN };
+    row.put("t", t);
+    let mut numbers: Vec<Tensor> = spent.acceptance.iter().map(Tensor::shallow_clone).collect();
+    let known = numbers.len();
+    if weighted {
+        numbers.push(walkers.with_weight(&walkers.evaluation().u).to_kind(Kind::Double).dot(&walkers.weights()));
+    }
+    let read = fetch(&numbers);
+    if weighted {
+        let z = walkers.log_z();
+        row.extend([
+            ("energy_walkers", read[known]),
+            ("log_z", z.value),
+            ("log_z_se", z.se),
+            ("ess", lowest),
+            ("lineages", walkers.lineages() as f64),
+        ]);
+    }
+    row.extend([
+        ("resampled", spent.resampled as f64),
+        ("acceptance", read[..known].first().copied().unwrap_or(f64::NAN)),
+        ("forward", spent.cost.forward as f64),
+        ("backward", spent.cost.backward as f64),
+        ("drift", spent.cost.drift as f64),
+        ("jacobian", spent.cost.jacobian as f64),
+    ]);
 }
 
 impl<K, P: Path> Procedure<P> for Along<K>
@@ -190,6 +220,10 @@ where
         Ok(config)
     }
 
+    fn memory(&self, path: &P) -> Option<(Memory, Device)> {
+        Some((self.of.memory(path), path.base().sample(1, &mut Rng::new(0)).device()))
+    }
+
     fn begin(&mut self, path: &P, tally: &mut Tally) -> Result<()> {
         if self.of.weighted {
             path.weighable()?;
@@ -210,33 +244,8 @@ where
     }
 
     fn row(&mut self, _path: &P, k: usize, spent: &Tally, row: &mut Row) -> Result<()> {
-        let lowest = if self.of.weighted { self.walkers.take_lowest_ess() } else { f64::NAN };
-        let walkers = &self.walkers;
-        row.put("t", self.place(k));
-        let mut numbers: Vec<Tensor> = spent.acceptance.iter().map(Tensor::shallow_clone).collect();
-        let known = numbers.len();
-        if self.of.weighted {
-            numbers.push(walkers.with_weight(&walkers.evaluation().u).to_kind(Kind::Double).dot(&walkers.weights()));
-        }
-        let read = fetch(&numbers);
-        if self.of.weighted {
-            let z = walkers.log_z();
-            row.extend([
-                ("energy_walkers", read[known]),
-                ("log_z", z.value),
-                ("log_z_se", z.se),
-                ("ess", lowest),
-                ("lineages", walkers.lineages() as f64),
-            ]);
-        }
-        row.extend([
-            ("resampled", spent.resampled as f64),
-            ("acceptance", read[..known].first().copied().unwrap_or(f64::NAN)),
-            ("forward", spent.cost.forward as f64),
-            ("backward", spent.cost.backward as f64),
-            ("drift", spent.cost.drift as f64),
-            ("jacobian", spent.cost.jacobian as f64),
-        ]);
+        let t = self.place(k);
+        record(&mut self.walkers, self.of.weighted, t, spent, row);
         Ok(())
     }
 

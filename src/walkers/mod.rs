@@ -232,11 +232,23 @@ impl Walkers {
 
     /// Draws ancestors in proportion to e^A, adds log mean e^A to L, permutes everything cached per walker, sets A = 0.
     pub fn resample(&mut self, scheme: Scheme, rng: &mut Rng) {
+        let x = self.evaluation.x.shallow_clone();
+        self.resample_by(scheme, rng, || on_host(&x));
+    }
+
+    /// As [`resample`](Walkers::resample) where positions may be elsewhere: `positions` gives them, with the width of each, if they
+    /// are asked for. Returns the ancestors, ascending.
+    pub(crate) fn resample_by(
+        &mut self,
+        scheme: Scheme,
+        rng: &mut Rng,
+        positions: impl Fn() -> (Vec<f64>, usize),
+    ) -> Vec<i64> {
         let w = self.weights_on_host();
         let parents = scheme.ancestors(&w, rng);
-        let (ess, k, x) = (self.ess(), self.pareto_k(), &self.evaluation.x);
+        let (ess, k) = (self.ess(), self.pareto_k());
         let chance = |families: &[i64]| scheme.offspring_variance(&w, families);
-        self.epochs.lineages_mut().end(&parents, &w, chance, || on_host(x));
+        self.epochs.lineages_mut().end(&parents, &w, chance, positions);
         self.epochs.end(&parents, ess, k);
         let ancestors = Tensor::from_slice(&parents).to_device(self.evaluation.x.device());
         self.banked += self.on_host().log_mean;
@@ -244,6 +256,7 @@ impl Walkers {
         self.log_weights = self.log_weights.zeros_like();
         self.summary = OnceCell::new();
         self.resamplings += 1;
+        parents
     }
 
     /// Resamples if ESS/N < `ess_min`; says whether it did.

@@ -182,3 +182,49 @@ fn nothing_to_run_is_named() {
     assert!(e.contains("cores = 0"), "{e}");
     assert!(grid(&[]).len() == 1 && grid(&[("a", &[])]).is_empty());
 }
+
+#[test]
+fn sweeps_that_share_a_folder_compute_each_member_once() {
+    use std::time::Duration;
+    let dir = tempfile::tempdir().unwrap();
+    let starts = AtomicUsize::new(0);
+    let stale = Duration::from_secs(60);
+    let points = grid(&[("lr", &[0.02, 0.1])]);
+    let call = || {
+        let member = |m: &jarzynski::sweep::Member<std::collections::BTreeMap<String, f64>>, data: &Tensor| {
+            let mut seen = false;
+            m.trainer(trainer(0.1, m.config["lr"])).train_with(&mut model(), data, &mut |at| {
+                // the first row of a run that was not there before
+                starts.fetch_add(usize::from(at.step == 0 && !std::mem::replace(&mut seen, true)), Ordering::SeqCst);
+                vec![]
+            })
+        };
+        let sweep = Sweep::new(0..3).cores(1).checkpointing(dir.path()).shared(stale).quiet();
+        sweep.run(&points, &data(), member).unwrap()
+    };
+    let both: Vec<SweepSummary> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..3).map(|_| scope.spawn(call)).collect();
+        calls.into_iter().map(|c| c.join().unwrap()).collect()
+    });
+    assert_eq!(starts.load(Ordering::SeqCst), 6);
+    for summary in &both {
+        let status = column_str(&summary.members, "status").unwrap();
+        assert!(status.iter().all(|s| s == "finished" || s == "elsewhere"), "{status:?}");
+    }
+    let whole = call();
+    assert_eq!((starts.load(Ordering::SeqCst), whole.reused), (6, 6));
+    let alone = Sweep::new(0..3)
+        .quiet()
+        .run(&points, &data(), |m, data| m.trainer(trainer(0.1, m.config["lr"])).train(&mut model(), data));
+    assert_eq!(bits(&alone.unwrap().rows), bits(&whole.rows));
+    // a member that another process holds
+    let held = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    let claim = jarzynski::sweep::Claim::take(&held, stale).unwrap().unwrap();
+    let summary = call();
+    assert_eq!(summary.failed().unwrap().height(), 1);
+    assert!(summary.summary().contains("elsewhere: another process has it"), "{}", summary.summary());
+    drop(claim);
+    assert_eq!(call().failed().unwrap().height(), 0);
+    let e = Sweep::new([1]).shared(stale).run(&[1.0], &data(), |_, data| trainer(0.1, 0.1).train(&mut model(), data));
+    assert!(e.unwrap_err().to_string().contains("checkpointing"));
+}

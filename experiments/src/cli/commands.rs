@@ -94,6 +94,19 @@ pub const COMMANDS: &[Command] = &[
         examples: &[("jarzynski compare runs/a runs/b --columns log_z_monitor,ess", "two runs, two columns")],
     },
     Command {
+        name: "sweep",
+        arguments: "plan FILE | run DIR | collect DIR",
+        about: "spreads seeds and settings of an experiment over processes on a shared folder",
+        text: "`plan` writes the members and scripts for Slurm and GNU parallel to --out DIR (results/NAME of NAME.toml), `run` computes\n\
+               members that no other process has, `collect` puts their tables together in DIR/collected.",
+        options: &[SETTINGS, "shards", "shard", "stale", "out", "device"],
+        examples: &[
+            ("jarzynski sweep plan rates.toml --shards 16", "then start the scripts that it names"),
+            ("jarzynski sweep run results/rates --shard 3", "any number of them, anywhere"),
+            ("jarzynski sweep collect results/rates", "when all have ended"),
+        ],
+    },
+    Command {
         name: "index",
         arguments: "[DIR]",
         about: "writes index.html: all results below a folder, with figures and tables",
@@ -146,6 +159,9 @@ pub const FLAGS: &[Flag] = &[
     Flag { name: "out", value: "DIR", about: "writes to another folder" },
     Flag { name: "device", value: "D", about: "computes on cpu (the default) or cuda:0" },
     Flag { name: "columns", value: "A,B", about: "says what is plotted" },
+    Flag { name: "shards", value: "N", about: "says over how many processes a sweep is planned" },
+    Flag { name: "shard", value: "I", about: "says which of them this one is, from 0" },
+    Flag { name: "stale", value: "SECS", about: "takes over from a process that is silent for so long (300)" },
     Flag { name: "library", value: "DIR", about: "names the folder of the library's sources" },
 ];
 

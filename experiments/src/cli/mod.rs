@@ -6,3 +6,4 @@ pub mod completions;
 pub mod doctor;
 pub mod new;
 pub mod show;
+pub mod sweep;

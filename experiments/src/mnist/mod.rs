@@ -9,12 +9,13 @@ use crate::evaluate::stack;
 use crate::{Context, Experiment, Output};
 use evaluate::{Evaluator, Population};
 use jarzynski::data::{self, Dataset, Split};
-use jarzynski::density::NoisePath;
+use jarzynski::density::{NoisePath, RowNumbers};
 use jarzynski::io::frame;
 use jarzynski::kernel::{Denoise, Map, Ode};
 use jarzynski::model::{LadderNet, LadderShape, NoiseLadder};
 use jarzynski::numeric::Rng;
 use jarzynski::run::Run;
+use jarzynski::run::memory::{Memory, Sizes};
 use jarzynski::tch::{Kind, Tensor, no_grad};
 use jarzynski::train::{Balance, DualScoreMatching, Optim};
 use jarzynski::{Error, Estimate, Path, Result, Transport};
@@ -253,6 +254,15 @@ impl Experiment for Mnist {
 
     fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The population that comes down the ladder, and the images.
+    fn memory(&self) -> Option<Memory> {
+        let (dim, images) = if self.data == "digits" { (64, 1_797) } else { (28 * 28, 60_000) };
+        let graph = 2 * self.widths.iter().sum::<i64>() as usize;
+        let row = RowNumbers { kept: 2 * dim, graph, passing: 0 };
+        let population = Sizes { row, data: images, ..Sizes::of(Kind::Float, dim, self.walkers) };
+        Some(Memory::of(&population))
     }
 
     fn run_in(&self, context: &Context) -> Result<Output> {

@@ -9,11 +9,13 @@ use crate::{Context, Experiment, Output};
 use evaluate::Evaluator;
 use jarzynski::data;
 use jarzynski::data::{Binarisation, Dataset, Split};
+use jarzynski::density::RowNumbers;
 use jarzynski::io::frame;
 use jarzynski::io::frame::Rows;
 use jarzynski::kernel::Gibbs;
 use jarzynski::model::{Rbm, RbmShape, Units};
 use jarzynski::run::Run;
+use jarzynski::run::memory::{Memory, Sizes};
 use jarzynski::tch::Kind;
 use jarzynski::train::{DataNoise, Method, Settings, Trainer};
 use jarzynski::{Error, Result};
@@ -364,6 +366,23 @@ impl Experiment for RbmMnist {
 
     fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The trainings, and the walkers of annealed importance sampling.
+    fn memory(&self) -> Option<Memory> {
+        let (dim, images) = if self.data == "digits" { (64, 1_797) } else { (28 * 28, 60_000) };
+        let row = RowNumbers { kept: dim + self.hidden, graph: 0, passing: self.hidden };
+        let training = Sizes {
+            parameters: ((dim + 1) * (self.hidden + 1)) as u64,
+            copies: 1,
+            row,
+            monitor: self.walkers as u64,
+            batch: self.batch as u64,
+            data: images,
+            ..Sizes::of(Kind::Float, dim, self.walkers)
+        };
+        let annealing = Sizes { walkers: self.ais_walkers as u64, monitor: 0, batch: 0, copies: 0, ..training };
+        Some(Memory::of(&training).or(Memory::of(&annealing)))
     }
 
     fn run_in(&self, context: &Context) -> Result<Output> {

@@ -4,3 +4,4 @@ mod cli;
 mod experiments;
 mod project;
 mod results;
+mod sweep;

@@ -5,7 +5,9 @@ mod layers;
 pub(super) use layers::{convolve, linear};
 
 use super::Gaussian;
-use crate::density::{Base, Differentiable, Energy, Evaluation, Fisher, Model, Whiten, Whitening, floats, write_model};
+use crate::density::{
+    Base, Differentiable, Energy, Evaluation, Fisher, Model, RowNumbers, Whiten, Whitening, floats, write_model,
+};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -258,6 +260,23 @@ impl Cnn {
     }
 }
 
+impl Mlp {
+    fn hidden_per_row(&self) -> usize {
+        self.layers.iter().rev().skip(1).map(|layer| layer.ws.size()[0] as usize).sum()
+    }
+}
+
+impl Cnn {
+    fn hidden_per_row(&self) -> usize {
+        let mut side = self.side as usize;
+        let places = self.convs.iter().map(|layer| {
+            side = side.div_ceil(2);
+            layer.ws.size()[0] as usize * side * side
+        });
+        places.sum::<usize>() + self.head.ws.size()[0] as usize
+    }
+}
+
 impl NetEnergy for Mlp {
     fn forward(&self, x: &Tensor) -> Tensor {
         self.pass(x, |_, _, _, _| ())
@@ -343,6 +362,13 @@ macro_rules! neural_model {
 
             fn evaluate(&self, x: &Tensor) -> Evaluation {
                 Evaluation::autograd(self, &self.well.own(x))
+            }
+
+            fn row_numbers(&self) -> Option<RowNumbers> {
+                // what goes into each SiLU and what comes out of it
+                let hidden = 2 * self.hidden_per_row();
+                let graph = if self.well.inner.is_some() { hidden / 2 } else { hidden };
+                Some(RowNumbers { kept: 2 * self.well.dim as usize, graph, passing: 0 })
             }
         }
 

@@ -3,7 +3,8 @@
 use super::binary::weighted_means;
 use super::{Rbm, Units, exact};
 use crate::density::{
-    Along, Annealed, Base, Bipartite, Energy, Evaluation, Fisher, Layers, LayersPath, Model, Weigh, flips_by_energy,
+    Along, Annealed, Base, Bipartite, Energy, Evaluation, Fisher, Layers, LayersPath, Model, RowNumbers, Weigh,
+    flips_by_energy,
 };
 use crate::error::{Result, guard, no_grad};
 use crate::numeric::Rng;
@@ -38,6 +39,12 @@ impl Energy for Rbm {
     /// F at rows v `[n, d_v]`, U at rows (v | h) `[n, d_v + d_h]`.
     fn energy(&self, x: &Tensor) -> Tensor {
         self.units.evaluate_rows(x).u
+    }
+
+    /// v and the inputs of h; h is drawn beside them.
+    fn row_numbers(&self) -> Option<RowNumbers> {
+        let (dv, dh) = self.units().dims();
+        Some(RowNumbers { kept: (dv + dh) as usize, graph: 0, passing: dh as usize })
     }
 
     /// The same with the hidden units' inputs kept; there is no gradient in x.
