@@ -9,7 +9,9 @@ use super::{GenerativeComparison, Setting};
 use crate::Context;
 use jarzynski::density::{Base, Differentiable, Energy, Geometric, Model, Path, Whiten};
 use jarzynski::kernel::{Denoise, Mala, Mapped, Reversed, Stepped, Whitened};
-use jarzynski::model::{CouplingFlow, CouplingShape, FlowBridge, Gaussian, LadderNet, LadderShape, Mlp, MlpShape, NoiseLadder};
+use jarzynski::model::{
+    CouplingFlow, CouplingShape, FlowBridge, Gaussian, LadderNet, LadderShape, Mlp, MlpShape, NoiseLadder,
+};
 use jarzynski::tch::{self, Device, Kind, Tensor};
 use jarzynski::train::{
     DescentSettings, DualScoreMatching, MaximumLikelihood, Method, NoiseContrastive, Optim, Schedule, ScoreMatching,

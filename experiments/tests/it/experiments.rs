@@ -8,8 +8,9 @@ use jarzynski::{Energy, Method, Rng};
 use jarzynski_experiments::{
     Experiment, Output, Size, bracket::Brackets, configure, continuous::Continuous, digits::Digits,
     divergences::Divergences, find, flow_exact::FlowExact, flow_learned::FlowLearned, flow_order::FlowOrder,
-    flow_tune::FlowTune, gaussian_rbm::GaussianRbm, generative::GenerativeComparison, mixture::MixtureModes, quick::Quick, rbm_exact::RbmExact,
-    rbm_kernels::RbmKernels, rbm_mnist::RbmMnist, registry, sampler_bench::SamplerBench, ula_bias::UlaBias,
+    flow_tune::FlowTune, gaussian_rbm::GaussianRbm, generative::GenerativeComparison, mixture::MixtureModes,
+    quick::Quick, rbm_exact::RbmExact, rbm_kernels::RbmKernels, rbm_mnist::RbmMnist, registry,
+    sampler_bench::SamplerBench, ula_bias::UlaBias,
 };
 
 const FAR: f64 = 5.0;
