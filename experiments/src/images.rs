@@ -163,7 +163,7 @@ impl Images {
             parameters: parameters as u64,
             // the gradient, and both ends of a step that the ESS limits
             copies: 3,
-            row: RowNumbers { kept: 2 * dim, graph, passing: 0 },
+            row: RowNumbers { kept: 2 * dim, graph },
             monitor: self.walkers as u64,
             batch: self.batch as u64,
             data: images as u64,

@@ -44,8 +44,6 @@ pub struct RowNumbers {
     /// Activations of all layers, which a graph through θ holds: from one move to the next in a training, and while a gradient in x
     /// is computed.
     pub graph: usize,
-    /// Those that are there besides while the row moves: draws of hidden units.
-    pub passing: usize,
 }
 
 impl<E: Energy + ?Sized> Energy for &E {

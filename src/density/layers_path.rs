@@ -125,10 +125,10 @@ impl<L: Layers> Path for LayersPath<L> {
         self.evaluate(t, x).u
     }
 
-    /// v and the inputs of h; both layers are drawn beside them.
+    /// v and the inputs of h.
     fn row_numbers(&self) -> Option<RowNumbers> {
         let (dv, dh) = self.base.layers.dims();
-        Some(RowNumbers { kept: (dv + dh) as usize, graph: 0, passing: dh as usize })
+        Some(RowNumbers { kept: (dv + dh) as usize, graph: 0 })
     }
 
     fn evaluate(&self, t: f64, x: &Tensor) -> Evaluation {

@@ -39,7 +39,7 @@ impl Sizes {
             bytes: if kind == Kind::Double { 8 } else { 4 },
             parameters: 0,
             copies: 0,
-            row: RowNumbers { kept: 2 * dim, graph: 0, passing: 0 },
+            row: RowNumbers { kept: 2 * dim, graph: 0 },
             dim: dim as u64,
             walkers: walkers as u64,
             monitor: 0,
@@ -60,16 +60,16 @@ const WEIGHTS: u64 = 5 * 8;
 /// parameters   s P (1 + c)
 /// data         s D d
 /// walkers      (N + M) (s (k + g) + 40)           without g in a transport
-/// one pass     s max( max(N, M) (k + g + p),  B (d + g + p) )
+/// one pass     s max( max(N, M) (k + g),  B (d + g) )
 /// ```
 ///
 /// with s bytes per number, P parameters and c [`copies`](Sizes::copies) of them, D rows of data, d numbers each, N walkers and M
-/// in the monitor, each with k numbers that are [`kept`](RowNumbers::kept) between updates, g of its [`graph`](RowNumbers::graph)
-/// and p [`passing`](RowNumbers::passing) ones; B rows of data per update. At the first update all walkers hold the graph of their
-/// start, and the new evaluation of a move is there before the old one goes.
+/// in the monitor, each with k numbers that are [`kept`](RowNumbers::kept) between updates and g of its
+/// [`graph`](RowNumbers::graph); B rows of data per update. At the first update all walkers hold the graph of their start, and the
+/// new evaluation of a move is there before the old one goes.
 ///
 /// These tensors exist at the same time, so that a run with less memory ends before it is done. What the allocator, the kernel's
-/// noise, natural gradients, gradients of activations and libtorch's own buffers take is not counted: measured peaks of
+/// noise, draws of hidden units, natural gradients, gradients of activations and libtorch's own buffers take is not counted: measured peaks of
 /// trainings by MALA, ULA and Gibbs sampling and of transports with and without layers, 0.2 GB and larger, were between 1 and 3
 /// times the estimate (`tests/it/memory.rs`).
 ///
@@ -90,11 +90,11 @@ impl Memory {
     /// Of a run of these sizes.
     pub fn of(sizes: &Sizes) -> Self {
         let Sizes { bytes: s, parameters, copies, row, dim, walkers, monitor, batch, data, graphs } = *sizes;
-        let (kept, graph, passing) = (row.kept as u64, row.graph as u64, row.passing as u64);
+        let (kept, graph) = (row.kept as u64, row.graph as u64);
         // sizes are a user's: a product that does not fit 64 bits does not fit any machine
         let times = |a: u64, b: u64| a.saturating_mul(b);
         let all = walkers.saturating_add(monitor);
-        let pass = times(walkers.max(monitor), kept + graph + passing).max(times(batch, dim + graph + passing));
+        let pass = times(walkers.max(monitor), kept + graph).max(times(batch, dim + graph));
         Memory {
             parts: vec![
                 ("parameters", times(s, times(parameters, 1 + copies))),
@@ -227,7 +227,7 @@ mod tests {
             bytes: 4,
             parameters: 1_000,
             copies: 3,
-            row: RowNumbers { kept: 20, graph: 30, passing: 40 },
+            row: RowNumbers { kept: 20, graph: 70 },
             dim: 10,
             walkers: 500,
             monitor: 300,
@@ -235,9 +235,9 @@ mod tests {
             data: 2_000,
             graphs: true,
         };
-        let expected = 4 * 1_000 * 4 + 4 * 2_000 * 10 + 800 * (4 * 50 + 40) + 4 * 500 * 90;
+        let expected = 4 * 1_000 * 4 + 4 * 2_000 * 10 + 800 * (4 * 90 + 40) + 4 * 500 * 90;
         assert_eq!(Memory::of(&sizes).bytes(), expected);
-        assert_eq!(Memory::of(&Sizes { graphs: false, ..sizes }).bytes(), expected - 800 * 4 * 30);
+        assert_eq!(Memory::of(&Sizes { graphs: false, ..sizes }).bytes(), expected - 800 * 4 * 70);
         let data = Memory::of(&Sizes { batch: 10_000, ..sizes }).bytes();
         assert_eq!(data, expected - 4 * 500 * 90 + 4 * 10_000 * 80);
         let huge = Memory::of(&Sizes { walkers: u64::MAX, ..sizes });

@@ -260,7 +260,7 @@ impl Experiment for Mnist {
     fn memory(&self) -> Option<Memory> {
         let (dim, images) = if self.data == "digits" { (64, 1_797) } else { (28 * 28, 60_000) };
         let graph = 2 * self.widths.iter().sum::<i64>() as usize;
-        let row = RowNumbers { kept: 2 * dim, graph, passing: 0 };
+        let row = RowNumbers { kept: 2 * dim, graph };
         let population = Sizes { row, data: images, ..Sizes::of(Kind::Float, dim, self.walkers) };
         Some(Memory::of(&population))
     }

@@ -371,7 +371,7 @@ impl Experiment for RbmMnist {
     /// The trainings, and the walkers of annealed importance sampling.
     fn memory(&self) -> Option<Memory> {
         let (dim, images) = if self.data == "digits" { (64, 1_797) } else { (28 * 28, 60_000) };
-        let row = RowNumbers { kept: dim + self.hidden, graph: 0, passing: self.hidden };
+        let row = RowNumbers { kept: dim + self.hidden, graph: 0 };
         let training = Sizes {
             parameters: ((dim + 1) * (self.hidden + 1)) as u64,
             copies: 1,

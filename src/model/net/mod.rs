@@ -368,7 +368,7 @@ macro_rules! neural_model {
                 // what goes into each SiLU and what comes out of it
                 let hidden = 2 * self.hidden_per_row();
                 let graph = if self.well.inner.is_some() { hidden / 2 } else { hidden };
-                Some(RowNumbers { kept: 2 * self.well.dim as usize, graph, passing: 0 })
+                Some(RowNumbers { kept: 2 * self.well.dim as usize, graph })
             }
         }
 

@@ -41,10 +41,10 @@ impl Energy for Rbm {
         self.units.evaluate_rows(x).u
     }
 
-    /// v and the inputs of h; h is drawn beside them.
+    /// v and the inputs of h.
     fn row_numbers(&self) -> Option<RowNumbers> {
         let (dv, dh) = self.units().dims();
-        Some(RowNumbers { kept: (dv + dh) as usize, graph: 0, passing: dh as usize })
+        Some(RowNumbers { kept: (dv + dh) as usize, graph: 0 })
     }
 
     /// The same with the hidden units' inputs kept; there is no gradient in x.
