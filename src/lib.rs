@@ -72,4 +72,5 @@ struct Readme;
 #[doc = include_str!("../docs/results.md")]
 #[doc = include_str!("../docs/install.md")]
 #[doc = include_str!("../docs/glossary.md")]
+#[doc = include_str!("../docs/site/guides/learned-drifts.md")]
 struct Pages;

@@ -13,6 +13,7 @@ mod model;
 mod momenta;
 mod noise;
 mod path;
+mod retimed;
 mod rows;
 mod whitening;
 
@@ -38,5 +39,6 @@ pub use noise::Noise;
 pub(crate) use noise::between_knots;
 pub use path::{At, Flow, Geometric, Path};
 pub(crate) use path::{Grid, vector_products};
+pub use retimed::Retimed;
 pub(crate) use rows::{check_rows, distance_from, first_row, floats, kind_for, rows_as, rows_for};
 pub use whitening::{Whiten, Whitening};

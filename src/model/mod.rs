@@ -1,6 +1,7 @@
 //! Collect the models: closed forms that check everything else, neural energies, and paths from noise to data.
 
 pub(crate) mod bridge;
+mod drift_net;
 mod flow_net;
 mod gaussian;
 mod gaussian_path;
@@ -15,6 +16,7 @@ pub mod targets;
 mod time_mlp;
 
 pub use bridge::Bridge;
+pub use drift_net::{DriftNet, DriftShape, WithDrift, continuity_residual};
 pub use flow_net::{FlowNet, FlowShape, Score, Velocity};
 pub use gaussian::Gaussian;
 pub use gaussian_path::{Coupling, GaussianPath};

@@ -3,6 +3,7 @@
 mod batches;
 mod contrastive;
 mod descent;
+mod drift;
 mod dual_score;
 mod flow_matching;
 mod gradient;
@@ -18,6 +19,7 @@ mod trajectory;
 mod trust_region;
 
 pub use batches::DataNoise;
+pub use drift::{Divergence, DriftSettings, DriftTrainer};
 pub use dual_score::{Balance, DualScoreMatching};
 pub use flow_matching::FlowTrainer;
 pub use monitoring::Validation;

@@ -1,12 +1,14 @@
 //! All tests that run on every machine, in one binary.
 
 mod alarms;
+mod both_directions;
 mod bracket;
 mod calibration;
 mod common;
 mod coverage;
 mod data;
 mod diagnose;
+mod drift;
 mod driver;
 mod durable;
 mod errors;
@@ -35,5 +37,6 @@ mod tempering;
 mod train;
 mod tune;
 mod two_layers;
+mod waste_free;
 mod whitening;
 mod zero_density;

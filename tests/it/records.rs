@@ -2,10 +2,12 @@
 
 use jarzynski::io::frame::{Rows, column_str};
 use jarzynski::io::{read_metadata, write_parquet_with};
-use jarzynski::model::{Bridge, FlowNet, FlowShape, Interpolant, LadderShape, Mixture, NoiseLadder, Rbm, RbmShape};
+use jarzynski::model::{
+    Bridge, DriftShape, FlowNet, FlowShape, Interpolant, LadderShape, Mixture, NoiseLadder, Rbm, RbmShape, WithDrift,
+};
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::{Balance, DualScoreMatching};
+use jarzynski::train::{Balance, DriftTrainer, DualScoreMatching};
 use jarzynski::{
     Ais, Escorted, FlowTrainer, Gibbs, Mala, Method, Optim, Reversed, Rng, Run, ScoreMatching, Settings, Trainer, Ula,
     transport,
@@ -28,6 +30,7 @@ fn runs() -> Vec<Run> {
     let shape = FlowShape { widths: vec![8], ..Default::default() };
     let mut flow = FlowNet::from_noise(&Bridge::default(), &small, &shape).unwrap();
     let mut ladder = NoiseLadder::new(&data, 0.2, &LadderShape { widths: vec![8], ..Default::default() }).unwrap();
+    let drifting = || WithDrift::new(&path, &DriftShape { widths: vec![8], ..Default::default() }).unwrap();
     let plain = Settings { trust_region: None, monitor: None, ..s.clone() };
     vec![
         Trainer::new(Gibbs::new(), Method::Ptt { rate: 0.3 }).settings(plain).train(&mut rbm, &binary).unwrap(),
@@ -50,6 +53,15 @@ fn runs() -> Vec<Run> {
         transport(Escorted::new(8.0), &path, 8, 100, 0).unwrap(),
         Trainer::new(Gibbs::new(), JARZYNSKI).settings(adam).train(&mut rbm, &binary).unwrap(),
         Ais::new().steps(20).walkers(50).seed(1).run(&rbm).unwrap(),
+        DriftTrainer::residual(Escorted::new(0.5)).steps(3).grid(8).walkers(30).quiet().train(&mut drifting()).unwrap(),
+        DriftTrainer::variance(Escorted::new(0.5))
+            .unwrap()
+            .steps(3)
+            .grid(8)
+            .walkers(30)
+            .quiet()
+            .train(&mut drifting())
+            .unwrap(),
         ScoreMatching::new(0.3).steps(5).progress(0.0).train(&mut model(), &data).unwrap(),
         FlowTrainer::new().steps(12).batch(16).quiet().train(&mut flow, &small).unwrap(),
         Trainer::new(Ula::new(0.1), Method::Pcd).settings(s.clone()).train(&mut model(), &(&data * 100.0)).unwrap(),
