@@ -75,5 +75,6 @@ struct Readme;
 #[doc = include_str!("../docs/install.md")]
 #[doc = include_str!("../docs/own-procedure.md")]
 #[doc = include_str!("../docs/glossary.md")]
-#[doc = include_str!("../docs/site/guides/several-machines.md")]
+#[doc = include_str!("../docs/several-machines.md")]
+#[doc = include_str!("../docs/learned-drifts.md")]
 struct Pages;

@@ -1,5 +1,7 @@
 //! Compare kernels on densities whose log Z is known: the error of log Ẑ at equal numbers of evaluations, the pilot's included.
 
+mod learned;
+
 use crate::evaluate::signed_with_error;
 use crate::{Context, Experiment, Output};
 use jarzynski::density::WithMomenta;
@@ -24,6 +26,12 @@ use std::time::Instant;
 /// with its gradient or without, over all walkers of run and pilot; the lowest ESS/N of the run; the share of modes to which the
 /// weighted walkers give at least half of their exact mass (NaN where there is one mode). Table `calibration`: `target, method, runs,
 /// known, covered`, how often the 95 % interval of log Ẑ holds the exact one, over all budgets, of the runs with an error bar.
+///
+/// Table `drifts`, where `drift_updates` is above 0: 128 steps without resampling, from a pilot's steps with times uniform in t
+/// (plain) or its own (adapted), and by drifts learned for the retimed path, by the continuity residual (then a split step with MALA) or by
+/// the variance of the weights (then escorted). `training_evaluations` and `training_jacobians` are rows through U and through J_b of
+/// pilot and training, `evaluations` and `jacobians` those of the run; ess is the run's, ess_by_draws, elbo and eubo are those of the
+/// bracket by as many exact draws.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerBench {
@@ -41,6 +49,12 @@ pub struct SamplerBench {
     pub leapfrogs: usize,
     /// Friction of underdamped Langevin.
     pub friction: f64,
+    /// Updates of learned drifts; 0 for none, and no table `drifts`.
+    pub drift_updates: usize,
+    /// Walkers of their trainings.
+    pub drift_walkers: usize,
+    /// Number of seeds of the table `drifts`.
+    pub drift_seeds: usize,
     /// First seed.
     pub seed: u64,
     /// Number of seeds.
@@ -64,6 +78,9 @@ impl Default for SamplerBench {
             pilot: 50,
             leapfrogs: 4,
             friction: 1.0,
+            drift_updates: 0,
+            drift_walkers: 256,
+            drift_seeds: 1,
             seed: 0,
             seeds: 4,
         }
@@ -189,6 +206,7 @@ impl SamplerBench {
             ("pilot", self.pilot, 2),
             ("leapfrogs", self.leapfrogs, 1),
             ("seeds", self.seeds, 1),
+            ("drift_walkers", self.drift_walkers, 4),
         ] {
             if n < least {
                 return Err(Error::param(name, n, format!("at least {least}")));
@@ -276,7 +294,8 @@ impl Experiment for SamplerBench {
     const NAME: &'static str = "sampler-bench";
     const ABOUT: &'static str =
         "the error of log Z by kernel at equal numbers of evaluations, on densities whose log Z is known";
-    const SMALL: &'static str = "budgets = [30, 60]\nwalkers = 50\npilot = 10\nseeds = 1";
+    const SMALL: &'static str =
+        "budgets = [30, 60]\nwalkers = 50\npilot = 10\nseeds = 1\ndrift_updates = 3\ndrift_walkers = 16";
     const ON_REQUEST: bool = true;
 
     fn full() -> Self {
@@ -285,6 +304,9 @@ impl Experiment for SamplerBench {
             walkers: 2_000,
             pilot: 200,
             seeds: 10,
+            drift_updates: 1_000,
+            drift_walkers: 512,
+            drift_seeds: 3,
             ..Default::default()
         }
     }
@@ -296,12 +318,16 @@ impl Experiment for SamplerBench {
     fn run_in(&self, _context: &Context) -> Result<Output> {
         self.validate()?;
         let mut rows = Rows::new(&COLUMNS);
+        let mut drifts = Rows::new(&learned::COLUMNS);
         for name in &self.targets {
             let (target, sigma) = Target::named(name)?;
             let d = target.dim();
             let base = Gaussian::isotropic(d, sigma, Kind::Double, jarzynski::tch::Device::Cpu)?;
             let annealing = Geometric { base, target };
             let exact = annealing.target.known().log_z();
+            if self.drift_updates > 0 {
+                self.learned(name, &annealing, &mut drifts)?;
+            }
             for method in &self.methods {
                 for &budget in &self.budgets {
                     for seed in (self.seed..).take(self.seeds) {
@@ -336,6 +362,9 @@ impl Experiment for SamplerBench {
         #[cfg(feature = "plot")]
         out.figure("sampler-bench", self.figure(&errors)?);
         out.table("errors", errors).table("calibration", calibration);
+        if self.drift_updates > 0 {
+            out.table("drifts", drifts.finish()?);
+        }
         Ok(out)
     }
 }

@@ -164,6 +164,23 @@ impl Evaluation {
         }
     }
 
+    /// The rows of several evaluations under the same parameters, one after the other; the graphs are dropped.
+    pub(crate) fn cat(parts: &[Evaluation]) -> Evaluation {
+        let all = |of: &dyn Fn(&Evaluation) -> Tensor| {
+            let all: Vec<Tensor> = parts.iter().map(of).filter(Tensor::defined).collect();
+            if all.is_empty() { Tensor::new() } else { Tensor::cat(&all, 0) }
+        };
+        let kept: Option<Vec<&Tensor>> = parts.iter().map(Evaluation::kept).collect();
+        let closed = parts.iter().all(|p| matches!(p.graph, Graph::Closed));
+        Evaluation {
+            x: all(&|p| p.x.shallow_clone()),
+            u: all(&|p| p.u.shallow_clone()),
+            grad: all(&|p| p.grad.shallow_clone()),
+            kept: kept.filter(|k| !k.is_empty()).map(|k| Tensor::cat(&k, 0)),
+            graph: if closed { Graph::Closed } else { Graph::Gone },
+        }
+    }
+
     /// Writes all of it but the graph, for which the rows are written where it began.
     pub(crate) fn save(&self, to: &mut Checkpoint, name: &str) -> Result<()> {
         to.put(format!("{name}.x"), &self.x);

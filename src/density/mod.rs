@@ -16,6 +16,7 @@ mod momenta;
 mod noise;
 mod noisy_mixture;
 mod path;
+mod retimed;
 mod rows;
 mod whitening;
 
@@ -45,5 +46,6 @@ pub(crate) use noise::between_knots;
 pub(crate) use noisy_mixture::NoisyMixture;
 pub use path::{At, Flow, Geometric, Path};
 pub(crate) use path::{Grid, vector_products};
+pub use retimed::Retimed;
 pub(crate) use rows::{check_rows, distance_from, first_row, floats, kind_for, rows_as, rows_for};
 pub use whitening::{Whiten, Whitening};

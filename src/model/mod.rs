@@ -2,6 +2,7 @@
 
 pub(crate) mod bridge;
 mod coupling_flow;
+mod drift_net;
 mod flow_net;
 mod gaussian;
 mod gaussian_path;
@@ -18,6 +19,7 @@ mod time_mlp;
 
 pub use bridge::Bridge;
 pub use coupling_flow::{CouplingFlow, CouplingShape, FlowBridge};
+pub use drift_net::{DriftNet, DriftShape, WithDrift, continuity_residual};
 pub use flow_net::{FlowNet, FlowShape, Score, Velocity};
 pub use gaussian::Gaussian;
 pub use gaussian_path::{Coupling, GaussianPath};

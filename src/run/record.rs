@@ -187,6 +187,18 @@ pub const COLUMNS: &[Entry] = &[
         "mean −log ρ(x) per point of a normalised model over the updates since the previous row",
         "guide (55)",
     ),
+    real(
+        "loss_residual",
+        "1/t²",
+        "variance over walkers of ∇·b − b·∇U − ∂_tU at one t, mean over times and over the updates since the previous row",
+        "arXiv 2410.02711",
+    ),
+    real(
+        "loss_variance",
+        "nats²",
+        "variance of the log-weights of the walkers of one transport, mean over the updates since the previous row",
+        "arXiv 2307.01050",
+    ),
     real("grad_norm", "", "norm of the gradient of the cross-entropy, before clipping, or of another loss", "eq. (4)"),
     count("forward", "rows", "rows (images) sent forward through U since the previous row"),
     count("backward", "rows", "rows (images) sent backward since the previous row"),

@@ -4,6 +4,7 @@ mod batches;
 mod binary_matching;
 mod contrastive;
 mod descent;
+mod drift;
 mod dual_score;
 mod flow_matching;
 mod gradient;
@@ -23,6 +24,7 @@ mod trust_region;
 
 pub use batches::DataNoise;
 pub use binary_matching::{BinaryMatching, BinaryObjective};
+pub use drift::{Divergence, DriftSettings, DriftTrainer};
 pub use dual_score::{Balance, DualScoreMatching};
 pub use flow_matching::FlowTrainer;
 pub use maximum_likelihood::MaximumLikelihood;

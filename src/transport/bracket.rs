@@ -101,6 +101,49 @@ pub struct Bracket {
 }
 
 impl Bracket {
+    /// E_F A + log Z_0, the evidence lower bound (ELBO), nats: looser than [`lower`](Bracket::lower), with an error bar that no rare
+    /// weight decides. −∞ where a forward path ends at zero density.
+    pub fn elbo(&self) -> Estimate {
+        self.mean_of(&self.forward)
+    }
+
+    /// E_R A + log Z_0, the evidence upper bound (EUBO), nats: looser than [`upper`](Bracket::upper). EUBO − log Z is the
+    /// Kullback-Leibler divergence of reverse from forward paths, which a mode that forward paths miss makes large.
+    pub fn eubo(&self) -> Estimate {
+        let eubo = self.mean_of(&self.reverse);
+        eubo.doubted(self.upper.warning)
+    }
+
+    fn mean_of(&self, a: &[f64]) -> Estimate {
+        let (mean, se) = mean_se(a);
+        Estimate::new(self.log_z0 + mean, se)
+    }
+
+    /// ESS/N of the forward paths, (mean w)²/mean w², w = e^A; in the literature on samplers the *reverse* ESS. It sees only what
+    /// these paths have visited: near 1 also where they miss modes.
+    pub fn ess(&self) -> f64 {
+        let [first, second] = [1.0, 2.0].map(|p| log_mean_exp(&self.forward, p));
+        (2.0 * first - second).exp()
+    }
+
+    /// The same fraction by the reverse paths, 1/(mean_R w · mean_R 1/w), since E_F w² = (Z_1/Z_0) E_R w; in the literature the
+    /// *forward* ESS (Blessing et al. 2024, arXiv 2406.07423). Its paths start from draws of the target in all of its modes: near 0
+    /// where forward paths miss some.
+    ///
+    /// ```
+    /// use jarzynski::transport::ReverseStart;
+    /// use jarzynski::{Escorted, Rng, Base, Transport, model::Interpolant};
+    /// # fn main() -> jarzynski::Result<()> {
+    /// let path = Interpolant::new(&[vec![-2.0, 0.0], vec![2.0, 1.0]], &[0.3, 0.7], &[0.5, 0.7])?;
+    /// let exact = path.target()?.sample(1_000, &mut Rng::new(1));
+    /// let found = Transport::new(Escorted::new(0.5), 32, 1_000, 0).quiet().bracket(&path, &ReverseStart::exact(&exact))?;
+    /// println!("ESS/N {:.2} and, by draws, {:.2}; log Z in [{}, {}]", found.ess(), found.ess_by_draws(), found.elbo(), found.eubo());
+    /// # Ok(()) }
+    /// ```
+    pub fn ess_by_draws(&self) -> f64 {
+        (-log_mean_exp(&self.reverse, 1.0) - log_mean_exp(&self.reverse, -1.0)).exp()
+    }
+
     /// The mean log-likelihood of rows x, nats, with the three estimates of log Z: its lower end has the upper end of log Z.
     ///
     /// # Errors
@@ -176,6 +219,9 @@ impl<K> Transport<K> {
         }
         if self.ess_min > 0.0 {
             return Err(Error::param("ess_min", self.ess_min, "0: resampling leaves no log-weight of a whole path"));
+        }
+        if let Some(chain) = self.chain {
+            return Err(Error::param("chain", chain, "none: resampling leaves no log-weight of a whole path"));
         }
         if !self.weighted {
             return Err(Error::param("weighted", false, "a transport with weights: both directions compare them"));
@@ -262,6 +308,15 @@ impl Bracket {
         let bar = bar.doubted(doubt.or(bar.warning));
         Ok(Bracket { lower, upper, bar, overlap, drift, round_trips: start.round_trips, forward, reverse, log_z0 })
     }
+}
+
+/// log mean e^{pA}.
+fn log_mean_exp(a: &[f64], p: f64) -> f64 {
+    let top = a.iter().fold(f64::NEG_INFINITY, |top, a| top.max(p * a));
+    if top.is_infinite() {
+        return top;
+    }
+    (a.iter().map(|a| (p * a - top).exp()).sum::<f64>() / a.len() as f64).ln() + top
 }
 
 fn finite(a: &[f64]) -> Vec<f64> {

@@ -6,12 +6,14 @@ mod check;
 mod pilot;
 mod procedure;
 mod ranks;
+mod waste_free;
 
 pub use ais::{Ais, Route};
 pub use bracket::{Bracket, ReverseStart};
 pub use check::{Contract, Drifting, check_kernel};
 pub use pilot::{Pilot, Piloted};
 pub use ranks::OverRanks;
+pub use waste_free::autocorrelation_time;
 
 use crate::density::{Annealed, At, Grid, Path};
 use crate::error::{Error, Result};
@@ -42,6 +44,8 @@ pub struct Transport<K> {
     pub ess_min: f64,
     /// Resampling scheme.
     pub scheme: Scheme,
+    /// The length of the chains of [waste-free](Transport::waste_free) resampling; none for one move per step.
+    pub chain: Option<usize>,
     /// Record every so many steps.
     pub every: usize,
     /// Seed of all randomness.
@@ -67,6 +71,7 @@ impl<K> Transport<K> {
             weighted: true,
             ess_min: 0.0,
             scheme: Scheme::Systematic,
+            chain: None,
             every: 1,
             seed,
             threads: 2,
@@ -195,6 +200,7 @@ impl<K> Transport<K> {
         if !(self.progress >= 0.0 && self.progress.is_finite()) {
             return Err(Error::param("progress", self.progress, "a finite number of seconds ≥ 0"));
         }
+        self.chains_fit()?;
         self.times.as_ref().map_or_else(|| Grid::uniform(self.steps), |t| Grid::new(t))
     }
 
@@ -283,6 +289,7 @@ impl<K> Transport<K> {
             weighted: self.weighted,
             ess_min: self.ess_min,
             scheme: self.scheme,
+            chain: self.chain,
             every: self.every,
             seed: self.seed,
             threads: self.threads,

@@ -15,11 +15,11 @@ use tch::{Device, Kind, Tensor};
 /// One transport: the procedure on a path `P`.
 #[derive(Debug)]
 pub(super) struct Along<K> {
-    of: Transport<K>,
+    pub(super) of: Transport<K>,
     label: &'static str,
-    grid: Grid,
-    rng: Rng,
-    walkers: Walkers,
+    pub(super) grid: Grid,
+    pub(super) rng: Rng,
+    pub(super) walkers: Walkers,
     /// Where a reverse run starts, at t = 1.
     top: Option<Tensor>,
 }
@@ -69,7 +69,8 @@ impl<K> Along<K> {
             }
         };
         check_shapes(self.walkers.evaluation(), of.walkers)?;
-        of.kernel.check(&first, self.walkers.evaluation())
+        of.kernel.check(&first, self.walkers.evaluation())?;
+        self.stands_still(path)
     }
 
     /// Evaluates the start of a reverse run, and asks the kernel for one step of a few walkers.
@@ -205,6 +206,7 @@ where
             ("every", of.every.into()),
             ("threads", of.threads.into()),
             ("weighted", of.weighted.into()),
+            ("chain", of.chain.into()),
             ("scheme", format!("{:?}", of.scheme).into()),
         ] {
             config[name] = value;
@@ -252,6 +254,9 @@ where
     fn step(&mut self, path: &P, k: usize, tally: &mut Tally) -> Result<Health> {
         if self.top.is_some() {
             return self.descend(path, k, tally);
+        }
+        if let Some(length) = self.of.chain {
+            return self.chains(path, (k, length), tally);
         }
         let (of, walkers, rng) = (&self.of, &mut self.walkers, &mut self.rng);
         let (now, next) = At::step(path, self.grid.at(k), self.grid.at(k + 1));

@@ -179,7 +179,7 @@ impl<K> Spread<K> {
                     (Vec::new(), 0)
                 }
             };
-            all.resample_by(self.of.scheme, &mut rng, positions)
+            all.resample_by(1, self.of.scheme, &mut rng, positions)
         };
         (self.all, self.rng) = (all, rng);
         if let Some(e) = failed {

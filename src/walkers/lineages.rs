@@ -12,6 +12,8 @@
 //! chance alone; in the multinomial scheme it is 1/N, and c the factor (N/(N − 1))^k of the literature. Without a resampling
 //! c = 1, and both are the delta method.
 //!
+//! Walkers that are the states of M chains, N/M in a row (waste-free SMC), are M families to begin with: 1/M stands for 1/N.
+//!
 //! Lineages die out, so that in the end all walkers descend from a few. Then the ancestors are taken from a later time (Olsson and
 //! Douc 2019), the earliest with [`LEAST`] effective ones: what was before that time is forgotten if moves mix. Whether they do is
 //! measured, by the correlation of walkers whose common ancestor is about that old. Where they do not, there is no estimate.
@@ -44,6 +46,8 @@ struct Origin {
     inflation: f64,
     /// Σ (Σ w² − 1/N) over the epochs until then.
     delta: f64,
+    /// Families then: N, or the chains that the walkers were moved in.
+    families: f64,
 }
 
 /// Sums over the origins that were given up.
@@ -85,17 +89,18 @@ fn forgotten([covariance, equal, pairs]: [f64; 3]) -> bool {
 impl Lineages {
     pub fn new(n: usize) -> Self {
         let mut new = Lineages { n, origins: Vec::new(), epoch: 0.0, delta: 0.0, bank: Bank::default() };
-        new.begin();
+        new.begin(1);
         new
     }
 
-    /// The present walkers become an origin, if there are any.
-    fn begin(&mut self) {
+    /// The present walkers become an origin, if there are any: each a family of its own, or each chain of `length` in a row.
+    fn begin(&mut self, length: usize) {
         if self.n == 0 {
             return;
         }
-        let ancestors = (0..self.n as i64).collect();
-        self.origins.push(Origin { ancestors, epoch: self.epoch, inflation: 1.0, delta: self.delta });
+        let ancestors = (0..self.n).map(|i| (i / length) as i64).collect();
+        let families = self.n.div_ceil(length) as f64;
+        self.origins.push(Origin { ancestors, epoch: self.epoch, inflation: 1.0, delta: self.delta, families });
     }
 
     /// Σ_e W_e².
@@ -105,7 +110,7 @@ impl Lineages {
 
     /// Of log Ẑ since an origin.
     fn since(&self, of: &Origin, w: &[f64]) -> f64 {
-        1.0 - 1.0 / self.n as f64 - of.inflation * (1.0 - Self::concentration(of, w))
+        1.0 - 1.0 / of.families - of.inflation * (1.0 - Self::concentration(of, w))
     }
 
     /// The oldest of the origins after number `i` that is at most half as old, counting `present` epochs for the present one.
@@ -115,11 +120,12 @@ impl Lineages {
         self.origins.get(i + 1..)?.iter().find(|o| age(o) <= bound)
     }
 
-    /// An epoch ends with weights w, and walker i is replaced by a copy of `parents[i]`, ascending. `variance` of families is
-    /// Σ_e Var(O_e); `positions` gives the coordinates, d of each walker, if they are asked for.
+    /// An epoch ends with weights w, and walker i is replaced by a copy of `parents[i]`, ascending, or by a descendant of it where
+    /// `length` of them in a row are one chain. `variance` of families is Σ_e Var(O_e); `positions` gives the coordinates, d of each
+    /// walker, if they are asked for.
     pub fn end(
         &mut self,
-        parents: &[i64],
+        (parents, length): (&[i64], usize),
         w: &[f64],
         variance: impl Fn(&[i64]) -> f64,
         positions: impl Fn() -> (Vec<f64>, usize),
@@ -143,7 +149,7 @@ impl Lineages {
             o.inflation /= 1.0 - chance;
         }
         (self.epoch, self.delta) = (self.epoch + 1.0, delta);
-        self.begin();
+        self.begin(length);
         self.thin();
     }
 
@@ -241,7 +247,7 @@ impl Lineages {
 
     pub fn save(&self, to: &mut Checkpoint, name: &str) {
         let all: Vec<i64> = self.origins.iter().flat_map(|o| o.ancestors.iter().copied()).collect();
-        let facts: Vec<f64> = self.origins.iter().flat_map(|o| [o.epoch, o.inflation, o.delta]).collect();
+        let facts: Vec<f64> = self.origins.iter().flat_map(|o| [o.epoch, o.inflation, o.delta, o.families]).collect();
         to.put(format!("{name}.origins"), &Tensor::from_slice(&all).view([-1, self.n.max(1) as i64]));
         to.put(format!("{name}.origins.facts"), &Tensor::from_slice(&facts));
         let b = &self.bank;
@@ -259,17 +265,18 @@ impl Lineages {
         let sound = all.kind() == Kind::Int64 && facts.kind() == Kind::Double && facts.size().len() == 1;
         if !sound
             || all.size().get(1).is_none_or(|c| *c != n.max(1) as i64)
-            || facts.numel() != 3 * all.size()[0] as usize
+            || facts.numel() != 4 * all.size()[0] as usize
         {
             return Err(refused());
         }
         let (all, facts) = (Vec::<i64>::try_from(all.contiguous().view(-1))?, Vec::<f64>::try_from(facts)?);
         let mut origins = Vec::new();
-        for (ancestors, facts) in all.chunks(n.max(1)).zip(facts.chunks(3)) {
+        for (ancestors, facts) in all.chunks(n.max(1)).zip(facts.chunks(4)) {
             if !ancestors.is_sorted() || ancestors.iter().any(|a| *a < 0 || *a >= n as i64) {
                 return Err(refused());
             }
-            origins.push(Origin { ancestors: ancestors.into(), epoch: facts[0], inflation: facts[1], delta: facts[2] });
+            let (epoch, inflation, delta, families) = (facts[0], facts[1], facts[2], facts[3]);
+            origins.push(Origin { ancestors: ancestors.into(), epoch, inflation, delta, families });
         }
         let [variance, l0, l1, s0, s1, p0, p1, p2, blind] = from.numbers(&format!("{name}.lineages"))?;
         let bank = Bank { variance, long: [l0, l1], short: [s0, s1], pairs: [p0, p1, p2], blind };

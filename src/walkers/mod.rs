@@ -1,6 +1,7 @@
 //! Carry the walkers X_k with their log-weights A_k: weights, ESS, log Z, exact averages, commit, resample.
 
 mod bar;
+mod coverage;
 mod epochs;
 mod estimate;
 mod export;
@@ -13,6 +14,7 @@ pub(crate) mod zero_density;
 
 pub use bar::{Bar, bar};
 pub(crate) use bar::{Chained, bar_of_chains};
+pub use coverage::Coverage;
 pub use estimate::Estimate;
 pub use mbar::{Mbar, mbar};
 pub use resample::Scheme;
@@ -232,23 +234,31 @@ impl Walkers {
 
     /// Draws ancestors in proportion to e^A, adds log mean e^A to L, permutes everything cached per walker, sets A = 0.
     pub fn resample(&mut self, scheme: Scheme, rng: &mut Rng) {
-        let x = self.evaluation.x.shallow_clone();
-        self.resample_by(scheme, rng, || on_host(&x));
+        self.resample_in_chains(1, scheme, rng);
     }
 
-    /// As [`resample`](Walkers::resample) where positions may be elsewhere: `positions` gives them, with the width of each, if they
-    /// are asked for. Returns the ancestors, ascending.
+    /// As [`resample`](Walkers::resample), but draws N/`length` ancestors and copies each `length` times in a row: what will be the
+    /// states of one chain each, which count as dependent.
+    pub(crate) fn resample_in_chains(&mut self, length: usize, scheme: Scheme, rng: &mut Rng) {
+        let x = self.evaluation.x.shallow_clone();
+        self.resample_by(length, scheme, rng, || on_host(&x));
+    }
+
+    /// As [`resample_in_chains`](Walkers::resample_in_chains) where positions may be elsewhere: `positions` gives them, with the width
+    /// of each, if they are asked for. Returns the ancestors, ascending.
     pub(crate) fn resample_by(
         &mut self,
+        length: usize,
         scheme: Scheme,
         rng: &mut Rng,
         positions: impl Fn() -> (Vec<f64>, usize),
     ) -> Vec<i64> {
-        let w = self.weights_on_host();
-        let parents = scheme.ancestors(&w, rng);
+        let (w, draws) = (self.weights_on_host(), self.len() / length);
+        let starts = scheme.draws(&w, draws, rng);
+        let parents: Vec<i64> = starts.into_iter().flat_map(|p| std::iter::repeat_n(p, length)).collect();
         let (ess, k) = (self.ess(), self.pareto_k());
-        let chance = |families: &[i64]| scheme.offspring_variance(&w, families);
-        self.epochs.lineages_mut().end(&parents, &w, chance, positions);
+        let chance = |families: &[i64]| (length * length) as f64 * scheme.offspring_variance(&w, draws, families);
+        self.epochs.lineages_mut().end((&parents, length), &w, chance, positions);
         self.epochs.end(&parents, ess, k);
         let ancestors = Tensor::from_slice(&parents).to_device(self.evaluation.x.device());
         self.banked += self.on_host().log_mean;

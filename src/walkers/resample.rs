@@ -29,7 +29,11 @@ impl Scheme {
     /// assert_eq!(Scheme::Systematic.ancestors(&[0.5, 0.0, 0.5, 0.0], &mut Rng::new(0)), [0, 0, 2, 2]);
     /// ```
     pub fn ancestors(self, w: &[f64], rng: &mut Rng) -> Vec<i64> {
-        let n = w.len();
+        self.draws(w, w.len(), rng)
+    }
+
+    /// n ancestors, ascending, from normalised weights `w`.
+    pub(super) fn draws(self, w: &[f64], n: usize, rng: &mut Rng) -> Vec<i64> {
         match self {
             Scheme::Systematic => {
                 let u = rng.uniform();
@@ -68,9 +72,10 @@ impl Scheme {
         }
     }
 
-    /// Σ_e Var(O_e) of the numbers O_e of offspring of families of walkers: walker i belongs to `families[i]`, ascending.
-    pub(super) fn offspring_variance(self, w: &[f64], families: &[i64]) -> f64 {
-        let n = w.len() as f64;
+    /// Σ_e Var(O_e) of the numbers O_e of offspring of families of walkers, of which `draws` are drawn: walker i belongs to
+    /// `families[i]`, ascending.
+    pub(super) fn offspring_variance(self, w: &[f64], draws: usize, families: &[i64]) -> f64 {
+        let n = draws as f64;
         let bernoulli = |p: f64| p * (1.0 - p);
         match self {
             Scheme::Systematic => family_sums(families, w).iter().map(|w| bernoulli((n * w).fract())).sum(),
@@ -153,15 +158,31 @@ mod tests {
                     })
                     .collect();
                 let (mean, se) = crate::io::frame::mean_se(&squares);
-                let told = scheme.offspring_variance(&w, families);
+                let told = scheme.offspring_variance(&w, 17, families);
                 assert!((mean - told).abs() < 5.0 * se, "{scheme:?}: {mean} ± {se}, {told}");
             }
         }
+        // fewer draws than walkers
+        for scheme in [Scheme::Systematic, Scheme::Stratified, Scheme::Residual, Scheme::Multinomial] {
+            let mut rng = Rng::new(3);
+            let expected: Vec<f64> = family_sums(&families, &w);
+            let squares: Vec<f64> = (0..20_000)
+                .map(|_| {
+                    let mut counts = [0.0; 17];
+                    scheme.draws(&w, 5, &mut rng).iter().for_each(|a| counts[*a as usize] += 1.0);
+                    let counts = family_sums(&families, &counts);
+                    counts.iter().zip(&expected).map(|(c, w)| (c - 5.0 * w).powi(2)).sum()
+                })
+                .collect();
+            let (mean, se) = crate::io::frame::mean_se(&squares);
+            let told = scheme.offspring_variance(&w, 5, &families);
+            assert!((mean - told).abs() < 5.0 * se, "{scheme:?}, 5 draws: {mean} ± {se}, {told}");
+        }
         // what is due exactly does not vary, but under independent draws
         let (even, alone) = ([0.25; 4], &alone[..4]);
-        assert_eq!(Scheme::Systematic.offspring_variance(&even, alone), 0.0);
-        assert_eq!(Scheme::Stratified.offspring_variance(&even, alone), 0.0);
-        assert_eq!(Scheme::Residual.offspring_variance(&even, alone), 0.0);
-        assert_eq!(Scheme::Multinomial.offspring_variance(&even, alone), 3.0);
+        assert_eq!(Scheme::Systematic.offspring_variance(&even, 4, alone), 0.0);
+        assert_eq!(Scheme::Stratified.offspring_variance(&even, 4, alone), 0.0);
+        assert_eq!(Scheme::Residual.offspring_variance(&even, 4, alone), 0.0);
+        assert_eq!(Scheme::Multinomial.offspring_variance(&even, 4, alone), 3.0);
     }
 }

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod binary_matching;
+mod both_directions;
 mod bracket;
 mod calibration;
 mod common;
@@ -9,6 +10,7 @@ mod coupling_flow;
 mod coverage;
 mod data;
 mod diagnose;
+mod drift;
 mod driver;
 mod durable;
 mod errors;
@@ -40,6 +42,7 @@ mod tempering;
 mod train;
 mod tune;
 mod two_layers;
+mod waste_free;
 mod whitening;
 mod without_sampling;
 mod zero_density;

@@ -3,12 +3,12 @@
 use jarzynski::io::frame::{Rows, column_str};
 use jarzynski::io::{read_metadata, write_parquet_with};
 use jarzynski::model::{
-    Bridge, CouplingFlow, CouplingShape, FlowNet, FlowShape, Gaussian, Interpolant, LadderNet, LadderShape, Mixture,
-    NoiseLadder, Rbm, RbmShape,
+    Bridge, CouplingFlow, CouplingShape, DriftShape, FlowNet, FlowShape, Gaussian, Interpolant, LadderNet, LadderShape, Mixture,
+    NoiseLadder, Rbm, RbmShape, WithDrift,
 };
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::{Balance, BinaryMatching, DualScoreMatching, MaximumLikelihood, NoiseContrastive};
+use jarzynski::train::{Balance, BinaryMatching, DriftTrainer, DualScoreMatching, MaximumLikelihood, NoiseContrastive};
 use jarzynski::{
     Ais, Escorted, FlowTrainer, Gibbs, Mala, Method, Optim, Reversed, Rng, Run, ScoreMatching, Settings, Trainer, Ula,
     transport,
@@ -34,6 +34,7 @@ fn runs() -> Vec<Run> {
         NoiseLadder::new(&data, 0.2, &LadderShape { net: LadderNet::mlp(&[8]), ..Default::default() }).unwrap();
     let start = Gaussian::fit(&data, 0.0).unwrap();
     let mut couplings = CouplingFlow::new(&start, &CouplingShape::default(), Kind::Double, Device::Cpu).unwrap();
+    let drifting = || WithDrift::new(&path, &DriftShape { widths: vec![8], ..Default::default() }).unwrap();
     let plain = Settings { trust_region: None, monitor: None, ..s.clone() };
     vec![
         Trainer::new(Gibbs::new(), Method::Ptt { rate: 0.3 }).settings(plain).train(&mut rbm, &binary).unwrap(),
@@ -63,6 +64,15 @@ fn runs() -> Vec<Run> {
         BinaryMatching::ratio_matching().steps(2).quiet().train(&mut rbm, &binary).unwrap(),
         BinaryMatching::probability_flow().steps(2).quiet().train(&mut rbm, &binary).unwrap(),
         MaximumLikelihood::new().steps(5).quiet().train(&mut couplings, &data).unwrap(),
+        DriftTrainer::residual(Escorted::new(0.5)).steps(3).grid(8).walkers(30).quiet().train(&mut drifting()).unwrap(),
+        DriftTrainer::variance(Escorted::new(0.5))
+            .unwrap()
+            .steps(3)
+            .grid(8)
+            .walkers(30)
+            .quiet()
+            .train(&mut drifting())
+            .unwrap(),
         FlowTrainer::new().steps(12).batch(16).quiet().train(&mut flow, &small).unwrap(),
         Trainer::new(Ula::new(0.1), Method::Pcd).settings(s.clone()).train(&mut model(), &(&data * 100.0)).unwrap(),
     ]
