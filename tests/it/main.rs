@@ -7,6 +7,7 @@ mod common;
 mod coverage;
 mod data;
 mod diagnose;
+mod discrete;
 mod driver;
 mod durable;
 mod errors;
