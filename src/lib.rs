@@ -76,5 +76,6 @@ struct Readme;
 #[doc = include_str!("../docs/own-procedure.md")]
 #[doc = include_str!("../docs/glossary.md")]
 #[doc = include_str!("../docs/several-machines.md")]
+#[doc = include_str!("../docs/sampling.md")]
 #[doc = include_str!("../docs/learned-drifts.md")]
 struct Pages;

@@ -42,6 +42,14 @@ pub trait Invariant<E: Energy + ?Sized>: std::fmt::Debug {
         Ok(())
     }
 
+    /// As [`Kernel::check`].
+    ///
+    /// # Errors
+    /// What is missing or of the wrong shape; by default none.
+    fn check(&self, _u: &E, _at: &Evaluation) -> Result<()> {
+        Ok(())
+    }
+
     /// As [`Kernel::identity`].
     ///
     /// # Errors
@@ -115,6 +123,38 @@ impl Transition {
         self.evaluation = next.evaluation;
     }
 
+    /// Then another move, of another kernel; the acceptance stays that of the first.
+    pub(super) fn followed_by(mut self, next: Transition) -> Self {
+        self.cost += next.cost;
+        Transition { evaluation: next.evaluation, ..self }
+    }
+
+    /// One move for each of `settings`, one after the other, with their mean acceptance; none leaves walkers where they are.
+    pub(super) fn in_turn<S, E>(
+        settings: impl ExactSizeIterator<Item = S>,
+        at: &Evaluation,
+        mut sweep: impl FnMut(S, &Evaluation) -> std::result::Result<Transition, E>,
+    ) -> std::result::Result<Self, E> {
+        let moves = settings.len();
+        let mut all: Option<Transition> = None;
+        for setting in settings {
+            match &mut all {
+                None => all = Some(sweep(setting, at)?),
+                Some(all) => {
+                    let next = sweep(setting, &all.evaluation)?;
+                    all.then(next);
+                }
+            }
+        }
+        Ok(all.map_or_else(|| Transition::stay(at), |all| all.mean_of(moves)))
+    }
+
+    fn stay(at: &Evaluation) -> Self {
+        let rows = Tensor::arange(at.len() as i64, (Kind::Int64, at.x.device()));
+        let acceptance = Tensor::ones([], (Kind::Double, at.x.device()));
+        Transition { evaluation: at.select(&rows), acceptance, cost: EvalCounts::default() }
+    }
+
     /// With the mean acceptance of so many moves.
     fn mean_of(mut self, moves: usize) -> Self {
         if moves > 1 {
@@ -172,6 +212,10 @@ impl<E: Energy + ?Sized, K: Invariant<E>> Kernel<E> for Reversed<K> {
             return Err(Error::param("sweeps", 0, "at least 1"));
         }
         self.kernel.validate()
+    }
+
+    fn check(&self, u: &E, at: &Evaluation) -> Result<()> {
+        self.kernel.check(u, at)
     }
 
     fn identity(&self) -> Result<Value> {

@@ -5,8 +5,8 @@ use crate::common;
 use common::{Drifting, FAR, walk, worst, z_of, z_scores};
 use jarzynski::io::frame::mean_se;
 use jarzynski::kernel::{
-    Arrival, Barker, Escorted, EvalCounts, FlowKernel, Hmc, Integrator, Invariant, Kernel, Langevin, Mala, Map, Mapped,
-    Matched, Move, RandomWalk, Reversal, Reversed, Split, Stepped, Transition, Ula,
+    Arrival, Barker, Escorted, EvalCounts, FlowKernel, Hmc, Integrator, Invariant, Jumps, Kernel, Langevin, Mala, Map,
+    Mapped, Matched, Move, RandomWalk, Reversal, Reversed, Scales, Split, Stepped, Transition, Ula,
 };
 use jarzynski::tch::{Kind, Tensor};
 use jarzynski::walkers::bar;
@@ -39,6 +39,10 @@ fn contract<R>(mut row: impl FnMut(&str, &dyn for<'a> Kernel<At<'a, Drifting>>) 
         row("mapped, mala", &Mapped::new(Reversed::new(Mala::new(0.2)))),
         row("mapped, ula", &Mapped::new(Ula::new(0.1))),
         row("barker", &Reversed::sweeps(Barker::new(1.2), 2)),
+        row("jumps", &Reversed::sweeps(Jumps::new(1.5, 1.0), 4)),
+        row("jumps along one coordinate", &Reversed::sweeps(Jumps::new(1.5, 0.5).coordinates(1), 6)),
+        row("mala, scales", &Reversed::new(Scales::new(Mala::new(0.3), &[1.0, 0.2]))),
+        row("hmc and jumps", &Reversed::new((Hmc::new(0.6, 2), Jumps::new(1.5, 0.5).coordinates(1)))),
         row("ula, h of t", &Stepped::new(Ula::new(1.0), &[[0.0, 0.3], [0.5, 0.05], [1.0, 0.2]])),
         row("hmc, step of t", &Stepped::new(Reversed::new(Hmc::new(1.0, 3)), &[[0.2, 0.8], [0.9, 0.3]])),
     ];
@@ -251,6 +255,10 @@ fn kernels_declare_what_they_cost() {
     assert_eq!(pays(&Ula::new(0.1), &path), (one, one));
     assert_eq!(pays(&Ula::new(0.1).reverse_at(jarzynski::ReverseAt::Old), &path), (two, two));
     assert_eq!(pays(&Reversed::new(Mala::new(0.1)), &path), (two, two));
+    assert_eq!(pays(&Reversed::new(Jumps::new(1.0, 0.5)), &path), (two, two));
+    let times = |n: usize| EvalCounts::evaluation(64 * n);
+    assert_eq!(pays(&Reversed::new(Scales::new(Hmc::new(0.1, 3), &[1.0, 0.3])), &path), (times(7), times(7)));
+    assert_eq!(pays(&Reversed::new((Hmc::new(0.1, 3), Jumps::new(1.0, 0.5))), &path), (times(5), times(5)));
 }
 
 /// Counts the rows at which a flow is evaluated.
@@ -397,6 +405,13 @@ fn bad_steps_are_refused_by_name() {
         (refused(&Reversed::new(Hmc::new(0.1, 0))), "leapfrogs = 0"),
         (refused(&Reversed::new(RandomWalk::new(-1.0))), "step = -1"),
         (refused(&Reversed::new(Barker::new(f64::NAN))), "step = NaN"),
+        (refused(&Reversed::new(Jumps::new(0.0, 1.0))), "step = 0"),
+        (refused(&Reversed::new(Jumps::new(1.0, -1.0))), "decades = -1"),
+        (refused(&Reversed::new(Jumps::new(1.0, 1.0).coordinates(0))), "coordinates = 0"),
+        (refused(&Reversed::new(Jumps::new(1.0, 1.0).coordinates(3))), "coordinates = 3"),
+        (refused(&Reversed::new(Scales::new(Mala::new(0.1), &[]))), "factors = []"),
+        (refused(&Reversed::new(Scales::new(Mala::new(0.1), &[1.0, -1.0]))), "h = -0.1"),
+        (refused(&Reversed::new((Mala::new(0.1), Jumps::new(1.0, f64::INFINITY)))), "decades = inf"),
     ] {
         assert!(e.contains(wanted), "{e}");
     }
@@ -427,6 +442,21 @@ struct Quiet(Ula);
 /// ULA as if it left ρ invariant.
 #[derive(Debug)]
 struct Pretender(Ula);
+
+/// Jumps whose size depends on where the walker is, without a correction for it.
+#[derive(Debug)]
+struct Local;
+
+impl<E: Energy + ?Sized> Invariant<E> for Local {
+    fn sweep(&self, u: &E, at: &Evaluation, rng: &mut Rng) -> Transition {
+        let noise = rng.normal(&at.x.size(), Kind::Double, jarzynski::tch::Device::Cpu);
+        let there = u.evaluate(&(&at.x + noise * (at.x.abs() + 0.1)));
+        let uniform = rng.uniform_tensor(&[at.len() as i64], Kind::Double, jarzynski::tch::Device::Cpu);
+        let accept: Tensor = uniform.log().lt_tensor(&(&at.u - &there.u));
+        let x = there.x.where_self(&accept.unsqueeze(-1), &at.x);
+        Transition { evaluation: u.evaluate(&x), acceptance: Tensor::from(0.5), cost: EvalCounts::default() }
+    }
+}
 
 impl<'a> Kernel<At<'a, Drifting>> for Aliased {
     fn forward(&self, u: &At<'a, Drifting>, at: &Evaluation, rng: &mut Rng) -> Move {
@@ -483,6 +513,7 @@ fn twins_are_rejected() {
     rejects("θ index shifted", &Shifted(Ula::new(0.1)));
     rejects("noise at 1 %", &Quiet(Ula::new(0.1)));
     rejects("ULA wrapped as reversible", &Reversed::new(Pretender(Ula::new(0.4))));
+    rejects("jumps by a size that depends on x", &Reversed::new(Local));
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod coverage;
 mod data;
 mod diagnose;
 mod drift;
+mod discrete;
 mod driver;
 mod durable;
 mod errors;

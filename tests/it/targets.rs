@@ -3,7 +3,8 @@
 use crate::common::{FAR, z_of};
 use jarzynski::kernel::{Hmc, Whitened};
 use jarzynski::model::targets::{
-    Banana, CoxField, CoxProcess, DoubleWell, Funnel, Logistic, ManyWell, Phi4, modes_25, modes_40,
+    Banana, BrownianBridge, CoxField, CoxProcess, DoubleWell, Funnel, Logistic, ManyWell, PairPotential, Particles,
+    Phi4, modes_25, modes_40,
 };
 use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::{Base, Energy, Evaluation, Geometric, Mala, Reversed, Rng, Transport};
@@ -42,8 +43,26 @@ fn each(mut check: impl FnMut(&str, &dyn Energy, Tensor)) {
     check("φ⁴, two sites", &Phi4::new(2, 1.3, 0.7).unwrap(), rows(4, 1.0));
     check("logistic", &logistic(), rows(2, 2.0));
     check("Cox", &cox(0.3).0, rows(9, 1.0));
+    check("DW-4", &Particles::double_wells().unwrap(), rows(8, 2.0));
+    check("LJ-13", &Particles::lennard_jones(13, 2.0).unwrap(), icosahedron(0.97) + rows(39, 0.05));
+    check("bridge", &BrownianBridge::published(), rows(32, 0.7));
     check("25 modes", &modes_25().unwrap(), rows(2, 4.0));
     check("40 modes", &modes_40(5).unwrap(), rows(5, 20.0));
+}
+
+/// A particle in the middle of twelve on the vertices of an icosahedron of this radius, `[1, 39]`.
+fn icosahedron(radius: f64) -> Tensor {
+    let golden = 0.5 * (1.0 + 5f64.sqrt());
+    let scale = radius / golden.hypot(1.0);
+    let mut places = vec![0.0; 3];
+    for (a, b) in [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
+        for turn in 0..3 {
+            let mut vertex = [0.0, a * scale, b * golden * scale];
+            vertex.rotate_right(turn);
+            places.extend(vertex);
+        }
+    }
+    Tensor::from_slice(&places).view([1, 39])
 }
 
 /// A gradient that is right but for a share of 1e-6.
@@ -104,9 +123,12 @@ fn log_integral_2d(u: &dyn Energy, [a, b]: [f64; 2], [c, d]: [f64; 2], nodes: [i
     Tensor::from_slice(&each).logsumexp(0, false).double_value(&[]) + area.ln()
 }
 
+fn close(name: &str, a: f64, b: f64, tolerance: f64) {
+    assert!((a - b).abs() < tolerance, "{name}: {a}, {b}");
+}
+
 #[test]
 fn log_z_is_that_of_quadrature() {
-    let close = |name: &str, a: f64, b: f64, tolerance: f64| assert!((a - b).abs() < tolerance, "{name}: {a}, {b}");
     let banana = Banana::new(2, 1.5, 0.4).unwrap();
     close("banana", log_integral_2d(&banana, [-14.0, 14.0], [-12.0, 90.0], [1_001, 3_001]), banana.log_z(), 1e-10);
     let modes = modes_25().unwrap();
@@ -337,6 +359,72 @@ fn a_cox_process_has_the_log_z_of_its_pixels_where_they_are_independent() {
 }
 
 #[test]
+fn clusters_of_particles_have_the_log_z_of_centred_configurations() {
+    // two particles on a line: the centre of mass has mass 1, and x_1 − x_2 = r has the volume dr/√2
+    let well = |r: f64| 0.9 * (r - 4.0).powi(4) - 4.0 * (r - 4.0).powi(2);
+    let lennard = |r: f64| 1.5 * (r.powi(-12) - 2.0 * r.powi(-6)) + 0.25 * 0.7 * r * r;
+    let double_well = PairPotential::DoubleWell { quartic: 0.9, quadratic: -4.0, distance: 4.0 };
+    let line = |pair, trap| Particles::new((2, 1), pair, trap).unwrap();
+    let integral = |v: &dyn Fn(f64) -> f64| {
+        (2f64.sqrt() * jarzynski::numeric::fit::simpson(|r| (-v(r)).exp(), 0.05, 16.0, 40_000)).ln()
+    };
+    let wells = line(double_well, 0.0);
+    close("wells", log_integral_2d(&wells, [-12.0, 12.0], [-12.0, 12.0], [2_001, 2_001]), integral(&well), 1e-9);
+    let pair = line(PairPotential::LennardJones { depth: 1.5, distance: 1.0 }, 0.7);
+    close("pair", log_integral_2d(&pair, [-12.0, 12.0], [-12.0, 12.0], [4_001, 4_001]), integral(&lennard), 1e-6);
+    // neither translations of shapes nor rotations nor permutations change them
+    let cluster = Particles::lennard_jones(13, 1.0).unwrap();
+    let x = icosahedron(0.97) + Rng::new(3).normal(&[5, 39], Kind::Double, Device::Cpu) * 0.05;
+    let gap = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+    let u = cluster.energy(&x);
+    let places = x.view([-1, 13, 3]);
+    let order = Tensor::from_slice(&Rng::new(8).permutation(13));
+    assert!(gap(&u, &cluster.energy(&places.index_select(1, &order).reshape([-1, 39]))) < 1e-10);
+    let turn = Tensor::from_slice(&[0.36, 0.48, -0.8, -0.8, 0.6, 0.0, 0.48, 0.64, 0.6]).view([3, 3]);
+    assert!(gap(&u, &cluster.energy(&places.matmul(&turn).reshape([-1, 39]))) < 1e-10);
+    let centre = |x: &Tensor| {
+        x.view([-1, 13, 3]).mean_dim(1, false, Kind::Double).square().sum_dim_intlist(-1, false, Kind::Double)
+    };
+    let shifted = &x + 0.3;
+    let by_centre = (centre(&shifted) - centre(&x)) * 6.5;
+    assert!(gap(&(cluster.energy(&shifted) - &u), &by_centre) < 1e-10);
+    assert!(gap(&cluster.energy(&shifted), &u) > 0.1, "the centre of mass has a density");
+    // the least energy of 13 Lennard-Jones particles, −44.326801 ε (Wales & Doye 1997), on the icosahedron
+    let bare = Particles::new((13, 3), PairPotential::LennardJones { depth: 1.0, distance: 1.0 }, 1e-14).unwrap();
+    let least = (0..4_000).map(|i| bare.energy(&icosahedron(0.9 + 5e-5 * f64::from(i))).double_value(&[0]));
+    let least = least.fold(f64::INFINITY, f64::min) - 1.5 * (2.0 * std::f64::consts::PI).ln();
+    assert!((least + 44.326_801).abs() < 1e-5, "{least}");
+}
+
+#[test]
+fn the_bridge_has_the_likelihood_of_the_filter_and_the_evidence_of_quadrature() {
+    /// Two steps at given scales.
+    struct Given<'a>(&'a BrownianBridge, [f64; 2]);
+    impl Energy for Given<'_> {
+        fn energy(&self, x: &Tensor) -> Tensor {
+            let raw = Tensor::from_slice(&self.1).unsqueeze(0).expand([x.size()[0], 2], false);
+            self.0.energy(&Tensor::cat(&[raw, x.shallow_clone()], 1))
+        }
+    }
+    let raw = [0.3f64, -0.4];
+    let log_prior = |u: f64| {
+        let log = u.exp().ln_1p().ln();
+        let jacobian = -(-u).exp().ln_1p();
+        -log - log * log / 8.0 - 0.5 * (2.0 * std::f64::consts::PI).ln() - 2f64.ln() + jacobian
+    };
+    for seen in [[0.4, -0.7], [f64::NAN, 0.9], [1.1, f64::NAN]] {
+        let bridge = BrownianBridge::new(&seen).unwrap();
+        let [a, b] = raw.map(|u| u.exp().ln_1p());
+        let exact = bridge.log_likelihood(a, b) + log_prior(raw[0]) + log_prior(raw[1]);
+        let found = log_integral_2d(&Given(&bridge, raw), [-12.0, 12.0], [-16.0, 16.0], [601, 801]);
+        close("bridge", found, exact, 1e-10);
+        assert!((found - exact + bridge.log_likelihood(1.1 * a, b) - bridge.log_likelihood(a, b)).abs() > 1e-4);
+    }
+    let evidence = BrownianBridge::published().log_evidence();
+    assert!((evidence - 1.187_749_10).abs() < 1e-7, "{evidence}");
+}
+
+#[test]
 fn bad_targets_are_refused_by_name() {
     let (x, y) = design();
     let said = |e: jarzynski::Error| e.to_string();
@@ -364,6 +452,19 @@ fn bad_targets_are_refused_by_name() {
         (said(CoxProcess::new(&(x.narrow(0, 0, 2) * 0.0), field, 0.0).unwrap_err()), "area = 0"),
         (said(CoxField { range: 0.0, ..field }.on_grid(2).unwrap_err()), "range = 0"),
         (said(field.on_grid(65).unwrap_err()), "side = 65"),
+        (said(Particles::lennard_jones(1, 1.0).unwrap_err()), "count = 1"),
+        (said(Particles::lennard_jones(257, 1.0).unwrap_err()), "count = 257"),
+        (said(Particles::lennard_jones(3, 0.0).unwrap_err()), "depth = 0"),
+        (
+            said(Particles::new((3, 0), PairPotential::LennardJones { depth: 1.0, distance: 1.0 }, 1.0).unwrap_err()),
+            "dimensions = 0",
+        ),
+        (
+            said(Particles::new((3, 3), PairPotential::LennardJones { depth: 1.0, distance: 1.0 }, 0.0).unwrap_err()),
+            "trap = 0",
+        ),
+        (said(BrownianBridge::new(&[f64::NAN]).unwrap_err()), "observations = [NaN]"),
+        (said(BrownianBridge::new(&[f64::INFINITY]).unwrap_err()), "observations = inf"),
         (said(Logistic::new(&x, &y, 0.0).unwrap_err()), "sigma = 0"),
         (said(Logistic::new(&(&x * f64::NAN), &y, 1.0).unwrap_err()), "x is not finite in row 0"),
         (said(Logistic::new(&x, &y.narrow(0, 0, 7), 1.0).unwrap_err()), "y has shape [7]"),
@@ -372,4 +473,22 @@ fn bad_targets_are_refused_by_name() {
     ] {
         assert!(e.contains(wanted), "{wanted}: {e}");
     }
+}
+
+#[test]
+fn four_particles_in_double_wells_have_the_log_z_of_the_reference() {
+    let pilot = jarzynski::transport::Pilot::new(100, 3).share(0.5).acceptance(0.7);
+    let run = |target: Particles| {
+        let path = Geometric { base: jarzynski::model::Gaussian::new(&[0.0; 8], &[3.0; 8]).unwrap(), target };
+        let found = pilot.run(Reversed::new(Hmc::new(0.3, 4)), &path).unwrap().in_steps(150).unwrap();
+        let z = found.transport(1_000, 4).ess_min(0.5).quiet().run(&path).unwrap().walkers.log_z();
+        // the reference has an error of its own
+        z_of(&(z.value, z.se.hypot(0.007)), 29.673)
+    };
+    let z = run(Particles::double_wells().unwrap());
+    assert!(z.abs() < FAR, "{z}");
+    // each pair counted twice
+    let twice = PairPotential::DoubleWell { quartic: 1.8, quadratic: -8.0, distance: 4.0 };
+    let z = run(Particles::new((4, 2), twice, 0.0).unwrap());
+    assert!(z.abs() > FAR, "{z}");
 }

@@ -1,31 +1,39 @@
 //! Compare kernels on densities whose log Z is known: the error of log Ẑ at equal numbers of evaluations, the pilot's included.
 
 mod learned;
+mod show;
+mod target;
 
-use crate::evaluate::signed_with_error;
 use crate::{Context, Experiment, Output};
 use jarzynski::density::WithMomenta;
-use jarzynski::io::frame::{self, Rows};
-use jarzynski::kernel::{Barker, Hmc, Kernel, Mala, RandomWalk, Reversed, StepSize, Stepped, Ula, Underdamped};
-use jarzynski::model::targets::{Banana, DoubleWell, Funnel, ManyWell, modes_25, modes_40};
-use jarzynski::model::{Gaussian, Mixture};
-use jarzynski::polars::prelude::DataFrame;
+use jarzynski::io::frame::Rows;
+use jarzynski::kernel::{
+    Barker, Hmc, Jumps, Kernel, Mala, RandomWalk, Reversed, Scales, StepSize, Stepped, Ula, Underdamped,
+};
+use jarzynski::model::Gaussian;
 use jarzynski::run::Run;
-use jarzynski::tch::{Kind, Tensor};
+use jarzynski::tch::{Device, Kind, Tensor};
 use jarzynski::transport::{Pilot, Piloted, Transport};
 use jarzynski::walkers::Estimate;
-use jarzynski::{At, Base, Differentiable, Energy, Error, Evaluation, Geometric, Path, Result, Rng};
+use jarzynski::{At, Error, Geometric, Path, Result, Rng};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
+use target::{TARGETS, Target};
 
 /// Targets from a Gaussian start N(0, σ² I) along U_t = (1 − t)U_base + tU, with times and steps from a pilot run of its own seed and
 /// walkers, resampled below ESS/N = ½: 25 and 40 modes in the plane (σ = 8, 25), the funnel in 10 dimensions (3), a banana (10), the
 /// many-wells MW-54 (2) and of 32 dimensions (1.5).
 ///
-/// Table `errors`: `target, package, method, evaluations, seed, log_z, se, exact, ess, coverage_modes, seconds`: evaluations of U,
-/// with its gradient or without, over all walkers of run and pilot; the lowest ESS/N of the run; the share of modes to which the
-/// weighted walkers give at least half of their exact mass (NaN where there is one mode). Table `calibration`: `target, method, runs,
-/// known, covered`, how often the 95 % interval of log Ẑ holds the exact one, over all budgets, of the runs with an error bar.
+/// "scales" is HMC with twelve leapfrog steps and four step sizes in turn, 1 to .03 of the one that the pilot adapts; "jumps" is Barker's proposal followed by jumps
+/// along single coordinates.
+///
+/// Table `errors`: `target, package, method, evaluations, seed, log_z, se, exact, ess, pareto_k, log_z_upper, log_z_upper_se,
+/// coverage_modes, seconds`: evaluations of U, with its gradient or without, over all walkers of run and pilot; the lowest ESS/N and the
+/// largest k̂ of the run; the upper end of the bracket by as many walkers, which go the same way back from exact draws of the target,
+/// without resampling, and do not count as evaluations; the share of modes to which the weighted walkers give at least half of their
+/// exact mass (NaN where there is one mode). Table `calibration`: `target, method, runs, known, covered, undoubted,
+/// covered_undoubted`, how often the 95 % interval of log Ẑ holds the exact one, over all budgets, of the runs with an error bar, and of
+/// those with k̂ below .7 whose log Ẑ is not below the upper end by more than three standard errors.
 ///
 /// Table `drifts`, where `drift_updates` is above 0: 128 steps without resampling, from a pilot's steps with times uniform in t
 /// (plain) or its own (adapted), and by drifts learned for the retimed path, by the continuity residual (then a split step with MALA) or by
@@ -61,10 +69,31 @@ pub struct SamplerBench {
     pub seeds: usize,
 }
 
-const TARGETS: [&str; 6] = ["modes-25", "modes-40", "funnel-10", "banana", "many-well-54", "many-well-32"];
-const METHODS: [&str; 6] = ["ula", "mala", "hmc", "underdamped", "barker", "random walk"];
-const COLUMNS: [&str; 11] =
-    ["target", "package", "method", "evaluations", "seed", "log_z", "se", "exact", "ess", "coverage_modes", "seconds"];
+const METHODS: [&str; 8] = ["ula", "mala", "hmc", "underdamped", "barker", "random walk", "scales", "jumps"];
+const COLUMNS: [&str; 14] = [
+    "target",
+    "package",
+    "method",
+    "evaluations",
+    "seed",
+    "log_z",
+    "se",
+    "exact",
+    "ess",
+    "pareto_k",
+    "log_z_upper",
+    "log_z_upper_se",
+    "coverage_modes",
+    "seconds",
+];
+/// Factors of the step in "scales", which has that many trajectories a move.
+const FACTORS: [f64; 4] = [1.0, 0.3, 0.1, 0.03];
+/// Leapfrog steps of a trajectory in "scales".
+const LONG: usize = 12;
+/// Jumps after each of Barker's moves: in the plane, and along single coordinates of more dimensions.
+const JUMPS: [usize; 2] = [1, 10];
+/// Powers of ten that they span: the modes of the plane have several distances, the wells one.
+const DECADES: [f64; 2] = [0.5, 0.1];
 /// Conditional ESS of the pilots: few times, which the run then refines.
 const SHARE: f64 = 0.5;
 
@@ -87,87 +116,6 @@ impl Default for SamplerBench {
     }
 }
 
-/// A density with what is known of it.
-#[derive(Debug)]
-enum Target {
-    Modes(Mixture),
-    Funnel(Funnel),
-    Banana(Banana),
-    Wells(ManyWell),
-}
-
-impl Target {
-    /// The target and the standard deviation of its start.
-    fn named(name: &str) -> Result<(Self, f64)> {
-        Ok(match name {
-            "modes-25" => (Target::Modes(modes_25()?), 8.0),
-            "modes-40" => (Target::Modes(modes_40(2)?), 25.0),
-            "funnel-10" => (Target::Funnel(Funnel::new(10)?), 3.0),
-            "banana" => (Target::Banana(Banana::new(2, 10.0, 0.03)?), 10.0),
-            "many-well-54" => (Target::Wells(ManyWell::separated(5, 4.0)?), 2.0),
-            "many-well-32" => (Target::Wells(ManyWell::pairs(32)?), 1.5),
-            _ => return Err(Error::param("targets", name, format!("some of {}", TARGETS.join(", ")))),
-        })
-    }
-
-    fn known(&self) -> &dyn Base {
-        match self {
-            Target::Modes(u) => u,
-            Target::Funnel(u) => u,
-            Target::Banana(u) => u,
-            Target::Wells(u) => u,
-        }
-    }
-
-    fn dim(&self) -> i64 {
-        match self {
-            Target::Modes(u) => u.means().size()[1],
-            Target::Funnel(u) => u.dim(),
-            Target::Banana(u) => u.dim(),
-            Target::Wells(u) => u.dim(),
-        }
-    }
-
-    /// The share of modes with at least half of their exact mass under weights w at x; of the modes of each well, since all are more
-    /// than walkers.
-    fn coverage(&self, x: &Tensor, w: &Tensor) -> Result<f64> {
-        match self {
-            Target::Modes(u) => {
-                let found = u.responsibilities(x)?.to_kind(Kind::Double).tr().mv(w);
-                let held = found.ge_tensor(&(u.masses() * 0.5));
-                Ok(held.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]))
-            }
-            Target::Wells(u) => {
-                let right = x.gt(0.0).to_kind(Kind::Double).tr().mv(w);
-                let (mass, wells) = (mass_right(u.well()), u.wells());
-                let half =
-                    |found: Tensor, exact: f64| found.ge(0.5 * exact).masked_select(&wells).to_kind(Kind::Double);
-                let both = Tensor::cat(&[half(right.shallow_clone(), mass), half(1.0 - right, 1.0 - mass)], 0);
-                Ok(both.mean(Kind::Double).double_value(&[]))
-            }
-            Target::Funnel(_) | Target::Banana(_) => Ok(f64::NAN),
-        }
-    }
-}
-
-/// The probability of x > 0 under e^{−u}.
-fn mass_right(well: &DoubleWell) -> f64 {
-    let simpson = |a, b| jarzynski::numeric::fit::simpson(|x| (-well.energy(x)).exp(), a, b, 20_000);
-    let (left, right) = (simpson(-8.0, 0.0), simpson(0.0, 8.0));
-    right / (left + right)
-}
-
-impl Differentiable for Target {}
-
-impl Energy for Target {
-    fn energy(&self, x: &Tensor) -> Tensor {
-        self.known().energy(x)
-    }
-    fn evaluate(&self, x: &Tensor) -> Evaluation {
-        self.known().evaluate(x)
-    }
-}
-
 type Annealing = Geometric<Gaussian, Target>;
 
 /// What one run gave.
@@ -175,6 +123,8 @@ struct Found {
     evaluations: u64,
     log_z: Estimate,
     ess: f64,
+    pareto_k: f64,
+    upper: Estimate,
     coverage: f64,
 }
 
@@ -245,17 +195,26 @@ impl SamplerBench {
         let transport = Transport::new(kernel(steps), steps, self.walkers, seed).times(&times).ess_min(0.5).quiet();
         let run: Run = transport.run(path)?;
         let lowest = run.column("ess")?.into_iter().fold(f64::INFINITY, f64::min);
-        let x = run.walkers.x().narrow(1, 0, annealing.target.dim());
+        let d = annealing.target.dim();
+        let x = run.walkers.x().narrow(1, 0, d);
+        let mut rng = Rng::new(seed).split(0x0b_ac);
+        let mut draws = annealing.target.known().sample(self.walkers, &mut rng);
+        if run.walkers.x().size()[1] > d {
+            draws = Tensor::cat(&[&draws, &rng.normal(&draws.size(), Kind::Double, Device::Cpu)], 1);
+        }
+        let back = transport.ess_min(0.0).reverse(path, &draws)?.walkers.log_z();
         Ok(Found {
             evaluations: spent + run.column("forward")?.iter().sum::<f64>() as u64,
             log_z: run.walkers.log_z(),
             ess: lowest,
+            pareto_k: run.walkers.worst_pareto_k(),
+            upper: Estimate::new(path.base().log_z() - back.value, back.se),
             coverage: annealing.target.coverage(&x, &run.walkers.weights())?,
         })
     }
 
     /// Kernels that do not reject have the knots of a pilot of the one that does, with a step that [`lowered`] makes for K.
-    fn measure(&self, method: &str, annealing: &Annealing, budget: usize, seed: u64) -> Result<Found> {
+    fn measure(&self, method: &str, (annealing, jump): (&Annealing, f64), budget: usize, seed: u64) -> Result<Found> {
         let at = (budget, seed);
         let plain = (annealing, annealing);
         match method {
@@ -281,6 +240,18 @@ impl SamplerBench {
             "barker" => {
                 let found = self.pilot(Reversed::new(Barker::new(1.0)), 0.57, annealing, seed)?;
                 self.run((fixed(&found), 2), found, plain, at)
+            }
+            "scales" => {
+                let kernel = Scales::new(Hmc::new(0.5, LONG), &FACTORS);
+                let found = self.pilot(Reversed::new(kernel), 0.6, annealing, seed)?;
+                self.run((fixed(&found), 1 + FACTORS.len() * LONG), found, plain, at)
+            }
+            "jumps" => {
+                let wells = usize::from(annealing.target.dim() > 2);
+                let (jumps, decades) = (JUMPS[wells], DECADES[wells]);
+                let far = Scales::new(Jumps::new(jump, decades).coordinates(1), &vec![1.0; jumps]);
+                let found = self.pilot(Reversed::new((Barker::new(1.0), far)), 0.57, annealing, seed)?;
+                self.run((fixed(&found), 2 + jumps), found, plain, at)
             }
             _ => {
                 let found = self.pilot(Reversed::new(RandomWalk::new(1.0)), 0.3, annealing, seed)?;
@@ -320,9 +291,9 @@ impl Experiment for SamplerBench {
         let mut rows = Rows::new(&COLUMNS);
         let mut drifts = Rows::new(&learned::COLUMNS);
         for name in &self.targets {
-            let (target, sigma) = Target::named(name)?;
+            let (target, sigma, jump) = Target::named(name)?;
             let d = target.dim();
-            let base = Gaussian::isotropic(d, sigma, Kind::Double, jarzynski::tch::Device::Cpu)?;
+            let base = Gaussian::isotropic(d, sigma, Kind::Double, Device::Cpu)?;
             let annealing = Geometric { base, target };
             let exact = annealing.target.known().log_z();
             if self.drift_updates > 0 {
@@ -335,8 +306,8 @@ impl Experiment for SamplerBench {
                         let label = format!("{name} {method} {budget} {seed}");
                         let own = label.bytes().fold(Rng::new(seed), |rng, b| rng.split(u64::from(b))).seed();
                         let clock = Instant::now();
-                        let found = self.measure(method, &annealing, budget, own)?;
-                        let Found { evaluations, log_z, ess, coverage } = found;
+                        let found = self.measure(method, (&annealing, jump), budget, own)?;
+                        let Found { evaluations, log_z, ess, pareto_k, upper, coverage } = found;
                         let seconds = clock.elapsed().as_secs_f64();
                         rows.push((
                             name.as_str(),
@@ -348,6 +319,9 @@ impl Experiment for SamplerBench {
                             log_z.se,
                             exact,
                             ess,
+                            pareto_k,
+                            upper.value,
+                            upper.se,
                             coverage,
                             seconds,
                         ));
@@ -366,81 +340,5 @@ impl Experiment for SamplerBench {
             out.table("drifts", drifts.finish()?);
         }
         Ok(out)
-    }
-}
-
-/// Rows of one target and method.
-fn of(errors: &DataFrame, target: &str, method: &str) -> Result<DataFrame> {
-    frame::filter(&frame::filter(errors, "target", target)?, "method", method)
-}
-
-fn root_mean_square(v: &[f64]) -> f64 {
-    (v.iter().map(|x| x * x).sum::<f64>() / v.len() as f64).sqrt()
-}
-
-fn mean(v: &[f64]) -> f64 {
-    v.iter().sum::<f64>() / v.len() as f64
-}
-
-impl SamplerBench {
-    /// log Ẑ − log Z, evaluations and the other columns of the runs of one budget, in the order of `budgets`.
-    fn by_budget(&self, own: &DataFrame, column: &str) -> Result<Vec<Vec<f64>>> {
-        let read = |c: &str| frame::column_f64(own, c);
-        let v = match column {
-            "error" => read("log_z")?.iter().zip(read("exact")?).map(|(z, e)| z - e).collect(),
-            column => read(column)?,
-        };
-        Ok(v.chunks(self.seeds).map(<[f64]>::to_vec).collect())
-    }
-
-    fn calibration(&self, errors: &DataFrame) -> Result<DataFrame> {
-        let mut rows = Rows::new(&["target", "method", "runs", "known", "covered"]);
-        for (target, method) in self.targets.iter().flat_map(|t| self.methods.iter().map(move |m| (t, m))) {
-            let own = of(errors, target, method)?;
-            let read = |c: &str| frame::column_f64(&own, c);
-            let (z, se, exact) = (read("log_z")?, read("se")?, read("exact")?);
-            let known: Vec<usize> = (0..z.len()).filter(|i| se[*i].is_finite()).collect();
-            let covered = known.iter().filter(|i| (z[**i] - exact[**i]).abs() < 1.96 * se[**i]).count();
-            rows.push((target.as_str(), method.as_str(), z.len(), known.len(), covered));
-        }
-        rows.finish()
-    }
-
-    fn say(&self, errors: &DataFrame, out: &mut Output) -> Result<()> {
-        for (target, method) in self.targets.iter().flat_map(|t| self.methods.iter().map(move |m| (t, m))) {
-            let own = of(errors, target, method)?;
-            let last = |c: &str| Ok::<_, Error>(self.by_budget(&own, c)?.pop().unwrap_or_default());
-            let (error, ess, modes, seconds) =
-                (last("error")?, last("ess")?, last("coverage_modes")?, last("seconds")?);
-            let (_, se) = frame::mean_se(&error);
-            out.note(format!(
-                "{target:<12} {method:<11} log Z off by {}, RMS {:.3}, lowest ESS {:.2}, modes {:.2}, {:.2} s",
-                signed_with_error(mean(&error), se, 3),
-                root_mean_square(&error),
-                mean(&ess),
-                mean(&modes),
-                mean(&seconds)
-            ));
-        }
-        Ok(())
-    }
-
-    #[cfg(feature = "plot")]
-    fn figure(&self, errors: &DataFrame) -> Result<jarzynski::plot::Figure> {
-        use jarzynski::plot::{Figure, Panel};
-        let mut figure = Figure::new(1500, 900).columns(3).title("log Z at equal numbers of evaluations");
-        for target in &self.targets {
-            let mut panel =
-                Panel::new(target).x("evaluations, those of the pilot included").y("RMS error of log Ẑ / nats");
-            panel = panel.log_x().log_y();
-            for method in &self.methods {
-                let own = of(errors, target, method)?;
-                let spent: Vec<f64> = self.by_budget(&own, "evaluations")?.iter().map(|v| mean(v)).collect();
-                let error: Vec<f64> = self.by_budget(&own, "error")?.iter().map(|v| root_mean_square(v)).collect();
-                panel = panel.line(method, &spent, &error).points(method, &spent, &error);
-            }
-            figure = figure.panel(panel);
-        }
-        Ok(figure)
     }
 }
