@@ -3,8 +3,8 @@
 use jarzynski::io::frame::{Rows, column_str};
 use jarzynski::io::{read_metadata, write_parquet_with};
 use jarzynski::model::{
-    Bridge, CouplingFlow, CouplingShape, DriftShape, FlowNet, FlowShape, Gaussian, Interpolant, LadderNet, LadderShape, Mixture,
-    NoiseLadder, Rbm, RbmShape, WithDrift,
+    Bridge, CouplingFlow, CouplingShape, DriftShape, FlowNet, FlowShape, Gaussian, Interpolant, LadderNet, LadderShape,
+    Mixture, NoiseLadder, Rbm, RbmShape, WithDrift,
 };
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
