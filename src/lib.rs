@@ -53,7 +53,8 @@ pub use serde_json;
 pub use sweep::Sweep;
 pub use tch;
 pub use train::{
-    DataNoise, FlowSettings, FlowTrainer, Method, Optim, Schedule, ScoreMatching, Settings, Trainer, TrustRegion,
+    BinaryMatching, DataNoise, FlowSettings, FlowTrainer, Method, NoiseContrastive, Optim, Schedule, ScoreMatching,
+    Settings, Trainer, TrustRegion,
 };
 pub use transport::{Ais, Bracket, ReverseStart, Transport, anneal, check_kernel, transport};
 pub use tune::{CostModel, Tune, Tuned, VarianceModel, tune};
@@ -68,6 +69,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/leave-it-running.md")]
 #[doc = include_str!("../docs/gpu.md")]
+#[doc = include_str!("../docs/without-sampling.md")]
 #[doc = include_str!("../docs/warnings.md")]
 #[doc = include_str!("../docs/results.md")]
 #[doc = include_str!("../docs/install.md")]

@@ -1,6 +1,6 @@
 //! Fit a mixture of Gaussians to data by expectation maximisation, and give its density under noise of any level in closed form.
 
-use crate::density::{Axes, Base, Energy, Evaluation, floats};
+use crate::density::{Axes, Base, Energy, Evaluation, floats, kind_for, rows_as};
 use crate::error::{Error, Result, guard, no_grad};
 use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor};
@@ -148,6 +148,36 @@ impl DataMixture {
                 Ok(DataMixture { axes, components: Some(Components { log_shares, rotations, means, variances }) })
             })
         })
+    }
+
+    /// A mixture of so many Gaussians fitted to rows of `data` `[n, d]` with Gaussian noise of standard deviation `noise`, as a
+    /// base in the data's kind and on their device: exact draws and a normalised density, such as noise-contrastive estimation
+    /// takes.
+    ///
+    /// ```
+    /// use jarzynski::{Base, Rng, density::DataMixture, model::Mixture};
+    /// # fn main() -> jarzynski::Result<()> {
+    /// let data = Mixture::new(&[vec![-8.0], vec![8.0]], &[0.3, 0.7])?.sample(500, &mut Rng::new(1));
+    /// let noise = DataMixture::base(&data, 2, 0.1, 0)?;
+    /// assert_eq!((noise.log_z(), noise.sample(10, &mut Rng::new(2)).size()), (0.0, vec![10, 1]));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Data that are not `[n, d]` or not finite; a noise that is not positive; no component, or more than there are rows.
+    pub fn base(data: &Tensor, components: usize, noise: f64, seed: u64) -> Result<Box<dyn Base>> {
+        let d = if data.defined() { data.size().get(1).copied().unwrap_or(0) } else { 0 };
+        let data = rows_as("data", data, d, (kind_for(data), data.device()))?;
+        if !(noise > 0.0 && noise.is_finite()) {
+            return Err(Error::param("noise", noise, "a positive, finite standard deviation"));
+        }
+        let rows = data.size()[0];
+        let count = i64::try_from(components)
+            .ok()
+            .filter(|c| (1..=rows).contains(c))
+            .ok_or_else(|| Error::param("components", components, format!("1 to {rows}, as many as there are rows")))?;
+        let found = DataMixture::fit(&data, Axes::of(&data)?, count, d, noise, &mut Rng::new(seed))?;
+        Ok(Box::new(found.under_noise(noise)))
     }
 
     /// The data's principal axes.

@@ -7,6 +7,7 @@ mod energy;
 mod evaluation;
 mod files;
 mod fisher;
+mod flips;
 mod layers;
 mod layers_path;
 mod maps;
@@ -29,6 +30,8 @@ pub(crate) use files::{
 };
 pub use fisher::Fisher;
 pub(crate) use fisher::{Block, Moments};
+pub use flips::Weigh;
+pub(crate) use flips::{add, flips_by_energy};
 pub use layers::{Bipartite, BipartitePath, Layer, Layers};
 pub(crate) use layers::{bits, digits};
 pub use layers_path::{Independent, LayersPath};

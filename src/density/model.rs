@@ -1,7 +1,7 @@
 //! Define what training needs of a model: parameters θ, gradients in them, an exact start, files.
 
 use crate::density::files::{described, read_model, take_parameters, type_name, write_model};
-use crate::density::{Base, Energy, Evaluation, Fisher, rows_for};
+use crate::density::{Base, Energy, Evaluation, Fisher, Weigh, flips_by_energy, rows_for};
 use crate::error::{Result, guard, no_grad};
 use crate::numeric::Rng;
 use serde_json::Value;
@@ -60,6 +60,15 @@ pub trait Model: Energy {
     /// ([`DataNoise::Bits`](crate::train::DataNoise::Bits)).
     fn is_binary(&self) -> bool {
         false
+    }
+
+    /// Σ_ij w_ij ∂_θΔ_ij of the energy differences Δ_ij = U(x_i with bit `units[j]` flipped) − U(x_i), one tensor for each trainable
+    /// parameter in the store's order. Rows x `[n, d]` of zeros and ones are visited in blocks: `weigh` gets each block's Δ and
+    /// gives its weights w. Nothing comes back where it gives none. For [`BinaryMatching`](crate::train::BinaryMatching).
+    ///
+    /// The default evaluates all neighbours; a model whose differences cost less says so here.
+    fn flips(&self, x: &Tensor, units: &[i64], weigh: &mut Weigh) -> Vec<Tensor> {
+        flips_by_energy(self, x, units, weigh)
     }
 
     /// The direction that the optimiser gets for the gradient (4): the gradient itself unless a model knows a better

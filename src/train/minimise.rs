@@ -162,6 +162,10 @@ impl Update<'_> {
     /// A loss without a graph through θ.
     pub fn descend_from(&self, loss: &Tensor) -> Result<Measured> {
         let grads = if self.last { Vec::new() } else { Tensor::f_run_backward(&[loss], self.params, false, false)? };
+        if !self.last && grads.iter().all(|g| !g.defined()) {
+            let expected = "a loss that depends on the model's parameters by differentiable operations";
+            return Err(lacking("no graph through θ", expected));
+        }
         Ok(Measured { loss: loss.detach(), grads })
     }
 }

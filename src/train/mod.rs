@@ -1,6 +1,7 @@
 //! Train any model with any kernel: the learning loop, once, for Jarzynski, PCD and CD.
 
 mod batches;
+mod binary_matching;
 mod contrastive;
 mod descent;
 mod dual_score;
@@ -21,6 +22,7 @@ mod trajectory;
 mod trust_region;
 
 pub use batches::DataNoise;
+pub use binary_matching::{BinaryMatching, BinaryObjective};
 pub use dual_score::{Balance, DualScoreMatching};
 pub use flow_matching::FlowTrainer;
 pub use maximum_likelihood::MaximumLikelihood;

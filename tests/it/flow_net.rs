@@ -101,7 +101,8 @@ fn quadrature(flow: &FlowNet) -> (f64, f64) {
 }
 
 fn train(flow: &mut FlowNet, x: &Tensor, steps: usize) -> jarzynski::Run {
-    let s = FlowSettings { steps, batch: 128, lr: 5e-3, every: 20, progress: 0.0, ..Default::default() };
+    let s =
+        FlowSettings { steps, batch: 128, lr: 5e-3, every: 20.min(steps.max(1)), progress: 0.0, ..Default::default() };
     FlowTrainer::new().settings(s).train(flow, x).unwrap()
 }
 

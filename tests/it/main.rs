@@ -1,6 +1,7 @@
 //! All tests that run on every machine, in one binary.
 
 mod alarms;
+mod binary_matching;
 mod bracket;
 mod calibration;
 mod common;

@@ -8,7 +8,7 @@ use jarzynski::model::{
 };
 use jarzynski::run::record;
 use jarzynski::tch::{Device, Kind, Tensor};
-use jarzynski::train::{Balance, DualScoreMatching, MaximumLikelihood, NoiseContrastive};
+use jarzynski::train::{Balance, BinaryMatching, DualScoreMatching, MaximumLikelihood, NoiseContrastive};
 use jarzynski::{
     Ais, Escorted, FlowTrainer, Gibbs, Mala, Method, Optim, Reversed, Rng, Run, ScoreMatching, Settings, Trainer, Ula,
     transport,
@@ -59,6 +59,9 @@ fn runs() -> Vec<Run> {
         ScoreMatching::exact().steps(5).quiet().train(&mut model(), &data).unwrap(),
         NoiseContrastive::new().steps(5).quiet().train(&mut model(), &data, &model()).unwrap(),
         MaximumLikelihood::new().steps(5).quiet().train(&mut couplings, &data).unwrap(),
+        BinaryMatching::pseudo_likelihood().steps(2).quiet().train(&mut rbm, &binary).unwrap(),
+        BinaryMatching::ratio_matching().steps(2).quiet().train(&mut rbm, &binary).unwrap(),
+        BinaryMatching::probability_flow().steps(2).quiet().train(&mut rbm, &binary).unwrap(),
         FlowTrainer::new().steps(12).batch(16).quiet().train(&mut flow, &small).unwrap(),
         Trainer::new(Ula::new(0.1), Method::Pcd).settings(s.clone()).train(&mut model(), &(&data * 100.0)).unwrap(),
     ]

@@ -3,6 +3,7 @@
 use jarzynski::kernel::{Mala, Reversed, Whitened};
 use jarzynski::model::{Bridge, FlowNet, FlowShape, Gaussian, Interpolant, Mixture, Mlp, MlpShape, Rbm, RbmShape};
 use jarzynski::tch::{Device, Kind, Tensor};
+use jarzynski::train::{BinaryMatching, NoiseContrastive, ScoreMatching};
 use jarzynski::{
     Ais, Checkpointing, DataNoise, Error, Escorted, FlowTrainer, Gibbs, Kernel, Method, Model, Optim, Outcome, Rng,
     Run, Schedule, Settings, Trainer, Transport, TrustRegion, Ula,
@@ -223,6 +224,76 @@ fn transports_and_flows() {
         }
     }
     panic!("the flow's training does not get on");
+}
+
+/// Trains by descent without a pause and with many, and compares; the twin is another seed.
+fn descends<M: Model>(what: &str, model: impl Fn() -> M, train: impl Fn(&mut M, Option<Checkpointing>, u64) -> Run) {
+    let (mut whole, dir) = (model(), tempfile::tempdir().unwrap());
+    let expected = train(&mut whole, None, 3);
+    assert!(expected.finished(), "{what}: {:?}", expected.outcome);
+    for call in 0.. {
+        assert!(call < 50, "{what} does not get on");
+        let mut part = model();
+        let keep = Checkpointing::resume_or_start(dir.path()).pause_after_steps(4).every_steps(2);
+        let run = train(&mut part, Some(keep), 3);
+        if !run.finished() {
+            assert!(matches!(run.outcome, Outcome::Paused { .. }), "{what}: {:?}", run.outcome);
+            continue;
+        }
+        assert_same(what, &run, &expected);
+        assert_same_model(what, &part, &whole);
+        break;
+    }
+    assert_eq!(rows(&Run::open(dir.path()).unwrap()), rows(&expected), "{what}");
+    assert_ne!(rows(&train(&mut model(), None, 4)), rows(&expected), "{what}: another seed");
+}
+
+#[test]
+fn trainings_by_descent() {
+    let net = || Mlp::new(2, &MlpShape { widths: vec![6], ..Default::default() }, Kind::Double, Device::Cpu).unwrap();
+    let data = points(60);
+    let optims = [Optim::Adam, Optim::Sgd { momentum: 0.5 }];
+    for (i, matching) in [
+        ScoreMatching::denoising(0.3),
+        ScoreMatching::exact().data_noise(0.2),
+        ScoreMatching::hutchinson(2),
+        ScoreMatching::sliced(1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let matching = matching.steps(17).batch(24).lr(0.01).every(3).optim(optims[i % 2]).quiet();
+        descends("score matching", net, |model, keep, seed| {
+            ScoreMatching { checkpointing: keep, ..matching.clone().seed(seed) }.train(model, &data).unwrap()
+        });
+    }
+    let noise = Gaussian::fit(&data, 0.1).unwrap();
+    for optim in optims {
+        let nce = NoiseContrastive::new().ratio(1.5).log_z_lr(2.0).steps(17).batch(24).lr(0.01).optim(optim);
+        let nce = nce.schedule(Schedule::Cosine { end: 0.1 }).quiet();
+        descends("noise contrastive", net, |model, keep, seed| {
+            NoiseContrastive { checkpointing: keep, ..nce.clone().seed(seed) }.train(model, &data, &noise).unwrap()
+        });
+    }
+    let bits = Rng::new(5).uniform_tensor(&[80, 6], Kind::Double, Device::Cpu).round();
+    let rbm =
+        || Rbm::bernoulli(&bits, &RbmShape { hidden: 4, scale: 0.3, centred: true, ..Default::default() }).unwrap();
+    for matching in
+        [BinaryMatching::pseudo_likelihood(), BinaryMatching::ratio_matching(), BinaryMatching::probability_flow()]
+    {
+        let matching = matching.units(3).steps(17).batch(30).lr(0.01).quiet();
+        descends("binary matching", rbm, |model, keep, seed| {
+            BinaryMatching { checkpointing: keep, ..matching.clone().seed(seed) }.train(model, &bits).unwrap()
+        });
+    }
+    // another noise is another run
+    let dir = tempfile::tempdir().unwrap();
+    let nce = |noise: &Gaussian| {
+        NoiseContrastive::new().steps(5).quiet().resume_or_start(dir.path()).train(&mut net(), &data, noise)
+    };
+    nce(&noise).unwrap();
+    let e = nce(&Gaussian::fit(&data, 0.2).unwrap()).unwrap_err();
+    assert!(matches!(&e, Error::RunMismatch { key, .. } if key.starts_with("noise")), "{e}");
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! Check trainings that draw nothing from the model: losses and gradients in closed form, what they recover, what they miss.
 
 use crate::common::{FAR, worst, z_of};
+use jarzynski::density::DataMixture;
 use jarzynski::model::{Gaussian, Mixture, Mlp, MlpShape};
 use jarzynski::tch::{Device, Kind, Tensor, nn, no_grad};
 use jarzynski::train::{NoiseContrastive, ScoreMatching};
 use jarzynski::{Base, Differentiable, Energy, Model, Optim, Result, Rng, Run, Schedule};
 
-const WIDE: (Kind, Device) = (Kind::Double, Device::Cpu);
+pub const WIDE: (Kind, Device) = (Kind::Double, Device::Cpu);
 /// Step of central differences in f64.
-const H: f64 = 1e-5;
+pub const H: f64 = 1e-5;
 
 /// U = ½|(x − m)A|²: a Gaussian of precision AAᵀ whose scale is free too.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl Model for Normal {
 }
 
 /// Parameters as one list of numbers.
-fn parameters<M: Model>(model: &M) -> Vec<f64> {
+pub fn parameters<M: Model>(model: &M) -> Vec<f64> {
     let flat = |t: &Tensor| Vec::<f64>::try_from(t.detach().to_kind(Kind::Double).view(-1)).unwrap();
     model.vars().trainable_variables().iter().flat_map(flat).collect()
 }
@@ -89,13 +90,13 @@ fn stirred<M: Model>(model: M, size: f64) -> M {
     model
 }
 
-fn first(run: &Run, column: &str) -> f64 {
+pub fn first(run: &Run, column: &str) -> f64 {
     run.column(column).unwrap()[0]
 }
 
 /// The gradient of a loss at the parameters of `model`, by one step of gradient descent of length 1, against differences of the
 /// loss, both relative to the gradient's size. `run(model, steps)` trains it.
-fn gradient_error<M: Model>(model: &mut M, column: &str, run: impl Fn(&mut M, usize) -> Run) -> f64 {
+pub fn gradient_error<M: Model>(model: &mut M, column: &str, run: impl Fn(&mut M, usize) -> Run) -> f64 {
     let grad = gradient(model, &run);
     let mut slope = |i: usize| {
         let mut at = |by: f64| {
@@ -111,7 +112,7 @@ fn gradient_error<M: Model>(model: &mut M, column: &str, run: impl Fn(&mut M, us
 }
 
 /// The gradient, leaving the parameters as they were.
-fn gradient<M: Model>(model: &mut M, run: impl Fn(&mut M, usize) -> Run) -> Vec<f64> {
+pub fn gradient<M: Model>(model: &mut M, run: impl Fn(&mut M, usize) -> Run) -> Vec<f64> {
     let before = parameters(model);
     assert!(run(model, 1).finished());
     let grad: Vec<f64> = before.iter().zip(parameters(model)).map(|(a, b)| a - b).collect();
@@ -174,6 +175,32 @@ fn the_exact_loss_is_that_of_closed_forms() {
     let exact = (sum(&slope.square()) * 0.5 - laplacian).mean(Kind::Double).double_value(&[]);
     let found = loss(&mut || ScoreMatching::exact().steps(0).quiet().train(&mut mixture, &x).unwrap());
     assert!((found - exact).abs() < 1e-10, "{found}, exact {exact}");
+}
+
+#[test]
+fn estimates_of_the_trace_are_unbiased_and_hutchinsons_has_less_variance() {
+    let x = Rng::new(2).normal(&[40, 4], Kind::Double, Device::Cpu);
+    let mut model = net(4);
+    let exact = first(&ScoreMatching::exact().steps(0).quiet().train(&mut model, &x).unwrap(), "loss_fisher");
+    let mut of = |matching: ScoreMatching| -> Vec<f64> {
+        let run = |seed| matching.clone().steps(0).seed(seed).quiet();
+        (0..200).map(|seed| first(&run(seed).train(&mut model, &x).unwrap(), "loss_fisher")).collect()
+    };
+    let (hutchinson, sliced) = (of(ScoreMatching::hutchinson(1)), of(ScoreMatching::sliced(1)));
+    let many = of(ScoreMatching::hutchinson(4));
+    let z = [z_of(&hutchinson, exact), z_of(&sliced, exact), z_of(&many, exact)];
+    assert!(worst(&z) < FAR, "{z:?}");
+    // twins: a loss that is off by a tenth of its size
+    let off = [&hutchinson, &sliced, &many].map(|all| z_of(all, exact * 1.1));
+    assert!(off.iter().all(|z| z.abs() > FAR), "{off:?}");
+    let spread = |all: &Vec<f64>| {
+        let mean = all.iter().sum::<f64>() / all.len() as f64;
+        all.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (all.len() as f64 - 1.0)
+    };
+    // a ratio of variances of 200 has a relative error of about √(4/200) = .14
+    let (ratio, four) = (spread(&hutchinson) / spread(&sliced), spread(&hutchinson) / spread(&many));
+    assert!(ratio < 0.5, "variance of Hutchinson's estimate over that of the sliced one: {ratio}");
+    assert!((four - 4.0).abs() < 5.0 * 4.0 * 0.14, "four probes have a quarter of the variance: {four}");
 }
 
 #[test]
@@ -247,9 +274,9 @@ fn plain(theta: &[f64], x: f64) -> [f64; 3] {
     [-total.ln(), slope, 1.0 - mean([away[0].powi(2), away[1].powi(2)]) + slope.powi(2)]
 }
 
-/// The covariance of an estimate that minimises Σ loss(point, θ), from the points: H⁻¹ J H⁻¹ with the sum's Hessian H and the sum J of the
-/// squares of the points' gradients, by differences. Points are of `kinds` of which each has a mean gradient of its own.
-fn sandwich<P>(kinds: &[&[P]], theta: &[f64], loss: impl Fn(&P, &[f64]) -> f64) -> Tensor {
+/// The covariance of an estimate that minimises Σ loss(point, θ) over points that come so many times: H⁻¹ J H⁻¹ with the sum's Hessian H
+/// and the sum J of the squares of the points' gradients, by differences. Each of the `kinds` of points has a mean gradient of its own.
+pub fn sandwich<P>(kinds: &[&[(P, f64)]], theta: &[f64], loss: impl Fn(&P, &[f64]) -> f64) -> Tensor {
     let d = theta.len();
     let moved = |moves: &[(usize, f64)]| {
         let mut t = theta.to_vec();
@@ -257,28 +284,38 @@ fn sandwich<P>(kinds: &[&[P]], theta: &[f64], loss: impl Fn(&P, &[f64]) -> f64) 
         t
     };
     let step = 1e-4;
-    let points: Vec<&P> = kinds.iter().flat_map(|all| all.iter()).collect();
-    let total = |t: &[f64]| points.iter().map(|p| loss(p, t)).sum::<f64>();
-    let mut hessian = vec![];
+    let points: Vec<&(P, f64)> = kinds.iter().flat_map(|all| all.iter()).collect();
+    let total = |t: &[f64]| points.iter().map(|(p, times)| times * loss(p, t)).sum::<f64>();
+    let mut hessian = vec![0.0; d * d];
     for i in 0..d {
-        for j in 0..d {
+        for j in 0..=i {
             let at = |a: f64, b: f64| total(&moved(&[(i, a * step), (j, b * step)]));
-            hessian.push((at(1.0, 1.0) - at(1.0, -1.0) - at(-1.0, 1.0) + at(-1.0, -1.0)) / (4.0 * step * step));
+            let value = (at(1.0, 1.0) - at(1.0, -1.0) - at(-1.0, 1.0) + at(-1.0, -1.0)) / (4.0 * step * step);
+            (hessian[i * d + j], hessian[j * d + i]) = (value, value);
         }
     }
     let mut noise = Tensor::zeros([d as i64, d as i64], WIDE);
     for points in kinds {
-        let of = |p: &P, i: usize| (loss(p, &moved(&[(i, H)])) - loss(p, &moved(&[(i, -H)]))) / (2.0 * H);
-        let rows: Vec<f64> = points.iter().flat_map(|p| (0..d).map(move |i| (p, i))).map(|(p, i)| of(p, i)).collect();
+        let mut rows = vec![];
+        for (p, _) in points.iter() {
+            rows.extend((0..d).map(|i| (loss(p, &moved(&[(i, H)])) - loss(p, &moved(&[(i, -H)]))) / (2.0 * H)));
+        }
         let rows = Tensor::from_slice(&rows).view([points.len() as i64, d as i64]);
-        let away = &rows - rows.mean_dim(0, true, Kind::Double);
-        noise += away.tr().matmul(&away);
+        let times = Tensor::from_slice(&points.iter().map(|(_, times)| *times).collect::<Vec<_>>()).unsqueeze(-1);
+        let mean = (&rows * &times).sum_dim_intlist(0, true, Kind::Double) / times.sum(Kind::Double);
+        let away = rows - mean;
+        noise += away.tr().matmul(&(&away * times));
     }
     let inverse = Tensor::from_slice(&hessian).view([d as i64, d as i64]).inverse();
     inverse.matmul(&noise).matmul(&inverse)
 }
 
-fn scores(found: &[f64], exact: &[f64], covariance: &Tensor) -> Vec<f64> {
+/// Each once.
+fn once<P>(points: impl IntoIterator<Item = P>) -> Vec<(P, f64)> {
+    points.into_iter().map(|p| (p, 1.0)).collect()
+}
+
+pub fn scores(found: &[f64], exact: &[f64], covariance: &Tensor) -> Vec<f64> {
     let se = |i: usize| covariance.double_value(&[i as i64, i as i64]).sqrt();
     found.iter().zip(exact).enumerate().map(|(i, (f, e))| (f - e) / se(i)).collect()
 }
@@ -298,11 +335,11 @@ fn score_matching_recovers_a_mixture_within_its_errors() {
         let [_, slope, curvature] = plain(theta, *x);
         0.5 * slope * slope - curvature
     };
-    let z = scores(&found, &exact, &sandwich(&[&numbers(&x)], &found, loss));
+    let z = scores(&found, &exact, &sandwich(&[&once(numbers(&x))], &found, loss));
     assert!(worst(&z) < FAR, "{z:?}");
     // the twin: a mass that is .05 off
     let wrong = [exact[0], exact[1], ((MASS + 0.05) / (0.95 - MASS)).ln()];
-    assert!(worst(&scores(&found, &wrong, &sandwich(&[&numbers(&x)], &found, loss))) > FAR);
+    assert!(worst(&scores(&found, &wrong, &sandwich(&[&once(numbers(&x))], &found, loss))) > FAR);
 }
 
 /// Draws that are the same at every update: what is estimated is then one minimum, of which the variance is known.
@@ -436,7 +473,7 @@ fn noise_contrast_recovers_a_mixture_and_log_z_within_the_known_variance() {
     let z = (found[3] - model.log_z_exact().unwrap()) / se;
     assert!(z.abs() < FAR, "{z}");
     // the points' own variance agrees with the theorem
-    let tagged = |x: Vec<f64>, data| x.into_iter().map(|x| (x, data)).collect::<Vec<_>>();
+    let tagged = |x: Vec<f64>, data| once(x.into_iter().map(|x| (x, data)));
     let points = (tagged(numbers(&x), true), tagged(numbers(&noise.rows), false));
     let own = sandwich(&[&points.0, &points.1], &found, |p, t| contrast(*p, t, RATIO.ln()));
     for i in 0..4 {
@@ -480,4 +517,136 @@ fn score_losses_do_not_see_masses_of_far_modes_and_the_contrast_does() {
         nce.quiet().train(model, &x, &noise).unwrap()
     });
     assert!(slope > 0.05, "{slope}");
+}
+
+/// U = |x|²/2 with parameters that it does not use, or without a graph.
+#[derive(Debug)]
+struct Deaf {
+    vs: nn::VarStore,
+    graph: bool,
+}
+
+impl Deaf {
+    fn new(graph: bool) -> Self {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let _ = vs.root().var("theta", &[1], nn::Init::Const(1.0));
+        Deaf { vs, graph }
+    }
+}
+
+impl Differentiable for Deaf {}
+
+impl Energy for Deaf {
+    fn energy(&self, x: &Tensor) -> Tensor {
+        let u = x.square().sum_dim_intlist(-1, false, None::<Kind>) * 0.5;
+        if self.graph { u } else { u.detach() }
+    }
+}
+
+impl Model for Deaf {
+    fn vars(&self) -> &nn::VarStore {
+        &self.vs
+    }
+    fn vars_mut(&mut self) -> &mut nn::VarStore {
+        &mut self.vs
+    }
+    fn base(&self) -> Result<Box<dyn Base>> {
+        Ok(Box::new(Gaussian::isotropic(1, 1.0, Kind::Float, Device::Cpu)?))
+    }
+    fn dim(&self) -> i64 {
+        1
+    }
+}
+
+#[test]
+fn energies_without_derivatives_end_the_run_with_a_cause_that_names_them() {
+    let x = teacher().sample(10, &mut Rng::new(1));
+    for (graph, said) in [(false, "an energy without a graph"), (true, "no graph through θ")] {
+        for matching in objectives() {
+            let run = matching.steps(3).quiet().train(&mut Deaf::new(graph), &x).unwrap();
+            let cause = format!("{:?}", run.outcome);
+            assert!(!run.finished() && cause.contains(said), "{cause}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_do_not_apply_are_refused_by_name() {
+    let x = teacher().sample(20, &mut Rng::new(1));
+    let scores = |matching: ScoreMatching| matching.train(&mut teacher(), &x).unwrap_err().to_string();
+    for (text, said) in [
+        (scores(ScoreMatching::hutchinson(0)), "probes = 0"),
+        (scores(ScoreMatching::sliced(0)), "probes = 0"),
+        (scores(ScoreMatching::denoising(f64::NAN)), "sigma = NaN"),
+        (scores(ScoreMatching::denoising(0.1).data_noise(0.1)), "data_noise = Gaussian(0.1)"),
+        (scores(ScoreMatching::exact().steps(5).every(6)), "every = 6: expected at most 5 steps"),
+        (scores(ScoreMatching::exact().threads(0)), "threads = 0"),
+        (scores(ScoreMatching::exact().data_noise(jarzynski::DataNoise::Bits)), "data_noise = \"bits\""),
+    ] {
+        assert!(text.starts_with(said), "{text}");
+    }
+    let contrast =
+        |nce: NoiseContrastive, noise: &Gaussian| nce.train(&mut teacher(), &x, noise).unwrap_err().to_string();
+    let (nce, noise) = (NoiseContrastive::new, Gaussian::new(&[0.0], &[2.0]).unwrap());
+    for (text, said) in [
+        (contrast(nce().ratio(0.0), &noise), "ratio = 0"),
+        (contrast(nce().log_z(f64::INFINITY), &noise), "log_z = inf"),
+        (contrast(nce().log_z_lr(-1.0), &noise), "log_z_lr = -1"),
+        (contrast(nce().steps(5).every(6), &noise), "every = 6"),
+        (contrast(nce().optim(Optim::natural()), &noise), "optim = natural"),
+        (contrast(nce(), &Gaussian::new(&[0.0, 0.0], &[1.0, 1.0]).unwrap()), "noise has shape [64, 2]"),
+    ] {
+        assert!(text.starts_with(said), "{text}");
+    }
+    let wide = Tensor::cat(&[&x, &x], 1);
+    let ladder = jarzynski::model::NoiseLadder::new(&wide, 0.2, &Default::default());
+    let e =
+        jarzynski::train::DualScoreMatching::new().steps(5).train(&mut ladder.unwrap(), &wide).unwrap_err().to_string();
+    assert!(e.starts_with("every = 10: expected at most 5 steps"), "{e}");
+    let flow = jarzynski::model::FlowNet::from_noise(&Default::default(), &wide, &Default::default());
+    let e = jarzynski::FlowTrainer::new().steps(5).train(&mut flow.unwrap(), &wide).unwrap_err().to_string();
+    assert!(e.starts_with("every = 10: expected at most 5 steps"), "{e}");
+}
+
+#[test]
+fn the_base_of_a_model_and_binary_noise_serve_as_noise() {
+    use jarzynski::model::{Rbm, RbmShape};
+    let bits = Rng::new(5).uniform_tensor(&[400, 6], Kind::Double, Device::Cpu).round();
+    let mut rbm = Rbm::bernoulli(&bits, &RbmShape { hidden: 4, scale: 0.3, ..Default::default() }).unwrap();
+    let noise = rbm.base().unwrap();
+    let nce = NoiseContrastive::new().ratio(4.0).steps(400).lr(0.02).schedule(Schedule::Cosine { end: 0.0 }).quiet();
+    let run = nce.train(&mut rbm, &bits, &noise).unwrap();
+    let (learned, exact) = (run.log_z_learned().unwrap(), rbm.exact_log_z().unwrap());
+    // data and noise are the same distribution, and log p_m/p_n nearly constant: the error of c is about √((1 + 1/ν)/n)
+    let z = (learned - exact) / (1.25f64 / 400.0).sqrt();
+    assert!(z.abs() < FAR, "{learned}, exact {exact}");
+    // a mixture fitted to data with far modes: it is nearly their distribution, and the masses are those of the data
+    let far = |mass: f64| Mixture::new(&[vec![-8.0], vec![8.0]], &[mass, 1.0 - mass]).unwrap();
+    let x = far(0.2).sample(2_000, &mut Rng::new(10));
+    let (noise, mut model) = (DataMixture::base(&x, 2, 0.1, 0).unwrap(), far(0.5));
+    let nce = NoiseContrastive::new().steps(600).lr(0.05).every(200).schedule(Schedule::Cosine { end: 0.0 }).quiet();
+    let learned = nce.train(&mut model, &x, &noise).unwrap().log_z_learned().unwrap();
+    let share = x.lt(0.0).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+    let se = (2.0 * share * (1.0 - share) / 2_000.0).sqrt();
+    let z = (model.masses().double_value(&[0]) - share) / se;
+    assert!(z.abs() < FAR && ((0.5 - share) / se).abs() > FAR, "{z}");
+    // 1/n of the data and of the noise, by the modes' own terms
+    let z = (learned - model.log_z_exact().unwrap()) / (2.0f64 / 2_000.0 * 2.0).sqrt();
+    assert!(z.abs() < FAR, "{z}");
+    assert!(DataMixture::base(&x, 0, 0.1, 0).is_err_and(|e| e.to_string().starts_with("components = 0")));
+    assert!(DataMixture::base(&x, 2, 0.0, 0).is_err_and(|e| e.to_string().starts_with("noise = 0")));
+    // Gaussian draws are no rows of such a machine
+    let e = NoiseContrastive::new().train(
+        &mut rbm,
+        &bits,
+        &Gaussian::isotropic(6, 1.0, Kind::Double, Device::Cpu).unwrap(),
+    );
+    assert!(e.unwrap_err().to_string().contains("0 or 1"));
+    // the run owns its noise where the caller takes the steps
+    let start = NoiseContrastive::new().steps(3).quiet();
+    let mut run = start.start(teacher(), &teacher().sample(20, &mut Rng::new(1)), teacher()).unwrap();
+    while run.step().unwrap().is_some() {}
+    let (run, _) = run.finish().unwrap();
+    // the noise is the model: log Z is known from the start, and data give no reason to leave it
+    assert!((run.column("log_z_learned").unwrap()[0] - teacher().log_z_exact().unwrap()).abs() < 1e-10);
 }

@@ -4,6 +4,7 @@ mod bernoulli;
 mod binary;
 mod exact;
 mod fisher;
+mod flips;
 mod gaussian;
 mod ising;
 mod ladder;

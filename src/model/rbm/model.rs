@@ -2,7 +2,9 @@
 
 use super::binary::weighted_means;
 use super::{Rbm, Units, exact};
-use crate::density::{Along, Annealed, Base, Bipartite, Energy, Evaluation, Fisher, Layers, LayersPath, Model};
+use crate::density::{
+    Along, Annealed, Base, Bipartite, Energy, Evaluation, Fisher, Layers, LayersPath, Model, Weigh, flips_by_energy,
+};
 use crate::error::{Result, guard, no_grad};
 use crate::numeric::Rng;
 use tch::{Device, Kind, Tensor, nn};
@@ -105,6 +107,13 @@ impl Model for Rbm {
             let (b, own) = units.visible.gradients(&units, &v, &weight, &coupled, &product);
             [-product, b, -hidden].into_iter().chain(own).collect()
         })
+    }
+
+    fn flips(&self, x: &Tensor, units: &[i64], weigh: &mut Weigh) -> Vec<Tensor> {
+        match self.is_binary() {
+            true => no_grad(|| self.units().flips(x, units, weigh)),
+            false => flips_by_energy(self, x, units, weigh),
+        }
     }
 
     fn precondition(&self, grads: Vec<Tensor>) -> Vec<Tensor> {
