@@ -8,7 +8,40 @@ pub(crate) mod held_out;
 use jarzynski::io::frame;
 use jarzynski::polars::prelude::{Column, DataFrame, DataType};
 use jarzynski::run::record;
-use jarzynski::{Estimate, Result, Run};
+use jarzynski::tch::Device;
+use jarzynski::{Error, Estimate, Result, Run};
+
+/// What `f` returns for each of `jobs`, in their order: on all cores on the CPU, each job on a thread of its own, so that the time a
+/// job takes is its own; one after the other on another device. (In [`side_by_side`](jarzynski::numeric::side_by_side) a job that
+/// waits for a loop of its own lends its thread to other jobs.)
+///
+/// # Errors
+/// The first of `f`; a thread that ended early.
+pub(crate) fn on_threads<T: Sync, R: Send>(
+    jobs: &[T],
+    device: Device,
+    f: impl Fn(&T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let cores = if device == Device::Cpu { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { 1 };
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let drain = || {
+        let mut done = Vec::new();
+        loop {
+            let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match jobs.get(i) {
+                Some(job) => done.push((i, f(job))),
+                None => return done,
+            }
+        }
+    };
+    let mut all: Vec<(usize, Result<R>)> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..cores.min(jobs.len().max(1))).map(|_| scope.spawn(drain)).collect();
+        let lost = || Error::panic("a thread of an experiment", "it ended early");
+        handles.into_iter().flat_map(|h| h.join().unwrap_or_else(|_| vec![(0, Err(lost()))])).collect()
+    });
+    all.sort_by_key(|(i, _)| *i);
+    all.into_iter().map(|(_, result)| result).collect()
+}
 
 /// The mean of independent estimates, with the standard error that theirs give it.
 pub(crate) fn pool(of: &[Estimate]) -> Estimate {

@@ -5,7 +5,7 @@ mod show;
 
 use crate::evaluate::classifier::Classifier;
 use crate::evaluate::held_out::hold_out;
-use crate::evaluate::stack;
+use crate::evaluate::{on_threads, stack};
 use crate::{Context, Experiment, Output};
 use evaluate::Tables;
 use jarzynski::data;
@@ -216,28 +216,7 @@ impl FlowLearned {
                 }));
             }
         }
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        // one after the other on a device, as in `side_by_side`
-        let cores =
-            if context.device == Device::Cpu { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { 1 };
-        let workers = cores.min(jobs.len().max(1));
-        let drain = || {
-            let mut done = Vec::new();
-            loop {
-                let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                match jobs.get(i) {
-                    Some(job) => done.push((i, job())),
-                    None => return done,
-                }
-            }
-        };
-        let mut all: Vec<(usize, Result<Trained>)> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..workers).map(|_| scope.spawn(drain)).collect();
-            let lost = || Error::panic("a training thread", "it ended early");
-            handles.into_iter().flat_map(|h| h.join().unwrap_or_else(|_| vec![(0, Err(lost()))])).collect()
-        });
-        all.sort_by_key(|(i, _)| *i);
-        all.into_iter().map(|(_, r)| r).collect()
+        on_threads(&jobs, context.device, |job| job())
     }
 }
 

@@ -4,16 +4,19 @@ mod data;
 mod fit;
 mod flow_energy;
 mod gan;
+mod measure;
 mod methods;
 mod show;
 mod vae;
 
+use crate::evaluate::on_threads;
 use crate::{Context, Experiment, Output};
 use data::{NAMES, Problem};
 use jarzynski::io::frame::Rows;
-use jarzynski::numeric::{Threads, side_by_side};
+use jarzynski::numeric::Threads;
 use jarzynski::{Error, Result};
-use methods::{Bench, Fitted, METHODS};
+use measure::Fitted;
+use methods::{Bench, METHODS};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -320,7 +323,7 @@ impl Experiment for GenerativeComparison {
             .flat_map(|data| (self.seed..).take(self.seeds).map(move |seed| (data.as_str(), seed)))
             .collect();
         let one = Threads::request(1);
-        let cells = side_by_side(jobs, context.device, |(data, seed)| self.cells(data, seed, context))?;
+        let cells = on_threads(&jobs, context.device, |(data, seed)| self.cells(data, *seed, context))?;
         let cells: Vec<Cell> = cells.into_iter().flatten().collect();
         drop(one);
         let mut table = Rows::new(&[

@@ -68,7 +68,7 @@ impl GenerativeComparison {
     /// The density of each method in the plane, of the first seed.
     #[cfg(feature = "plot")]
     fn densities(&self, cells: &[Cell]) -> jarzynski::plot::Figure {
-        use super::methods::{CELLS, EDGE};
+        use super::measure::{CELLS, EDGE};
         use jarzynski::plot::{Figure, Panel};
         let side = CELLS as usize;
         let shown: Vec<(&Cell, &Vec<f64>)> = (cells.iter().filter(|c| c.seed == self.seed))
