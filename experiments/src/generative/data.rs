@@ -254,7 +254,7 @@ mod tests {
             // the twin: rows of one mode alone
             let part = problem.part(&problem.fresh)?;
             let one = problem.fresh.index_select(0, &part.eq(0).nonzero().squeeze_dim(1));
-            let other = problem.mmd(&one.repeat([8, 1]).narrow(0, 0, 1_000));
+            let other = problem.mmd(&one.repeat([20, 1]).narrow(0, 0, 1_000));
             assert!(other.value > 10.0 * same.value.abs(), "{name}: {other} {same}");
         }
         Ok(())

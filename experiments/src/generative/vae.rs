@@ -102,7 +102,7 @@ mod tests {
         };
         let vae = Vae::new(&draw(1), 0.0, 1, &[16], 0);
         let schedule = Schedule::Cosine { end: 0.0 };
-        let fit = Fit { steps: 300, batch: 200, lr: 1e-2, schedule, noise: 0.0, seed: 0, checkpointing: None };
+        let fit = Fit { steps: 2_000, batch: 200, lr: 1e-2, schedule, noise: 0.0, seed: 0, checkpointing: None };
         let (run, vae) = fit.train(vae, &draw(1)).unwrap();
         assert!(run.finished());
         (vae, draw(2))
