@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command] = &[
         examples: &[
             ("jarzynski quick", "a first training, in seconds"),
             ("jarzynski mixture --walkers 1e4 --seed 7", "one setting and the seed changed"),
-            ("jarzynski ula-bias --h '[.1, .2]' --out /tmp/bias", "a list, and another folder"),
+            ("jarzynski ula-bias --h '[.1, .2]' --out bias", "a list, and another folder"),
             ("jarzynski digits --device cuda:0", "on the first GPU"),
         ],
     },
@@ -233,7 +233,7 @@ fn experiment(entry: &Entry) -> Result<String> {
     let config = entry.config(&toml::Table::new(), Size::Usual)?;
     let _ = write!(text, "\nSettings, with their defaults:\n{}", indented(&config));
     let seed = format!("jarzynski {} --seed 7", entry.name);
-    let small = format!("jarzynski {} --small --out /tmp/{}", entry.name, entry.name);
+    let small = format!("jarzynski {} --small --out {}-small", entry.name, entry.name);
     Ok(text + "\nExamples:\n" + &examples(&[(&seed, "another seed"), (&small, "seconds, to see what comes out")]))
 }
 
